@@ -1,0 +1,31 @@
+# `make study` and `make test` set everything up on a machine with Python 3.11, pip and venv.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+SET_UP := $(VENV)/.set-up
+
+.PHONY: study test lint benchmark clean
+
+study: $(SET_UP)
+	$(BIN)/python train.py -m estimator=sr_ste samples=1,2,...,10
+
+test: $(SET_UP)
+	$(BIN)/python -m pytest
+
+lint: $(SET_UP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lint]'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(SET_UP)
+	$(BIN)/python benchmarks/loss_curve.py
+	$(BIN)/python benchmarks/main_job.py
+
+$(SET_UP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) outputs multirun mlruns mlflow.db .srste

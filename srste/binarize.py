@@ -1,0 +1,237 @@
+"""Binary activations: forward quantisers and backward surrogates, as separate axes.
+
+A network holds :class:`BinaryActivation` modules. Left alone they are the plain sign, with no useful
+gradient. Inside ``with estimating(model, quantiser, surrogate, generator):`` every one of them
+
+    Forward:   b = quantiser(a)            in {-1, +1}
+    Backward:  dL/da := dL/db * surrogate(a)
+
+so any quantiser goes with any surrogate. Both are plain callables on tensors; a new one is a class
+here or elsewhere and a YAML that names it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from srste.randomness import Stream, uniform
+
+
+def sign(a: Tensor) -> Tensor:
+    """+1 where ``a >= 0``, -1 elsewhere; shape and dtype of ``a``. Note sign(0) = +1."""
+    one = torch.ones((), dtype=a.dtype, device=a.device)
+    return torch.where(a >= 0, one, -one)
+
+
+class Quantiser(Protocol):
+    """Forward: real pre-activations (batch, units) to {-1, +1}, same shape."""
+
+    stochastic: bool
+
+    def __call__(self, a: Tensor, generator: Stream) -> Tensor: ...
+
+
+class Surrogate(Protocol):
+    """Backward: the derivative that is put in place of sign's, elementwise, same shape."""
+
+    def __call__(self, a: Tensor) -> Tensor: ...
+
+
+class Sign:
+    """The deterministic quantiser.
+
+    Forward:   q(a) = +1 if a >= 0 else -1
+    Properties: deterministic; draws nothing.
+    References: Courbariaux et al. (2016), "Binarized neural networks", equation 1.
+    """
+
+    stochastic = False
+
+    def __call__(self, a: Tensor, generator: Stream) -> Tensor:
+        return sign(a)
+
+
+class StochasticRounding:
+    """Rounds up with a probability that grows with the pre-activation.
+
+    Forward:   s = a / max(A) if a > 0 else a / |min(A)|    in [-1, 1]
+               p = (s + 1) / 2
+               q(a) = sign(relaxed_bernoulli(p, tau) - 0.5) = +1 with probability p, else -1
+
+    The relaxed Bernoulli is sigmoid((logit p + logit u) / tau) for a uniform u. It is at least one
+    half exactly where logit p + logit u >= 0, that is, where 1 - u <= p, whatever tau > 0: so tau
+    has no effect on the result, and the rounding is computed from that inequality, free of
+    overflow. ``tau`` stays an argument because the estimator was published with one.
+
+    Args:
+        tau: temperature, > 0. Does not change the result.
+        scope: over what max(A) and min(A) are taken: "layer" (the whole batch and all units of the
+            layer), "example" (each row) or "unit" (each column).
+    Raises: ValueError when an argument is out of range.
+    Properties: stochastic; E[q(a)] = s, so unbiased for the *scaled* pre-activation; the largest
+        positive and the most negative pre-activation of a scope are never rounded against their sign.
+    References: Courbariaux et al. (2016), equation 2, for the stochastic sign with p by a hard
+        sigmoid; Maddison et al. (2017), equation 2, and Jang et al. (2017) for the relaxed Bernoulli.
+    """
+
+    stochastic = True
+    _DIMS: ClassVar[dict[str, tuple[int, ...]]] = {
+        "layer": (0, 1),
+        "example": (1,),
+        "unit": (0,),
+    }
+
+    def __init__(self, tau: float = 1.0, scope: Literal["layer", "example", "unit"] = "layer"):
+        if isinstance(tau, bool) or not (math.isfinite(tau) and tau > 0):
+            raise ValueError(f"`StochasticRounding(tau={tau})` must be > 0")
+        if scope not in self._DIMS:
+            allowed = ", ".join(self._DIMS)
+            raise ValueError(f"`StochasticRounding(scope={scope})` must be one of {allowed}")
+        self.tau = float(tau)
+        self.scope = scope
+
+    def probability(self, a: Tensor) -> Tensor:
+        """P(q(a) = +1), in [0, 1], shape of ``a`` (batch, units)."""
+        dims = self._DIMS[self.scope]
+        highest = a.amax(dims, keepdim=True).clamp_min(0)
+        lowest = a.amin(dims, keepdim=True).clamp_max(0)
+        # Where no pre-activation has that sign, nothing is divided by that (zero) extreme.
+        scaled = torch.where(a > 0, a / highest, torch.where(a < 0, a / -lowest, a))
+        return (scaled + 1) / 2
+
+    def __call__(self, a: Tensor, generator: Stream) -> Tensor:
+        u = uniform(generator, tuple(a.shape), a.device)
+        one = torch.ones((), dtype=a.dtype, device=a.device)
+        return torch.where(u < self.probability(a), one, -one)
+
+
+class Identity:
+    """The original straight-through derivative.
+
+    Backward:  dq/da := 1
+    References: Hinton (2012), Coursera lecture 9c; Bengio et al. (2013), section 4.
+    """
+
+    def __call__(self, a: Tensor) -> Tensor:
+        return torch.ones_like(a)
+
+
+class Clipped:
+    """The straight-through derivative, cancelled where the unit is saturated (hard tanh).
+
+    Backward:  dq/da := 1 if |a| <= c else 0
+    Args: c: half-width, > 0.
+    Raises: ValueError: `Clipped(c=...)` must be > 0.
+    References: Courbariaux et al. (2016), equation 4, with c = 1.
+    """
+
+    def __init__(self, c: float = 1.0):
+        if isinstance(c, bool) or not c > 0:
+            raise ValueError(f"`Clipped(c={c})` must be > 0")
+        self.c = float(c)
+
+    def __call__(self, a: Tensor) -> Tensor:
+        return (a.abs() <= self.c).to(a.dtype)
+
+
+class Tanh:
+    """The derivative of tanh(beta a).
+
+    Backward:  dq/da := beta (1 - tanh(beta a)^2)
+    Args: beta: sharpness, > 0.
+    Raises: ValueError: `Tanh(beta=...)` must be > 0.
+    References: Gong et al. (2019), "Differentiable soft quantization", section 3.2, for one interval.
+    """
+
+    def __init__(self, beta: float = 1.0):
+        if isinstance(beta, bool) or not beta > 0:
+            raise ValueError(f"`Tanh(beta={beta})` must be > 0")
+        self.beta = float(beta)
+
+    def __call__(self, a: Tensor) -> Tensor:
+        return self.beta * (1 - torch.tanh(self.beta * a) ** 2)
+
+
+class ApproxSign:
+    """The derivative of a piecewise quadratic approximation of sign (Bi-Real net).
+
+    Backward:  dq/da := 2 - 2 |a| if |a| <= 1 else 0
+    References: Liu et al. (2018), "Bi-Real Net", section 3.3.
+    """
+
+    def __call__(self, a: Tensor) -> Tensor:
+        return (2 - 2 * a.abs()).clamp_min(0)
+
+
+class SwishSign:
+    """The derivative of SignSwish.
+
+    Backward:  dq/da := beta (2 - beta a tanh(beta a / 2)) / (1 + cosh(beta a))
+    Args: beta: sharpness, > 0.
+    Raises: ValueError: `SwishSign(beta=...)` must be > 0.
+    References: Darabi et al. (2018), "Regularized binary network training", section 3.
+    """
+
+    def __init__(self, beta: float = 5.0):
+        if isinstance(beta, bool) or not beta > 0:
+            raise ValueError(f"`SwishSign(beta={beta})` must be > 0")
+        self.beta = float(beta)
+
+    def __call__(self, a: Tensor) -> Tensor:
+        z = (self.beta * a).clamp(-80, 80)  # beyond, the slope is below 1e-32 and cosh overflows
+        return self.beta * (2 - z * torch.tanh(z / 2)) / (1 + torch.cosh(z))
+
+
+class _Replaced(torch.autograd.Function):
+    """Forward: the given binary values. Backward: the gradient times the given slope."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, binary: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return binary
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return gradients[0] * slope, None, None
+
+
+class BinaryActivation(nn.Module):
+    """The project's sign module: sign(a), with sign(0) = +1, unless inside :func:`estimating`.
+
+    Shape: (batch, units) to (batch, units), values in {-1, +1}.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rule: tuple[Quantiser, Surrogate, Stream] | None = None
+
+    def forward(self, a: Tensor) -> Tensor:
+        if self._rule is None:
+            return sign(a)
+        quantiser, surrogate, generator = self._rule
+        detached = a.detach()
+        replaced = (a, quantiser(detached, generator), surrogate(detached))
+        binary: Tensor = _Replaced.apply(*replaced)  # type: ignore[no-untyped-call]
+        return binary
+
+
+@contextmanager
+def estimating(
+    model: nn.Module, quantiser: Quantiser, surrogate: Surrogate, generator: Stream
+) -> Iterator[None]:
+    """Within it, every binary activation of ``model`` rounds and differentiates by these rules."""
+    activations = [m for m in model.modules() if isinstance(m, BinaryActivation)]
+    for activation in activations:
+        activation._rule = (quantiser, surrogate, generator)
+    try:
+        yield
+    finally:
+        for activation in activations:
+            activation._rule = None

@@ -1,0 +1,187 @@
+"""The composed configuration: building its parts, checking it early, and what identifies a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from srste.data import RandomTeacher
+from srste.errors import UserError
+from srste.estimators import Estimator
+from srste.pretraining import Pretraining
+from srste.problem import Problem
+from srste.sampling import Sampling
+
+Plain = dict[str, Any]
+"""A resolved configuration: nested dicts, lists, strings, numbers, booleans and None."""
+
+
+def build(node: Mapping[str, Any]) -> Any:
+    """The object that a configuration node describes; its ``name`` and ``baseline`` are labels."""
+    return instantiate({k: v for k, v in node.items() if k not in ("name", "baseline")})
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A rule: a whole number of at least ``least``."""
+
+    least: int
+
+    def broken_by(self, value: object) -> str | None:
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= self.least
+        return None if fits else f"must be a whole number >= {self.least}"
+
+
+@dataclass(frozen=True)
+class Positive:
+    """A rule: a finite number above 0."""
+
+    def broken_by(self, value: object) -> str | None:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = number and 0 < float(str(value)) < math.inf
+        return None if fits else "must be a number > 0"
+
+
+@dataclass(frozen=True)
+class Boolean:
+    """A rule: true or false."""
+
+    def broken_by(self, value: object) -> str | None:
+        return None if isinstance(value, bool) else "must be true or false"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A rule: a PyTorch device that is here."""
+
+    def broken_by(self, value: object) -> str | None:
+        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        if torch.cuda.is_available():
+            here.append("cuda")
+        return None if value in here else f"must be a device of this machine: {', '.join(here)}"
+
+
+RULES: dict[str, Integer | Positive | Boolean | Device] = {
+    "samples": Integer(1),
+    "seed": Integer(0),
+    "batches": Integer(1),
+    "batch_size": Integer(1),
+    "device": Device(),
+    "resume": Boolean(),
+    "data.features": Integer(1),
+    "model.width": Integer(1),
+    "model.depth": Integer(1),
+    "model.out_features": Integer(1),
+    "model.bias": Boolean(),
+    "pretraining.steps": Integer(1),
+    "pretraining.batch_size": Integer(1),
+    "pretraining.lr": Positive(),
+    "sampling.lr_max": Positive(),
+    "sampling.lr_min": Positive(),
+    "sampling.step": Positive(),
+    "sampling.n_trials": Integer(1),
+}
+"""What is checked before anything is built; the parts check the rest of their arguments themselves."""
+
+
+class Job:
+    """One job's configuration, resolved and checked: every part of it can be built.
+
+    Raises: UserError for a value that is not allowed.
+    """
+
+    def __init__(self, composed: DictConfig) -> None:
+        own = composed.copy()
+        with open_dict(own):
+            own.pop("hydra", None)  # its values resolve only while Hydra runs the job
+        plain = OmegaConf.to_container(own, resolve=True)
+        assert isinstance(plain, dict)
+        self.config: Plain = {str(key): value for key, value in plain.items()}
+        for key, rule in RULES.items():
+            value = self._at(key)
+            if value is not None and (complaint := rule.broken_by(value)):
+                raise UserError(f"{key}={value}: {complaint}")
+        for key in ("samples", "seed", "batches", "batch_size", "device", "resume"):
+            if self.config[key] is None:
+                raise UserError(f"{key}=null: {RULES[key].broken_by(None)}")
+
+        self.samples: int = self.config["samples"]
+        self.batches: int = self.config["batches"]
+        self.resume: bool = self.config["resume"]
+        self.cache = Path(str(self.config["cache"]))
+        self.estimator: Estimator = self._part("estimator")
+        self.sampling: Sampling = self._part("sampling")
+        self.pretraining: Pretraining = self._part("pretraining")
+        self._data: RandomTeacher = self._part("data")
+        self._part("model")
+        if self.baseline_config is not None:
+            self._part("estimator.baseline")
+
+    def _at(self, key: str) -> Any:
+        value: Any = self.config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    def _part(self, key: str) -> Any:
+        try:
+            return build(self._at(key))
+        except (InstantiationException, ValueError, TypeError) as error:
+            # Hydra wraps what the part said; the user needs the part's own sentence.
+            cause = error.__cause__ or error
+            raise UserError(f"{key}: {str(cause).splitlines()[0]}") from error
+
+    @property
+    def baseline_config(self) -> Plain | None:
+        """The configuration of the estimator that this one is compared with, if it has one."""
+        node: Plain | None = self.config["estimator"].get("baseline")
+        return node
+
+    def baseline(self) -> Estimator:
+        """The estimator that this one is compared with."""
+        estimator: Estimator = build(self.baseline_config or {})
+        return estimator
+
+    def problem(self) -> Problem:
+        """The problem, with the raw network."""
+        return Problem(
+            partial(build, self.config["model"]),
+            self._data,
+            seed=self.config["seed"],
+            batch_size=self.config["batch_size"],
+            device=torch.device(self.config["device"]),
+        )
+
+    def pretraining_identity(self) -> Plain:
+        """Everything in the configuration that determines the pretrained weights."""
+        keys = ("seed", "model", "data", "pretraining")
+        return {key: self.config[key] for key in keys} | {"device": self._device_type()}
+
+    def study_identity(self, batch: int, estimator: Plain, stochastic: bool) -> Plain:
+        """Everything in the configuration that determines one study's result."""
+        return self.pretraining_identity() | {
+            "batch_size": self.config["batch_size"],
+            "batch": batch,
+            "sampling": self.config["sampling"],
+            "estimator": {k: v for k, v in estimator.items() if k != "baseline"},
+            "samples": self.samples if stochastic else None,
+        }
+
+    def identities(self) -> Iterator[Plain]:
+        """The identity of every study of the job, baselines included."""
+        for batch in range(1, self.batches + 1):
+            if self.baseline_config is not None:
+                yield self.study_identity(batch, self.baseline_config, self.baseline().stochastic)
+            yield self.study_identity(batch, self.config["estimator"], self.estimator.stochastic)
+
+    def _device_type(self) -> str:
+        return torch.device(self.config["device"]).type

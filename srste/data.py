@@ -1,0 +1,57 @@
+"""The data: standard normal inputs, and targets from a random teacher network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from srste.binarize import BinaryActivation
+from srste.randomness import Stream, normal
+
+
+def replace_activations(model: nn.Module, factory: Callable[[], nn.Module]) -> None:
+    """Puts ``factory()`` in the place of every BinaryActivation of ``model``, in place."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BinaryActivation):
+                setattr(parent, name, factory())
+
+
+class RandomTeacher:
+    """Inputs x ~ N(0, 1) independently; targets y = teacher(x).
+
+    The teacher is another random network of the student's architecture, with weights of its own.
+
+    Args:
+        features: inputs of the network, >= 1.
+        activation: the teacher's: "sign" (a target that the student can represent), "relu" or
+            "identity" (real-valued ones, which it cannot).
+    Raises: ValueError for another activation.
+    """
+
+    _ACTIVATIONS: ClassVar[dict[str, Callable[[], nn.Module]]] = {
+        "sign": BinaryActivation,
+        "relu": nn.ReLU,
+        "identity": nn.Identity,
+    }
+
+    def __init__(
+        self, features: int = 32, activation: Literal["sign", "relu", "identity"] = "sign"
+    ) -> None:
+        if activation not in self._ACTIVATIONS:
+            allowed = ", ".join(self._ACTIVATIONS)
+            raise ValueError(f"`RandomTeacher(activation={activation})` must be one of {allowed}")
+        self.features = features
+        self.activation = activation
+
+    def teacher(self, network: nn.Module) -> nn.Module:
+        """``network`` (freshly initialised, of the student's build) made into the teacher."""
+        replace_activations(network, self._ACTIVATIONS[self.activation])
+        return network.requires_grad_(False)
+
+    def inputs(self, generator: Stream, size: int, device: torch.device) -> Tensor:
+        """(size, features) fresh inputs."""
+        return normal(generator, (size, self.features), device)

@@ -1,0 +1,5 @@
+"""Gradient estimators, one a file: from a problem and a batch to a direction."""
+
+from srste.estimators.base import Direction, Estimator
+
+__all__ = ["Direction", "Estimator"]

@@ -1,0 +1,68 @@
+"""What an estimator is, and the axes it is made of: aggregation and normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from srste.problem import Batch, Problem
+
+Direction = dict[str, Tensor]
+"""A tensor for every name in ``model.named_parameters()``; the step is ``w - lr * direction``."""
+
+
+class Estimator(Protocol):
+    """Makes a direction for the problem's model on a batch.
+
+    stochastic: whether the direction depends on ``samples`` and on random draws. If not, one study
+        a batch serves all sample counts.
+    """
+
+    stochastic: bool
+
+    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+        """The direction from ``samples`` (>= 1) Monte-Carlo samples; the model is left unchanged.
+
+        Draws come from ``problem.stream(...)``, named by the batch and the sample, so that the
+        result depends on nothing else.
+        """
+        ...
+
+
+Aggregation = Callable[[list[Tensor]], Tensor]
+Normalisation = Callable[[Mapping[str, Tensor]], Direction]
+
+EPSILON = 1e-8
+
+
+def mean(gradients: list[Tensor]) -> Tensor:
+    """The mean of the samples' gradients of one parameter tensor."""
+    return torch.stack(gradients).mean(dim=0)
+
+
+def per_tensor(gradient: Mapping[str, Tensor]) -> Direction:
+    """g / (||g|| + 1e-8) for each parameter tensor on its own."""
+    return {name: g / (torch.linalg.vector_norm(g) + EPSILON) for name, g in gradient.items()}
+
+
+def per_row(gradient: Mapping[str, Tensor]) -> Direction:
+    """g / (||g|| + 1e-8) for the weights into each unit; a bias vector counts as one row."""
+    return {
+        name: g / (torch.linalg.vector_norm(g, dim=-1, keepdim=True) + EPSILON)
+        for name, g in gradient.items()
+    }
+
+
+def global_norm(gradient: Mapping[str, Tensor]) -> Direction:
+    """g / (||g|| + 1e-8) with the norm over all parameters together."""
+    norms = torch.stack([torch.linalg.vector_norm(g) for g in gradient.values()])
+    norm = torch.linalg.vector_norm(norms) + EPSILON
+    return {name: g / norm for name, g in gradient.items()}
+
+
+def no_norm(gradient: Mapping[str, Tensor]) -> Direction:
+    """g as it is."""
+    return dict(gradient)

@@ -1,0 +1,74 @@
+"""The straight-through estimator, deterministic (STE) or with stochastic rounding (sr-STE)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from srste.binarize import Quantiser, Surrogate, estimating
+from srste.estimators.base import Aggregation, Direction, Normalisation
+from srste.problem import Batch, Problem, mean_squared_error
+
+
+class StraightThrough:
+    """Quantise forward, pretend a surrogate derivative backward, average over samples.
+
+    Forward:   b = quantiser(a) at every binary activation; loss = mean (y_hat - y)^2
+    Backward:  db/da := surrogate(a)
+    Direction: normalisation(aggregation(gradient of sample 1, ..., gradient of sample N))
+
+    STE is the sign quantiser, sr-STE stochastic rounding: one line of YAML. Each gradient is
+    computed afresh; nothing accumulates from one call to the next.
+
+    Args:
+        quantiser, surrogate: see `srste.binarize`.
+        aggregation, normalisation: see `srste.estimators.base`.
+        draws: "nested": sample i of a batch is the same draw for every N, so that N + 1 samples are
+            the first N and one more; "independent": every N draws anew.
+    Raises: ValueError when ``draws`` is neither.
+    Properties: deterministic with the sign quantiser, which then ignores ``samples``; biased for the
+        true gradient (zero almost everywhere); N forward-backward passes.
+    References: Bengio et al. (2013), section 4; Courbariaux et al. (2016), section 1.3.
+    """
+
+    def __init__(
+        self,
+        quantiser: Quantiser,
+        surrogate: Surrogate,
+        aggregation: Aggregation,
+        normalisation: Normalisation,
+        draws: Literal["nested", "independent"] = "nested",
+    ) -> None:
+        if draws not in ("nested", "independent"):
+            raise ValueError(f"`StraightThrough(draws={draws})` must be one of nested, independent")
+        self.quantiser = quantiser
+        self.surrogate = surrogate
+        self.aggregation = aggregation
+        self.normalisation = normalisation
+        self.draws = draws
+
+    @property
+    def stochastic(self) -> bool:
+        return self.quantiser.stochastic
+
+    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+        """See :class:`srste.estimators.base.Estimator`."""
+        passes = [
+            self._gradient(problem, batch, samples, sample)
+            for sample in range(1, samples + 1 if self.stochastic else 2)
+        ]
+        names = [name for name, _ in problem.model.named_parameters()]
+        pooled = {
+            name: self.aggregation(list(g))
+            for name, g in zip(names, zip(*passes, strict=True), strict=True)
+        }
+        return self.normalisation(pooled)
+
+    def _gradient(self, problem: Problem, batch: Batch, samples: int, sample: int) -> tuple[Tensor, ...]:
+        of_all = () if self.draws == "nested" else ("of", samples)
+        generator = problem.stream("rounding", "batch", batch.index, "sample", sample, *of_all)
+        with estimating(problem.model, self.quantiser, self.surrogate, generator):
+            loss = mean_squared_error(problem.model(batch.inputs), batch.targets)
+        return torch.autograd.grad(loss, list(problem.model.parameters()))

@@ -1,0 +1,170 @@
+"""A launch from beginning to end: check, run the jobs through Hydra, show what they found."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from srste import preflight, records
+from srste.config import Job
+from srste.ellipsis import expand
+from srste.errors import UserError
+from srste.files import slug, write_atomically
+from srste.manifest import Launch, open_launch, read_launch
+from srste.preflight import Plan
+from srste.progress import Reporter, reporting
+from srste.report.notelog import write_note_log
+from srste.report.summary import Condition, conditions
+from srste.report.table import NOTE, csv_table, print_table, text_table
+from srste.run import Folders, pretrainings, run_job
+
+if TYPE_CHECKING:
+    from srste.tracking import Store
+
+log = logging.getLogger(__name__)
+
+
+def job(config: DictConfig) -> None:
+    """What Hydra runs: one job, its records, and their runs in MLflow."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    root = Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else folder
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    checked = Job(config)
+    found = run_job(checked, Folders(folder, root))
+    launch = read_launch(root)
+    if launch is not None:
+        with _unless_the_store_fails():
+            if store := _store(checked.config["tracking"], checked.cache):
+                store.sync(launch, found, pretrainings(root))
+
+
+def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
+    """Runs a command line. task: the `hydra.main` function. Returns the exit code.
+
+    0: done. 1: a job failed, or MLflow did not take everything. 2: the user's input was refused.
+    130: interrupted.
+    """
+    try:
+        plan = preflight.check(argv, config_dir)
+        if plan is None:
+            sys.argv[1:] = [expand(a) for a in argv]
+            return _run(task)
+        store = _store(plan.tracking, plan.jobs[0].cache)
+    except UserError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+
+    started = time.perf_counter()
+    this = open_launch(plan.root, plan.name, " ".join(["train.py", *plan.argv]))
+    sys.argv[1:] = plan.argv
+    with reporting(len(plan.keys)) as reporter:
+        code = _run(task)
+    if code:
+        print(
+            f"train.py: stopped after {len(reporter.done)} of {len(plan.keys)} studies; their records "
+            f"are kept in {plan.root}, and the same command goes on from there",
+            file=sys.stderr,
+        )
+        return code
+    tracked = _finish(plan, this, store, reporter, time.perf_counter() - started)
+    return 0 if tracked else 1
+
+
+def _run(task: Callable[[], Any]) -> int:
+    try:
+        task()
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    return 0
+
+
+def _store(tracking: dict[str, Any], cache: Path) -> Store | None:
+    if tracking["name"] == "none":
+        return None
+    from srste.tracking import connect
+
+    return connect(tracking["uri"], tracking["experiment"], cache)
+
+
+@contextlib.contextmanager
+def _unless_the_store_fails() -> Iterator[None]:
+    """Goes on without MLflow if it fails: the records are on disk, and can be put there later."""
+    from srste.tracking import StoreError
+
+    try:
+        yield
+    except (UserError, *StoreError) as error:
+        log.warning("MLflow: %s. The records are kept.", str(error).splitlines()[0])
+
+
+def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, seconds: float) -> bool:
+    """The table, the figures, the link. Returns whether MLflow has everything."""
+    # Into a file or a pipe the table goes as wide as it is.
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    # Records of other settings or older code may lie in the same folder; they are not this launch's.
+    found = {f: record for f, record in records.find(plan.root) if record.key in plan.keys}
+    studies = list(found.values())
+    arranged = conditions(studies)
+    for condition in arranged:
+        print_table(condition, console)
+    console.print(NOTE, highlight=False, soft_wrap=True)
+    files = _write_reports(plan.root, arranged)
+
+    trials = sum(record.trials for record in studies)
+    reused = f", {reporter.reused} reused" if reporter.reused else ""
+    console.print(
+        f"\n{len(studies)} studies{reused}, {trials:,} trials in {seconds:.0f} s; "
+        f"records, tables and figures in {plan.root}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if store is None:
+        return True
+    metrics = {"studies": len(studies), "trials": trials, "seconds": seconds}
+    from srste.tracking import StoreError
+
+    try:
+        store.sync(this, found, pretrainings(plan.root))
+        store.track_launch(this, metrics, files)
+    except StoreError as error:
+        print(
+            f"train.py: MLflow did not take everything ({str(error).splitlines()[0]}); the records "
+            f"are kept in {plan.root}, and the same command puts them there later",
+            file=sys.stderr,
+        )
+        return False
+    where = "" if store.uri.startswith("http") else "mlflow ui, then "
+    console.print(f"Charts: {where}{store.link(this)}", highlight=False, soft_wrap=True)
+    return True
+
+
+def _write_reports(root: Path, arranged: list[Condition]) -> list[Path]:
+    """Writes results.csv, and per condition the table, the note's log and the note's figure."""
+    from srste.report.figure import note_figure, save
+
+    files = [root / "results.csv"]
+    write_atomically(files[0], csv_table(arranged).encode())
+    for condition in arranged:
+        ending = f"_{slug(condition.label)}" if condition.label else ""
+        table, note, figure = (
+            root / f"{name}{ending}.{kind}"
+            for name, kind in (("table", "txt"), ("note", "log"), ("loss_against_samples", "png"))
+        )
+        write_atomically(table, text_table(condition).encode())
+        write_note_log(condition.cells.values(), note)
+        save(note_figure(condition), figure)
+        files += [table, note, figure]
+    return files

@@ -1,0 +1,1 @@
+"""Models, one a file. A model is an ``nn.Module`` whose activations are ``BinaryActivation``."""

@@ -1,0 +1,215 @@
+"""Everything that can be refused before any work is: the whole sweep is composed and checked first."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from srste.config import Job
+from srste.ellipsis import expand
+from srste.errors import UserError
+from srste.files import slug
+from srste.provenance import key_of
+
+# Settings of a launch that do not change what its studies find: the same folder serves them all.
+_NOT_OF_THE_RESULT = ("tracking", "resume", "cache", "hydra.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked launch. root: its folder; name: for people; jobs: in Hydra's order; argv: what Hydra
+    is to see, ellipses written out."""
+
+    root: Path
+    name: str
+    multirun: bool
+    jobs: list[Job]
+    tracking: dict[str, Any]
+    argv: list[str]
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """The keys of all studies that the jobs ask for; one that several share counts once."""
+        return frozenset(key_of(identity) for job in self.jobs for identity in job.identities())
+
+
+def register_resolvers(command: str = "") -> None:
+    """The resolvers that `conf/config.yaml` uses; ``command`` names the output folder."""
+    OmegaConf.register_new_resolver("srste_command", lambda: command or "unnamed", replace=True)
+    OmegaConf.register_new_resolver(
+        "srste_slug", lambda text: slug(str(text) or "job", 120), replace=True
+    )
+
+
+def folder_name(overrides: Sequence[str], typed: Sequence[str]) -> str:
+    """A folder name from a command: readable, and the same for the same command in any order."""
+
+    def of_the_result(override: str) -> bool:
+        return not override.lstrip("+~").startswith(_NOT_OF_THE_RESULT)
+
+    digest = sha256("\n".join(sorted(filter(of_the_result, overrides))).encode()).hexdigest()
+    readable = "_".join(filter(of_the_result, typed)) or "defaults"
+    return f"{slug(readable, 100)}_{digest[:8]}"
+
+
+def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
+    """Composes and checks every job of this command line.
+
+    Returns: the plan; None where Hydra is only asked to show something (`--help`, `--cfg`, ...),
+        after checking the overrides of `--cfg`.
+    Raises: UserError for whatever is not allowed.
+    """
+    arguments = get_args_parser().parse_args(list(argv))
+    typed: list[str] = arguments.overrides
+    overrides = [expand(override) for override in typed]
+    written_out = dict(zip(typed, overrides, strict=True))
+    passed_on = [written_out.get(argument, argument) for argument in argv]
+    if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
+        register_resolvers()
+        return None
+
+    command = folder_name(overrides, typed)
+    register_resolvers(command)
+    extra = []
+    if arguments.config_dir:
+        extra = [f"hydra.searchpath=[file://{Path(arguments.config_dir).resolve()}]"]
+    with initialize_config_dir(str(config_dir), version_base="1.3"):
+        composer = _Composer(arguments.config_name or "config", extra)
+        parsed = _parse(overrides)
+        fixed = [o.input_line for o in parsed if not o.is_sweep_override() or o.is_hydra_override()]
+        master = composer.compose(fixed)
+        multirun = arguments.multirun or master.hydra.mode == RunMode.MULTIRUN
+        if not multirun:
+            for override in parsed:
+                if override.is_sweep_override():
+                    raise UserError(f"{override.input_line}: several values need -m (--multirun)")
+        if arguments.cfg:
+            return None
+        lines = _job_lines(master, overrides) if multirun else [overrides]
+        jobs = [Job(composer.compose(line)) for line in lines]
+        root = Path(master.hydra.sweep.dir if multirun else master.hydra.run.dir)
+    _writable(root, "hydra.sweep.dir" if multirun else "hydra.run.dir")
+    tracking = OmegaConf.to_container(master.tracking, resolve=True)
+    assert isinstance(tracking, dict)
+    name = " ".join(typed) or "defaults"
+    plain = {str(key): value for key, value in tracking.items()}
+    return Plan(root, name, multirun, jobs, plain, passed_on)
+
+
+def _parse(overrides: list[str]) -> list[Any]:
+    parser = OverridesParser.create()
+    parsed = []
+    for override in overrides:
+        try:
+            parsed += parser.parse_overrides([override])
+        except HydraException as error:
+            raise UserError(f"{override}: not an override, which is written key=value") from error
+    return parsed
+
+
+def _job_lines(master: DictConfig, overrides: list[str]) -> list[list[str]]:
+    """Each job's overrides, as Hydra's own sweeper makes them of the command and of an experiment."""
+    parameters = [f"{k}={v}" for k, v in (master.hydra.sweeper.get("params") or {}).items()]
+    # As in Hydra's sweeper, the command comes last: of two overrides of a key the later one wins.
+    parsed = _parse(parameters + overrides)
+    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return list(itertools.chain.from_iterable(batches))
+
+
+class _Composer:
+    """Hydra's compose, with its complaints put in one line that names key, value and what is allowed."""
+
+    def __init__(self, config_name: str, extra: list[str]) -> None:
+        self.config_name = config_name
+        self.extra = extra
+
+    def compose(self, overrides: list[str]) -> DictConfig:
+        try:
+            return self._compose(overrides)
+        except MissingConfigException as error:
+            raise UserError(self._no_such_choice(error, overrides)) from error
+        except (ConfigCompositionException, OmegaConfBaseException) as error:
+            raise UserError(self._no_such_key(error, overrides)) from error
+        except HydraException as error:
+            raise UserError(str(error).splitlines()[0]) from error
+
+    def _compose(self, overrides: list[str]) -> DictConfig:
+        return compose(self.config_name, [*overrides, *self.extra], return_hydra_config=True)
+
+    def _no_such_choice(self, error: MissingConfigException, overrides: list[str]) -> str:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        options = sorted(error.options or [])
+        shown = next((o for o in overrides if o.endswith(f"={choice}")), f"{group}={choice}")
+        return f"{shown}: {_did_you_mean(choice, options)}must be one of {', '.join(options)}"
+
+    def _no_such_key(self, error: Exception, overrides: list[str]) -> str:
+        """Finds the override that does not compose, and the key that was probably meant."""
+        culprit = next((o for o in overrides if not self._composes(o, overrides)), None)
+        if culprit is None:
+            return str(error).splitlines()[0]
+        key = re.split(r"=", culprit.lstrip("+~"), maxsplit=1)[0]
+        others = [o for o in overrides if o.lstrip("+~").split("=")[0] != key]
+        known = _keys(self._compose(others))
+        if key in known or culprit.startswith(("+", "~")):
+            return f"{culprit}: {str(error).splitlines()[0]}"
+        siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
+        hint = _did_you_mean(key, known) or f"known here: {', '.join(siblings or known)}; "
+        return f"{culprit}: no such key; {hint}".rstrip("; ")
+
+    def _composes(self, override: str, overrides: list[str]) -> bool:
+        # With the group choices, since they decide which keys there are.
+        choices = [o for o in overrides if o != override and "." not in o.split("=")[0]]
+        try:
+            self._compose([*choices, override])
+        except (HydraException, OmegaConfBaseException):
+            return False
+        return True
+
+
+def _keys(config: DictConfig) -> list[str]:
+    """Every dotted key of a configuration except Hydra's own, parents before children."""
+    found: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        for key, value in node.items():
+            if prefix == "" and key == "hydra":
+                continue
+            found.append(f"{prefix}{key}")
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+
+    walk(OmegaConf.to_container(config, resolve=False), "")
+    return found
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def _writable(root: Path, key: str) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / ".probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{key}={root}: must be a folder that can be written ({error.strerror})"
+        ) from error

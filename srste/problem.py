@@ -1,0 +1,73 @@
+"""The problem: a student network, its target, its batches, and the loss to decrease."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from srste.data import RandomTeacher
+from srste.randomness import Stream, integer_seed, stream
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch. index: 1, 2, ...; inputs: (batch, features); targets: (batch, outputs)."""
+
+    index: int
+    inputs: Tensor
+    targets: Tensor
+
+
+def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over examples and outputs of (output - target)^2; a scalar tensor."""
+    return ((outputs - targets) ** 2).mean()
+
+
+class Problem:
+    """Everything a direction is computed from, except the estimator. All of it follows from the seed.
+
+    Args:
+        make_model: builds a network with PyTorch's default initialisation.
+        data: draws inputs and makes the teacher.
+        seed: >= 0. Streams: init, target, batch b, pretraining, and the estimators' own.
+        batch_size: examples a batch, >= 1.
+        device: where the networks and batches live.
+    """
+
+    def __init__(
+        self,
+        make_model: Callable[[], nn.Module],
+        data: RandomTeacher,
+        seed: int,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self.data = data
+        self.seed = seed
+        self.batch_size = batch_size
+        self.device = device
+        self.model = self._network(make_model, "init")
+        self.teacher = data.teacher(self._network(make_model, "target"))
+
+    def _network(self, make_model: Callable[[], nn.Module], name: str) -> nn.Module:
+        # Modules draw from PyTorch's global CPU generator: lend it a named seed, then restore it.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(integer_seed(self.seed, name))
+            return make_model().to(self.device)
+
+    def stream(self, *names: str | int) -> Stream:
+        """The problem's random stream of that name."""
+        return stream(self.seed, *names)
+
+    def draw(self, generator: Stream, size: int) -> tuple[Tensor, Tensor]:
+        """(inputs, targets) of ``size`` fresh examples."""
+        inputs = self.data.inputs(generator, size, self.device)
+        with torch.no_grad():
+            return inputs, self.teacher(inputs)
+
+    def batch(self, index: int) -> Batch:
+        """Batch ``index`` (from 1): the same examples whenever and wherever it is asked for."""
+        return Batch(index, *self.draw(self.stream("batch", index), self.batch_size))

@@ -1,0 +1,120 @@
+"""Progress of a launch: studies done, of how many, time left. A bar on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Reporter:
+    """Counts studies by their keys. total: how many there will be; None if that is not known."""
+
+    def __init__(self, total: int | None, console: Console) -> None:
+        self.total = total
+        self.done: set[str] = set()
+        self.reused = 0
+        self._started = self._last_line = time.monotonic()
+        self._bar: Progress | None = None
+        self._studies: TaskID | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("elapsed"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._studies = self._bar.add_task("studies", total=total)
+
+    def study_done(self, key: str, reused: bool) -> None:
+        """That study has its record; one that several jobs share counts once."""
+        if key in self.done:
+            return
+        self.done.add(key)
+        self.reused += reused
+        if self._bar is not None and self._studies is not None:
+            self._bar.advance(self._studies)
+            return
+        self._line()
+
+    def _line(self) -> None:
+        now = time.monotonic()
+        if now - self._last_line < SECONDS_BETWEEN_LINES or self.total is None:
+            return
+        self._last_line = now
+        done = len(self.done)
+        rate = (done - self.reused) / (now - self._started)
+        left = f", {(self.total - done) / rate:.0f} s left" if rate else ""
+        log.info("%d of %d studies done%s", done, self.total, left)
+
+    def pretraining(self, steps: int) -> Callable[[int], None]:
+        """Announces a pretraining of that many steps; returns what to call after each."""
+        bar = self._bar
+        if bar is None:
+            log.info("Pretraining: %d steps", steps)
+            return _steps_in_lines(steps)
+        task = bar.add_task("pretraining", total=steps)
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+            if bar.tasks[bar.task_ids.index(task)].finished:
+                bar.remove_task(task)
+
+        return advance
+
+
+def _steps_in_lines(steps: int) -> Callable[[int], None]:
+    done, last = 0, time.monotonic()
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            log.info("Pretraining: %d of %d steps done", done, steps)
+
+    return advance
+
+
+_active: Reporter | None = None
+
+
+def reporter() -> Reporter:
+    """The launch's reporter; outside a launch (a job on another machine) one that only counts."""
+    return _active or Reporter(None, Console(stderr=True, force_terminal=False))
+
+
+@contextmanager
+def reporting(total: int | None) -> Iterator[Reporter]:
+    """While it lasts, :func:`reporter` is this one and its bar is shown."""
+    global _active
+    _active = Reporter(total, Console(stderr=True))
+    bar = _active._bar
+    if bar is not None:
+        bar.start()
+    try:
+        yield _active
+    finally:
+        if bar is not None:
+            bar.stop()
+        _active = None

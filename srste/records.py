@@ -1,0 +1,228 @@
+"""What a study leaves on disk: the single source for resuming, tracking and reports.
+
+A record is a folder with `trials.parquet` (all trials as columns) and `record.json`, written in that
+order, each whole or not at all. The JSON names the table's checksum and the key of all that
+determines the result; a folder whose two files do not fit together, or of another key, is no record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from srste.files import write_atomically
+from srste.sampling import Trials
+from srste.sampling.storage import columnar_study
+
+FORMAT = 1
+RECORD, TRIALS = "record.json", "trials.parquet"
+
+
+class DamagedRecordError(ValueError):
+    """A record that is there but cannot be trusted; the message says why."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The winning trial. number: of the trial; lr: its learning rate; post_loss: exact, float64;
+    replayed_*: of the real model (see `srste.replay`); explained: whether rounding explains the
+    difference; on_the_fence: examples whose output rounding can change."""
+
+    number: int
+    lr: float
+    post_loss: float
+    replayed_pre_loss: float
+    replayed_post_loss: float
+    explained: bool
+    on_the_fence: int
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The study of the baseline estimator on the same batch. post_loss: None if it has no winner."""
+
+    key: str
+    estimator: str
+    lr: float | None
+    post_loss: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One study's result.
+
+    key: of all that determines it. identity: its configuration (seed, model, data, pretraining,
+    batch_size, batch, sampling, estimator, samples, device). samples: None where the estimator draws
+    nothing. best: None if every trial failed. failed: how many did; reason: the first one's.
+    seconds: what it took. created: UTC, ISO 8601. config: the whole resolved configuration of the
+    job that made it. git_commit, versions: of the code. table: checksum of `trials.parquet`.
+    """
+
+    key: str
+    identity: dict[str, Any]
+    pre_loss: float
+    trials: int
+    failed: int
+    reason: str | None
+    best: Best | None
+    baseline: Baseline | None
+    seconds: float
+    created: str
+    config: dict[str, Any]
+    git_commit: str
+    versions: dict[str, str]
+    table: str
+    format: int = FORMAT
+
+    @property
+    def estimator(self) -> str:
+        return str(self.identity["estimator"]["name"])
+
+    @property
+    def samples(self) -> int | None:
+        samples: int | None = self.identity["samples"]
+        return samples
+
+    @property
+    def batch(self) -> int:
+        return int(self.identity["batch"])
+
+    @property
+    def name(self) -> str:
+        """For people: for example "sr_ste N=3 batch 2"."""
+        samples = "" if self.samples is None else f" N={self.samples}"
+        return f"{self.estimator}{samples} batch {self.batch}"
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """The identity without estimator, samples and batch."""
+        own = ("estimator", "samples", "batch")
+        return {key: value for key, value in self.identity.items() if key not in own}
+
+    @property
+    def condition(self) -> str:
+        """A hash of all but estimator, samples and batch: studies that share it are comparable."""
+        return hashlib.sha256(json.dumps(self.common, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def encode_trials(trials: Trials) -> bytes:
+    """The table as Parquet: number, lr, pre_loss, post_loss, failed. One row a trial."""
+    table = pa.table(
+        {
+            "number": np.arange(len(trials), dtype=np.int32),
+            "lr": trials.lr,
+            "pre_loss": np.full(len(trials), trials.pre_loss),
+            "post_loss": trials.post_loss,
+            "failed": trials.failed,
+        }
+    )
+    distribution = optuna.distributions.distribution_to_json(trials.distribution)
+    table = table.replace_schema_metadata({"distribution": distribution})
+    buffer = io.BytesIO()
+    # The losses are noise to a compressor in all but their leading bytes; grouping bytes helps it.
+    streams = {"lr": "BYTE_STREAM_SPLIT", "post_loss": "BYTE_STREAM_SPLIT"}
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        use_dictionary=["pre_loss"],
+        column_encoding=streams,
+    )
+    return buffer.getvalue()
+
+
+def decode_trials(content: bytes) -> Trials:
+    """The trials of such a table."""
+    table = pq.read_table(io.BytesIO(content))
+    distribution = optuna.distributions.json_to_distribution(
+        table.schema.metadata[b"distribution"].decode()
+    )
+    assert isinstance(distribution, optuna.distributions.FloatDistribution)
+    return Trials(
+        lr=table["lr"].to_numpy(),
+        post_loss=table["post_loss"].to_numpy(),
+        pre_loss=float(table["pre_loss"][0].as_py()),
+        distribution=distribution,
+    )
+
+
+def checksum(content: bytes) -> str:
+    """SHA-256, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write(folder: Path, record: Record, table: bytes) -> None:
+    """Puts a record into ``folder``; the JSON last, since it is what makes the rest count."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / TRIALS, table)
+    text = json.dumps(asdict(record), indent=1, allow_nan=False)
+    write_atomically(folder / RECORD, text.encode())
+
+
+def read(folder: Path) -> Record | None:
+    """The record in ``folder``; None if there is none.
+
+    Raises: DamagedRecordError when the files are not those that were written.
+    """
+    try:
+        plain = json.loads((folder / RECORD).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DamagedRecordError(f"{RECORD} is not JSON ({error})") from error
+    try:
+        best, baseline = plain.pop("best"), plain.pop("baseline")
+        record = Record(
+            best=Best(**best) if best else None,
+            baseline=Baseline(**baseline) if baseline else None,
+            **plain,
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DamagedRecordError(f"{RECORD} does not hold a record ({error})") from error
+    if record.format != FORMAT:
+        raise DamagedRecordError(f"{RECORD} has format {record.format}, not {FORMAT}")
+    try:
+        table = (folder / TRIALS).read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedRecordError(f"{TRIALS} is missing") from error
+    if checksum(table) != record.table:
+        raise DamagedRecordError(f"{TRIALS} is not the table that {RECORD} was written for")
+    return record
+
+
+def read_trials(folder: Path) -> Trials:
+    """All trials of the record in ``folder``."""
+    return decode_trials((folder / TRIALS).read_bytes())
+
+
+def load_study(folder: str | Path) -> optuna.Study:
+    """The Optuna study of the record in ``folder``, with all its finished trials.
+
+    Raises: FileNotFoundError without a record there; DamagedRecordError.
+    """
+    folder = Path(folder)
+    record = read(folder)
+    if record is None:
+        raise FileNotFoundError(f"no {RECORD} in {folder}")
+    return columnar_study(read_trials(folder), record.name)
+
+
+def find(root: Path) -> Iterator[tuple[Path, Record]]:
+    """Every sound record below ``root``, in order of folder; damaged ones are passed over."""
+    for path in sorted(root.rglob(RECORD)):
+        try:
+            record = read(path.parent)
+        except DamagedRecordError:
+            continue
+        if record:
+            yield path.parent, record

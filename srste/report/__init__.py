@@ -1,0 +1,1 @@
+"""What people look at: the table, the figure and the note's log, all from records."""

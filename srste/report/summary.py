@@ -1,0 +1,135 @@
+"""Records arranged for looking at: conditions, batches, and a column per estimator and sample count."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from srste.records import Record
+
+DISPLAY = {"ste": "STE", "sr_ste": "sr-STE"}
+
+
+class Column(NamedTuple):
+    """estimator: its name. variant: the settings that tell it from others of that name, "" if there
+    are none. samples: None where it draws nothing."""
+
+    estimator: str
+    variant: str
+    samples: int | None
+
+    @property
+    def series(self) -> str:
+        """The estimator without its samples, as people write it: for example "sr-STE"."""
+        name = DISPLAY.get(self.estimator, self.estimator)
+        return f"{name} {self.variant}" if self.variant else name
+
+    @property
+    def title(self) -> str:
+        """For example "STE" or "sr-STE N=3"."""
+        return self.series + ("" if self.samples is None else f" N={self.samples}")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Comparable studies: one problem, one sampling; they differ in estimator, samples and batch.
+
+    label: what sets it apart from the other conditions, "" if there is only one.
+    columns: deterministic estimators first, then by name and samples.
+    cells: the record at (batch, column); missing ones are absent.
+    """
+
+    label: str
+    columns: list[Column]
+    batches: list[int]
+    cells: dict[tuple[int, Column], Record]
+
+    def pre_loss(self, batch: int) -> float:
+        """The loss before the update, the same for all estimators."""
+        return next(r.pre_loss for (b, _), r in self.cells.items() if b == batch)
+
+    def post_loss(self, batch: int, column: Column) -> float | None:
+        """The loss after the best update; None where there is none."""
+        record = self.cells.get((batch, column))
+        return record.best.post_loss if record and record.best else None
+
+    def winners(self, batch: int) -> list[Column]:
+        """The columns with the lowest loss; several only in an exact tie."""
+        losses = {c: x for c in self.columns if (x := self.post_loss(batch, c)) is not None}
+        return [c for c, loss in losses.items() if loss == min(losses.values())]
+
+
+def conditions(records: Iterable[Record]) -> list[Condition]:
+    """The conditions among these records, in the order of what sets them apart."""
+    by_name: dict[str, list[Record]] = defaultdict(list)
+    by_condition: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_name[record.estimator].append(record)
+        by_condition[record.condition].append(record)
+
+    variant: dict[str, str] = {}
+    for group in by_name.values():
+        labels = _labels([record.identity["estimator"] for record in group])
+        variant |= {r.key: label for r, (_, label) in zip(group, labels, strict=True)}
+
+    firsts = [group[0] for group in by_condition.values()]
+    labels = _labels([record.common for record in firsts])
+    found = [
+        (order, _condition(label, by_condition[first.condition], variant))
+        for (order, label), first in zip(labels, firsts, strict=True)
+    ]
+    return [condition for _, condition in sorted(found, key=lambda pair: pair[0])]
+
+
+def _condition(label: str, records: list[Record], variant: dict[str, str]) -> Condition:
+    cells = {(r.batch, Column(r.estimator, variant[r.key], r.samples)): r for r in records}
+    columns = {column for _, column in cells}
+    return Condition(
+        label=label,
+        columns=sorted(columns, key=lambda c: (c.samples is not None, c[:2], c.samples or 0)),
+        batches=sorted({batch for batch, _ in cells}),
+        cells=cells,
+    )
+
+
+def _labels(nodes: list[dict[str, Any]]) -> list[tuple[list[Any], str]]:
+    """For each configuration a sort key and a label of the settings in which they differ."""
+    flats = [flat(node) for node in nodes]
+    names = sorted({name for one in flats for name in one})
+    varying = [n for n in names if len({str(one.get(n)) for one in flats}) > 1]
+    # A group's choice says in one word what its arguments say in many.
+    groups = tuple(n for n in varying if any(m.startswith(f"{n}.") for m in varying))
+    shown = [n for n in varying if not n.startswith(tuple(f"{g}." for g in groups))]
+    return [
+        (
+            [_sortable(one.get(n)) for n in shown],
+            " ".join(f"{n}={one[n]}" for n in shown if n in one),
+        )
+        for one in flats
+    ]
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration with dotted keys.
+
+    What a group chose stands under the group's own key: its ``name``, or the last word of its
+    ``_target_`` where it has none.
+    """
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        elif key == "name" or (key == "_target_" and "name" not in node):
+            found[prefix.removesuffix(".") or key] = str(value).rsplit(".", 1)[-1]
+        elif key not in ("_target_", "_partial_"):
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _sortable(value: Any) -> tuple[int, float, str]:
+    """Numbers by size, then words, "none" before the others."""
+    if isinstance(value, int | float):
+        return (0, float(value), "")
+    return (1, 0.0, "" if value in (None, "none") else str(value))

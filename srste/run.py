@@ -1,0 +1,187 @@
+"""One job: an estimator at one number of samples, on every batch, each study leaving its record."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from srste import provenance, records
+from srste.config import Job, Plain
+from srste.estimators import Estimator
+from srste.files import slug, write_atomically
+from srste.pretraining import pretrained, still_falling
+from srste.problem import Problem
+from srste.progress import reporter
+from srste.records import Baseline, DamagedRecordError, Record
+from srste.report.notelog import write_note_log
+from srste.sampling.base import failure
+from srste.study import run_study
+
+log = logging.getLogger(__name__)
+
+NOTE_LOG, PRETRAINING = "note.log", "pretraining"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """job: of this job's output. root: of the whole launch; the job's own where there is one job."""
+
+    job: Path
+    root: Path
+
+    def study(self, identity: Plain, key: str) -> Path:
+        """Where a study's record lies. One that ignores `samples` serves several jobs: it is shared."""
+        batch = f"batch-{identity['batch']:02d}"
+        if identity["samples"] is None:
+            return self.root / "shared" / f"{slug(identity['estimator']['name'])}-{batch}-{key[:12]}"
+        return self.job / "studies" / batch
+
+    def pretraining(self, key: str) -> Path:
+        """Where the record of a pretraining lies."""
+        return self.root / PRETRAINING / f"{key[:12]}.json"
+
+
+def pretrainings(root: Path) -> list[Path]:
+    """The records of the pretrainings that the studies below ``root`` start from."""
+    return sorted((root / PRETRAINING).glob("*.json"))
+
+
+_made_here: set[str] = set()
+"""Keys of the studies that this process ran, which `resume=false` does not run again."""
+
+
+def run_job(job: Job, folders: Folders) -> list[Path]:
+    """Runs the job's studies that have no record yet. Returns the folders of all its records."""
+    # One thread: the arithmetic is small, and its result must not depend on the number of cores.
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        studies = _Studies(job, folders)
+        found: list[Path] = []
+        for batch in range(1, job.batches + 1):
+            baseline = None
+            if job.baseline_config is not None:
+                path, record = studies.get(batch, job.baseline_config, job.baseline(), None)
+                found.append(path)
+                best = record.best
+                baseline = Baseline(
+                    record.key,
+                    record.estimator,
+                    best.lr if best else None,
+                    best.post_loss if best else None,
+                )
+            path, _ = studies.get(batch, job.config["estimator"], job.estimator, baseline)
+            found.append(path)
+    write_note_log([r for r in map(records.read, found) if r], folders.job / NOTE_LOG)
+    return found
+
+
+class _Studies:
+    """The job's studies, each from its record or run now; the problem is made when first needed."""
+
+    def __init__(self, job: Job, folders: Folders) -> None:
+        self.job = job
+        self.folders = folders
+
+    def get(
+        self, batch: int, config: Plain, estimator: Estimator, baseline: Baseline | None
+    ) -> tuple[Path, Record]:
+        identity = self.job.study_identity(batch, config, estimator.stochastic)
+        key = provenance.key_of(identity)
+        folder = self.folders.study(identity, key)
+        record = self._existing(folder, key)
+        reused = record is not None
+        if record is None:
+            record = self._run(folder, key, identity, config, estimator, baseline)
+            _made_here.add(key)
+        reporter().study_done(key, reused)
+        return folder, record
+
+    def _existing(self, folder: Path, key: str) -> Record | None:
+        if not self.job.resume and key not in _made_here:
+            return None
+        try:
+            record = records.read(folder)
+        except DamagedRecordError as error:
+            log.warning("The record in %s is damaged (%s); running it again", folder, error)
+            return None
+        if record is not None and record.key != key:
+            log.info("The record in %s is of another configuration or code; replacing it", folder)
+            return None
+        return record
+
+    def _run(
+        self,
+        folder: Path,
+        key: str,
+        identity: Plain,
+        config: Plain,
+        estimator: Estimator,
+        baseline: Baseline | None,
+    ) -> Record:
+        problem = self._problem
+        started = time.perf_counter()
+        batch, samples = problem.batch(identity["batch"]), identity["samples"]
+        name = f"{config['name']} samples {samples} batch {batch.index}"
+        trials, best = run_study(problem, batch, estimator, samples or 1, self.job.sampling, name)
+        seconds = time.perf_counter() - started
+        failed = trials.failed
+        table = records.encode_trials(trials)
+        record = Record(
+            key=key,
+            identity=identity,
+            pre_loss=trials.pre_loss,
+            trials=len(trials),
+            failed=int(failed.sum()),
+            reason=failure(float(trials.post_loss[failed][0])) if failed.any() else None,
+            best=best,
+            baseline=baseline,
+            seconds=seconds,
+            created=_now(),
+            config=self.job.config | {"estimator": config, "samples": samples},
+            git_commit=provenance.git_commit(),
+            versions=provenance.versions(),
+            table=records.checksum(table),
+        )
+        if record.failed:
+            log.warning(
+                "%s: %d of %d trials failed: %s",
+                record.name,
+                record.failed,
+                record.trials,
+                record.reason,
+            )
+        records.write(folder, record, table)
+        return record
+
+    @cached_property
+    def _problem(self) -> Problem:
+        problem = self.job.problem()
+        identity = self.job.pretraining_identity()
+        key = provenance.key_of(identity)
+        done = pretrained(problem, self.job.pretraining, key, self.job.cache, reporter().pretraining)
+        if done.losses:
+            note = {
+                "key": key,
+                "identity": identity,
+                "losses": done.losses,
+                "still_falling": still_falling(done.losses),
+                "created": _now(),
+                "git_commit": provenance.git_commit(),
+                "versions": provenance.versions(),
+            }
+            path = self.folders.pretraining(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(note).encode())
+        return problem
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

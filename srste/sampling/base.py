@@ -1,0 +1,73 @@
+"""What a sampling is, and the trials of a study as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+Losses = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+LR = "lr"
+"""The name of the one parameter of every study."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The finished trials of one study, in order of trial number; n of them.
+
+    lr: (n,) learning rates. post_loss: (n,) losses after ``w - lr g``; where one is not finite the
+    trial has failed. pre_loss: the loss before, the same for all. distribution: lr's in the study.
+    """
+
+    lr: NDArray[np.float64]
+    post_loss: NDArray[np.float64]
+    pre_loss: float
+    distribution: optuna.distributions.FloatDistribution
+
+    def __len__(self) -> int:
+        return len(self.lr)
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """(n,) whether the trial failed."""
+        return ~np.isfinite(self.post_loss)
+
+    def best(self) -> int | None:
+        """The number of the trial with the lowest loss, of several the one with the smallest lr;
+        None if all have failed."""
+        if self.failed.all():
+            return None
+        lowest = np.flatnonzero(self.post_loss == np.nanmin(self.post_loss[~self.failed]))
+        return int(lowest[np.argmin(self.lr[lowest])])
+
+
+def failure(post_loss: float) -> str:
+    """Why a trial with that loss has failed."""
+    return f"loss after the update is {post_loss}, not finite"
+
+
+class Sampling(Protocol):
+    """Which learning rates a study tries.
+
+    lr_max: the largest that it may try.
+    """
+
+    lr_max: float
+
+    def run(self, losses: Losses, pre_loss: float, name: str, seed: int) -> tuple[optuna.Study, Trials]:
+        """A finished Optuna study of that name, minimising the loss, and its trials as columns.
+
+        Every trial has the parameter "lr", the user attributes "pre_loss" and "post_loss", and, if
+        it failed, "reason". losses: the losses at an array of learning rates. seed: of the sampler.
+        """
+        ...
+
+    @property
+    def trials(self) -> int:
+        """How many trials a study has."""
+        ...
