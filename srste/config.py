@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +61,14 @@ class Boolean:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A rule: a text that is not empty."""
+
+    def broken_by(self, value: object) -> str | None:
+        return None if isinstance(value, str) and value.strip() else "must be a text, not empty"
+
+
+@dataclass(frozen=True)
 class Device:
     """A rule: a PyTorch device that is here."""
 
@@ -70,7 +79,7 @@ class Device:
         return None if value in here else f"must be a device of this machine: {', '.join(here)}"
 
 
-RULES: dict[str, Integer | Positive | Boolean | Device] = {
+RULES: dict[str, Integer | Positive | Boolean | Text | Device] = {
     "samples": Integer(1),
     "seed": Integer(0),
     "batches": Integer(1),
@@ -89,8 +98,14 @@ RULES: dict[str, Integer | Positive | Boolean | Device] = {
     "sampling.lr_min": Positive(),
     "sampling.step": Positive(),
     "sampling.n_trials": Integer(1),
+    "tracking.experiment": Text(),
 }
 """What is checked before anything is built; the parts check the rest of their arguments themselves."""
+
+
+_GROUPS = frozenset({"model", "data", "estimator", "pretraining", "sampling", "tracking"})
+_VALUES = frozenset({"samples", "seed", "batches", "batch_size", "device", "resume", "cache"})
+_KEYS = _GROUPS | _VALUES
 
 
 class Job:
@@ -106,13 +121,16 @@ class Job:
         plain = OmegaConf.to_container(own, resolve=True)
         assert isinstance(plain, dict)
         self.config: Plain = {str(key): value for key, value in plain.items()}
+        if unknown := sorted(self.config.keys() - _KEYS):
+            raise UserError(f"{unknown[0]}: no such key; known are {', '.join(sorted(_KEYS))}")
         for key, rule in RULES.items():
             value = self._at(key)
             if value is not None and (complaint := rule.broken_by(value)):
                 raise UserError(f"{key}={value}: {complaint}")
-        for key in ("samples", "seed", "batches", "batch_size", "device", "resume"):
-            if self.config[key] is None:
-                raise UserError(f"{key}=null: {RULES[key].broken_by(None)}")
+        for key in sorted(_KEYS):
+            if self.config.get(key) is None:
+                allowed = RULES[key].broken_by(None) if key in RULES else "must not be null"
+                raise UserError(f"{key}=null: {allowed}")
 
         self.samples: int = self.config["samples"]
         self.batches: int = self.config["batches"]
@@ -137,8 +155,8 @@ class Job:
             return build(self._at(key))
         except (InstantiationException, ValueError, TypeError) as error:
             # Hydra wraps what the part said; the user needs the part's own sentence.
-            cause = error.__cause__ or error
-            raise UserError(f"{key}: {str(cause).splitlines()[0]}") from error
+            sentence = str(error.__cause__ or error).splitlines()[0]
+            raise UserError(_named(sentence, self._at(key), key)) from error
 
     @property
     def baseline_config(self) -> Plain | None:
@@ -185,3 +203,25 @@ class Job:
 
     def _device_type(self) -> str:
         return torch.device(self.config["device"]).type
+
+
+_OWN_SENTENCE = re.compile(r"`(?P<part>\w+)\((?P<argument>\w+)=[^`]*\)` (?P<rest>.*)")
+
+
+def _named(sentence: str, node: Plain, key: str) -> str:
+    """A part's complaint, "`Part(argument=value)` must be ...", with the key that the user typed."""
+    if (match := _OWN_SENTENCE.match(sentence)) is None:
+        return f"{key}: {sentence}"
+    for name, value in [(key, node), *_nodes(node, key)]:
+        target = str(value.get("_target_", "")).rsplit(".", 1)[-1]
+        if target == match["part"] and match["argument"] in value:
+            argument = match["argument"]
+            return f"{name}.{argument}={value[argument]}: {match['rest']}"
+    return f"{key}: {sentence}"
+
+
+def _nodes(node: Plain, prefix: str) -> Iterator[tuple[str, Plain]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield f"{prefix}.{key}", value
+            yield from _nodes(value, f"{prefix}.{key}")

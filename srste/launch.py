@@ -53,15 +53,18 @@ def job(config: DictConfig) -> None:
 def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
     """Runs a command line. task: the `hydra.main` function. Returns the exit code.
 
-    0: done. 1: a job failed, or MLflow did not take everything. 2: the user's input was refused.
-    130: interrupted.
+    0: done. 1: a job failed. 2: the user's input was refused, or the tracking server stopped
+    answering. 130: interrupted.
     """
     try:
         plan = preflight.check(argv, config_dir)
         if plan is None:
             sys.argv[1:] = [expand(a) for a in argv]
             return _run(task)
-        store = _store(plan.tracking, plan.jobs[0].cache)
+        try:
+            store = _store(plan.tracking, plan.jobs[0].cache)
+        except UserError as error:
+            raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
@@ -69,6 +72,8 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
     started = time.perf_counter()
     this = open_launch(plan.root, plan.name, " ".join(["train.py", *plan.argv]))
     sys.argv[1:] = plan.argv
+    for estimator in plan.that_ignore_samples:
+        print(f"estimator={estimator} draws nothing: it ignores `samples`, one study a batch serves all")
     with reporting(len(plan.keys)) as reporter:
         code = _run(task)
     if code:
@@ -79,7 +84,7 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
         )
         return code
     tracked = _finish(plan, this, store, reporter, time.perf_counter() - started)
-    return 0 if tracked else 1
+    return 0 if tracked else 2
 
 
 def _run(task: Callable[[], Any]) -> int:

@@ -43,6 +43,13 @@ class Plan:
     tracking: dict[str, Any]
     argv: list[str]
 
+    @property
+    def that_ignore_samples(self) -> list[str]:
+        """The names of the estimators for which `samples` was given in vain."""
+        deterministic = {j.config["estimator"]["name"] for j in self.jobs if not j.estimator.stochastic}
+        given = len({j.samples for j in self.jobs}) > 1 or self.jobs[0].samples != 1
+        return sorted(deterministic) if given else []
+
     @cached_property
     def keys(self) -> frozenset[str]:
         """The keys of all studies that the jobs ask for; one that several share counts once."""
@@ -105,6 +112,7 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
         jobs = [Job(composer.compose(line)) for line in lines]
         root = Path(master.hydra.sweep.dir if multirun else master.hydra.run.dir)
     _writable(root, "hydra.sweep.dir" if multirun else "hydra.run.dir")
+    _writable(jobs[0].cache, "cache")
     tracking = OmegaConf.to_container(master.tracking, resolve=True)
     assert isinstance(tracking, dict)
     name = " ".join(typed) or "defaults"
@@ -116,9 +124,11 @@ def _parse(overrides: list[str]) -> list[Any]:
     parser = OverridesParser.create()
     parsed = []
     for override in overrides:
+        if override.startswith(("=", "~")):
+            raise UserError(f"{override}: not an override that is taken here; write key=value")
         try:
             parsed += parser.parse_overrides([override])
-        except HydraException as error:
+        except (HydraException, KeyError) as error:
             raise UserError(f"{override}: not an override, which is written key=value") from error
     return parsed
 
@@ -144,7 +154,7 @@ class _Composer:
             return self._compose(overrides)
         except MissingConfigException as error:
             raise UserError(self._no_such_choice(error, overrides)) from error
-        except (ConfigCompositionException, OmegaConfBaseException) as error:
+        except (ConfigCompositionException, OmegaConfBaseException, ValueError) as error:
             raise UserError(self._no_such_key(error, overrides)) from error
         except HydraException as error:
             raise UserError(str(error).splitlines()[0]) from error
@@ -164,20 +174,19 @@ class _Composer:
         if culprit is None:
             return str(error).splitlines()[0]
         key = re.split(r"=", culprit.lstrip("+~"), maxsplit=1)[0]
-        others = [o for o in overrides if o.lstrip("+~").split("=")[0] != key]
-        known = _keys(self._compose(others))
+        known = _keys(self._compose([o for o in overrides if o != culprit]))
         if key in known or culprit.startswith(("+", "~")):
             return f"{culprit}: {str(error).splitlines()[0]}"
         siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
-        hint = _did_you_mean(key, known) or f"known here: {', '.join(siblings or known)}; "
-        return f"{culprit}: no such key; {hint}".rstrip("; ")
+        where = f"known here: {', '.join(siblings or known)}"
+        return f"{culprit}: no such key; {_did_you_mean(key, known) or where}".rstrip()
 
     def _composes(self, override: str, overrides: list[str]) -> bool:
         # With the group choices, since they decide which keys there are.
         choices = [o for o in overrides if o != override and "." not in o.split("=")[0]]
         try:
             self._compose([*choices, override])
-        except (HydraException, OmegaConfBaseException):
+        except (HydraException, OmegaConfBaseException, ValueError):
             return False
         return True
 
@@ -199,7 +208,7 @@ def _keys(config: DictConfig) -> list[str]:
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
     return f"did you mean {near[0]}? " if near else ""
 
 

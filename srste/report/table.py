@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import statistics
 
 from rich import box
 from rich.console import Console
@@ -23,7 +24,7 @@ NOTE = (
 def _heading(columns: list[Column], column: Column) -> str:
     """A column's heading; only the first of an estimator's sample counts carries its name."""
     if column.samples is None:
-        return f"\n{column.series}"
+        return column.series if len(columns) == 1 else f"\n{column.series}"
     first = next(c for c in columns if c[:2] == column[:2])
     return (f"{column.series}\n" if column == first else "\n") + f"N={column.samples}"
 
@@ -33,23 +34,32 @@ def _wins(condition: Condition, batch: int) -> str:
     return winners[0].title if len(winners) == 1 else f"tie of {len(winners)}" if winners else "-"
 
 
+def _decimals(condition: Condition) -> int:
+    """Enough to show a hundredth of the typical decrease of the loss; 4 to 7."""
+    decreases = [r.pre_loss - r.best.post_loss for r in condition.cells.values() if r.best]
+    typical = statistics.median(map(abs, decreases)) if decreases else 0.0
+    return min(7, max(4, math.ceil(2 - math.log10(typical)))) if typical else 4
+
+
 def _table(condition: Condition, columns: list[Column], last: bool) -> Table:
     """The table of some of the columns; the winner among *all* of them stands in the last one."""
+    decimals = _decimals(condition)
     title = f"Loss after the best step{': ' + condition.label if condition.label else ''}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("batch", "before"):
         table.add_column(heading, justify="right", no_wrap=True)
     for column in columns:
         table.add_column(_heading(columns, column), justify="right", no_wrap=True)
+    last = last and len(condition.columns) > 1  # one column has no rival
     if last:
         table.add_column("wins", no_wrap=True)
     for batch in condition.batches:
         winners = condition.winners(batch)
-        cells: list[Text | str] = [str(batch), f"{condition.pre_loss(batch):.4f}"]
+        cells: list[Text | str] = [str(batch), f"{condition.pre_loss(batch):.{decimals}f}"]
         for column in columns:
             loss = condition.post_loss(batch, column)
             missing = "failed" if (batch, column) in condition.cells else "-"
-            text = missing if loss is None else f"{loss:.4f}"
+            text = missing if loss is None else f"{loss:.{decimals}f}"
             cells.append(Text(text, style="bold green" if column in winners else ""))
         table.add_row(*cells, *([_wins(condition, batch)] if last else []))
     return table

@@ -1,0 +1,20 @@
+"""What every test runs under: fixed hypothesis seeds, quiet Optuna, one thread."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# Machines are shared and noisy, so no deadline; the same examples every time.
+settings.register_profile(
+    "srste", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("srste")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_and_single_threaded():
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    torch.set_num_threads(1)

@@ -1,0 +1,168 @@
+"""Quantisers against enumeration and their published form; surrogates against autograd of what they
+are the derivative of."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srste.binarize import (
+    ApproxSign,
+    BinaryActivation,
+    Clipped,
+    Identity,
+    Sign,
+    StochasticRounding,
+    SwishSign,
+    Tanh,
+    estimating,
+    sign,
+)
+from srste.randomness import stream
+from tests import oracle
+
+
+def test_sign_of_zero_is_plus_one():
+    a = torch.tensor([-2.0, -0.0, 0.0, 1e-30, -1e-30, 3.0])
+    assert sign(a).tolist() == [-1, 1, 1, 1, -1, 1]
+    assert BinaryActivation()(a).tolist() == sign(a).tolist()
+    assert Sign()(a, stream(0)).tolist() == sign(a).tolist()
+
+
+class TestStochasticRounding:
+    a = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32))
+
+    def test_probabilities_by_layer_example_and_unit(self):
+        a = self.a.numpy().astype(np.float64)
+        layer = oracle.probability_up(a)
+        example = np.stack([oracle.probability_up(row) for row in a])
+        unit = np.stack([oracle.probability_up(column) for column in a.T], axis=1)
+        for scope, expected in (("layer", layer), ("example", example), ("unit", unit)):
+            found = StochasticRounding(scope=scope).probability(self.a).numpy()
+            np.testing.assert_allclose(found, expected, rtol=0, atol=3e-7)  # float32
+
+    @pytest.mark.parametrize("scope", ["layer", "example", "unit"])
+    def test_frequencies_are_the_probabilities(self, scope):
+        quantiser, generator, draws = StochasticRounding(scope=scope), stream(1, scope), 20_000
+        ups = sum((quantiser(self.a, generator) > 0).double() for _ in range(draws)) / draws
+        p = quantiser.probability(self.a).double()
+        error = torch.sqrt(p * (1 - p) / draws)
+        assert ((ups - p).abs() <= 5 * error + 1e-7).all()
+        assert (p == 1).any(), "the largest pre-activation is certain"
+        assert (p == 0).any(), "so is the most negative one"
+
+    def test_only_minus_one_and_plus_one(self):
+        values = StochasticRounding()(self.a, stream(2)).unique()
+        assert values.tolist() == [-1, 1]
+
+    @pytest.mark.parametrize("sign_", [1.0, -1.0])
+    def test_pre_activations_of_one_sign(self, sign_):
+        a = sign_ * self.a.abs()
+        p = StochasticRounding().probability(a)
+        expected = oracle.probability_up(a.numpy().astype(np.float64))
+        np.testing.assert_allclose(p.numpy(), expected, rtol=0, atol=3e-7)
+
+    def test_all_zero_is_a_fair_coin(self):
+        assert StochasticRounding().probability(torch.zeros(3, 3)).unique().tolist() == [0.5]
+
+    @given(p=st.floats(0.001, 0.999), u=st.floats(0.001, 0.999), tau=st.sampled_from([0.1, 1, 10]))
+    def test_the_relaxed_bernoulli_rounds_alike_at_every_temperature(self, p, u, tau):
+        """sigmoid((logit p + logistic noise) / tau) - 0.5 through sign is +1 exactly where u' < p."""
+        noise = math.log(1 - u) - math.log(u)
+        logit = math.log(p) - math.log(1 - p)
+        relaxed = 1 / (1 + math.exp(-(logit + noise) / tau))
+        if abs(u - p) > 1e-9:
+            assert (relaxed - 0.5 >= 0) == (u < p)
+
+    def test_tau_does_not_change_the_result(self):
+        rounded = [StochasticRounding(tau=t)(self.a, stream(3)) for t in (0.01, 1.0, 100.0)]
+        assert torch.equal(rounded[0], rounded[1])
+        assert torch.equal(rounded[0], rounded[2])
+
+    @pytest.mark.parametrize("tau", [0, -1, float("nan"), float("inf"), True])
+    def test_tau_must_be_positive(self, tau):
+        with pytest.raises(ValueError, match=r"`StochasticRounding\(tau=.*\)` must be > 0"):
+            StochasticRounding(tau=tau)
+
+    def test_scope_must_be_known(self):
+        with pytest.raises(ValueError, match=r"scope=all\)` must be one of layer, example, unit"):
+            StochasticRounding(scope="all")
+
+
+def swish_sign(a, beta):
+    s = torch.sigmoid(beta * a)
+    return 2 * s * (1 + beta * a * (1 - s)) - 1
+
+
+PRIMITIVES = {
+    "identity": (Identity(), lambda a: a),
+    "clipped": (Clipped(), torch.nn.functional.hardtanh),
+    "clipped at 0.5": (Clipped(c=0.5), lambda a: a.clamp(-0.5, 0.5)),
+    "tanh": (Tanh(), torch.tanh),
+    "tanh, sharp": (Tanh(beta=3.0), lambda a: torch.tanh(3 * a)),
+    "approx_sign": (ApproxSign(), lambda a: torch.where(a.abs() < 1, 2 * a - a.sign() * a**2, a.sign())),
+    "swish_sign": (SwishSign(), lambda a: swish_sign(a, 5.0)),
+    "swish_sign, flat": (SwishSign(beta=2.0), lambda a: swish_sign(a, 2.0)),
+}
+
+
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_a_surrogate_is_the_derivative_of_its_primitive(name):
+    surrogate, primitive = PRIMITIVES[name]
+    a = torch.linspace(-2.49, 2.49, 400, dtype=torch.float64, requires_grad=True)
+    (derivative,) = torch.autograd.grad(primitive(a).sum(), a)
+    torch.testing.assert_close(surrogate(a.detach()), derivative, rtol=0, atol=1e-12)
+
+
+def test_surrogates_stay_finite_far_out():
+    far = torch.tensor([-1e30, -1e4, 1e4, 1e30])
+    for surrogate, _ in PRIMITIVES.values():
+        assert surrogate(far).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Clipped(c=0), r"`Clipped\(c=0\)` must be > 0"),
+        (lambda: Tanh(beta=-1), r"`Tanh\(beta=-1\)` must be > 0"),
+        (lambda: SwishSign(beta=0), r"`SwishSign\(beta=0\)` must be > 0"),
+    ],
+)
+def test_arguments_out_of_range(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+class TestEstimating:
+    a = torch.tensor([[-1.5, -0.5, 0.0, 0.5, 1.5]], requires_grad=True)
+
+    def test_forward_is_the_quantiser_and_backward_the_surrogate(self):
+        activation = BinaryActivation()
+        with estimating(activation, Sign(), Clipped(), stream(0)):
+            b = activation(self.a)
+        upstream = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]])
+        (gradient,) = torch.autograd.grad(b, self.a, upstream)
+        assert b.tolist() == [[-1, -1, 1, 1, 1]]
+        assert gradient.tolist() == [[0, 2, 3, 4, 0]]
+
+    def test_any_quantiser_goes_with_any_surrogate(self):
+        activation = BinaryActivation()
+        with estimating(activation, StochasticRounding(), ApproxSign(), stream(0)):
+            b = activation(self.a)
+        (gradient,) = torch.autograd.grad(b.sum(), self.a)
+        assert gradient.tolist() == [[0, 1, 2, 1, 0]]
+
+    def test_outside_the_plain_sign_is_back_even_after_an_error(self):
+        activation = BinaryActivation()
+        with (
+            pytest.raises(RuntimeError, match="inside"),
+            estimating(activation, StochasticRounding(), Identity(), stream(0)),
+        ):
+            raise RuntimeError("inside")
+        assert activation(self.a.detach()).tolist() == [[-1, -1, 1, 1, 1]]
+        assert not activation(self.a).requires_grad

@@ -1,0 +1,387 @@
+"""The exact loss curve against a float64 brute force, and against cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from srste.binarize import BinaryActivation
+from srste.curve import NotExactError, loss_curve
+from srste.models.mlp import MLP
+from tests import oracle
+
+TINY = np.nextafter(0.0, 1.0)
+
+
+def normalised(direction, how):
+    """tensor, row, global or none, in NumPy."""
+    if how == "tensor":
+        return {k: g / (g.norm() + 1e-8) for k, g in direction.items()}
+    if how == "row":
+        return {k: g / (g.norm(dim=-1, keepdim=True) + 1e-8) for k, g in direction.items()}
+    if how == "global":
+        norm = torch.cat([g.flatten() for g in direction.values()]).norm()
+        return {k: g / (norm + 1e-8) for k, g in direction.items()}
+    return direction
+
+
+def make(seed, width, depth, out, bias, batch, how, whole, features=3):
+    """A random case. whole: integer weights and inputs, which make exact zeros and coincidences."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        if whole:
+            return torch.randint(-2, 3, shape, generator=generator).double()
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    model = MLP(features, width, depth, out, bias).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(draw(*parameter.shape))
+    direction = {name: draw(*p.shape) for name, p in model.named_parameters()}
+    return model, normalised(direction, how), draw(batch, features), draw(batch, out)
+
+
+def as_oracle(model, direction, x, y, bias):
+    weights = dict(model.named_parameters())
+    return (
+        oracle.network_of(weights, bias),
+        oracle.network_of(direction, bias),
+        x.numpy(),
+        y.numpy(),
+    )
+
+
+shapes = {
+    "seed": st.integers(0, 2**31),
+    "width": st.integers(1, 6),
+    "depth": st.integers(1, 4),
+    "out": st.integers(1, 3),
+    "bias": st.booleans(),
+    "batch": st.integers(1, 12),
+}
+cases = st.fixed_dictionaries(
+    shapes | {"how": st.sampled_from(["tensor", "row", "global", "none"]), "whole": st.just(False)}
+)
+whole_cases = st.fixed_dictionaries(shapes | {"how": st.just("none"), "whole": st.just(True)})
+
+
+@settings(max_examples=200)
+@given(case=cases, lr_max=st.floats(1e-3, 4.0), picks=st.lists(st.floats(0, 1), max_size=6))
+@example(
+    case=dict(seed=1, width=1, depth=1, out=1, bias=False, batch=1, how="none", whole=False),
+    lr_max=2.0,
+    picks=[0.5],
+)
+def test_equals_the_brute_force(case, lr_max, picks):
+    model, direction, x, y = make(**case)
+    curve = loss_curve(model, direction, x, y, lr_max)
+    network, g, inputs, targets = as_oracle(model, direction, x, y, case["bias"])
+    lrs = np.concatenate(([0.0, lr_max], np.array(picks) * lr_max, np.linspace(0, lr_max, 40)))
+    # 1e-12 relative to the size of the terms that the loss is made of, which may cancel in it.
+    tolerance = 1e-12 * oracle.scale(network, g, inputs, targets, lr_max)
+    clear = [lr for lr in lrs if lr == 0 or oracle.distance_to_breakpoint(network, g, inputs, lr) > 1e-9]
+    expected = oracle.brute_force(network, g, inputs, targets, clear)
+    np.testing.assert_allclose(curve(clear), expected, rtol=0, atol=tolerance)
+    assert len(clear) >= 20
+    assert curve.exact
+    assert curve.pre_loss == curve(0.0)
+
+
+@settings(max_examples=100)
+@given(case=cases, lr_max=st.floats(1e-1, 4.0))
+def test_within_1e_9_of_a_breakpoint_either_side_is_right(case, lr_max):
+    model, direction, x, y = make(**case)
+    curve = loss_curve(model, direction, x, y, lr_max)
+    network, g, inputs, targets = as_oracle(model, direction, x, y, case["bias"])
+    at = curve.breakpoints[:: max(1, curve.breakpoints.size // 20)]
+    # The loss moves by less than this over 1e-9 of a piece: its slope is bounded by scale / lr_max.
+    size = oracle.scale(network, g, inputs, targets, lr_max)
+    tolerance = size * (1e-12 + 1e-8 / lr_max)
+    left = oracle.brute_force(network, g, inputs, targets, at - 1e-9)
+    right = oracle.brute_force(network, g, inputs, targets, at + 1e-9)
+    for lr, found, sides in zip(at, curve(at), np.stack([left, right], 1), strict=True):
+        near = np.abs(curve.breakpoints - lr)
+        if ((near > 0) & (near < 1e-8)).any():
+            continue  # several breakpoints so close that both sides jump more than once
+        assert np.abs(sides - found).min() <= tolerance
+
+
+@settings(max_examples=200)
+@given(case=whole_cases, lr_max=st.sampled_from([0.5, 1.0, 2.0, 4.0]))
+def test_small_integers_are_exact_even_at_breakpoints(case, lr_max):
+    """Integer weights, inputs and directions, learning rates k / 64: the brute force has no rounding
+    then, pre-activations are often exactly zero, and many breakpoints lie on the learning rates."""
+    model, direction, x, y = make(**case)
+    curve = loss_curve(model, direction, x, y, lr_max)
+    network, g, inputs, targets = as_oracle(model, direction, x, y, case["bias"])
+    lrs = np.arange(0, lr_max + 1 / 128, 1 / 64)
+    expected = oracle.brute_force(network, g, inputs, targets, lrs)
+    tolerance = 1e-12 * oracle.scale(network, g, inputs, targets, lr_max)
+    np.testing.assert_allclose(curve(lrs), expected, rtol=0, atol=tolerance)
+
+
+@settings(max_examples=80)
+@given(case=cases, lr_max=st.floats(1e-2, 4.0))
+def test_the_minimum_is_below_a_dense_scan_and_is_a_value_of_the_curve(case, lr_max):
+    model, direction, x, y = make(**case)
+    curve = loss_curve(model, direction, x, y, lr_max)
+    network, g, inputs, targets = as_oracle(model, direction, x, y, case["bias"])
+    tolerance = 1e-12 * oracle.scale(network, g, inputs, targets, lr_max)
+
+    lr, lowest, attained = curve.minimum()
+    scan = np.linspace(lr_max / 500, lr_max, 500)
+    assert 0 < lr <= lr_max
+    assert lowest <= oracle.brute_force(network, g, inputs, targets, scan).min() + tolerance
+    assert curve(lr) == lowest
+    assert isinstance(attained, bool)
+    # The brute force sees the same value there or, if rounding moved a breakpoint, right beside it.
+    near = np.clip([lr, lr - 1e-9, lr + 1e-9], TINY, lr_max)
+    around = oracle.brute_force(network, g, inputs, targets, near)
+    assert np.abs(around - lowest).min() <= tolerance * (1 + 1e4 / lr_max)
+
+
+@settings(max_examples=40)
+@given(case=cases, lr_max=st.floats(1e-2, 4.0))
+def test_order_and_shape_of_the_learning_rates_do_not_matter(case, lr_max):
+    curve = loss_curve(*make(**case), lr_max=lr_max)
+    lrs = np.linspace(0, lr_max, 60)
+    shuffled = np.random.default_rng(case["seed"]).permutation(60)
+    np.testing.assert_array_equal(curve(lrs[shuffled]), curve(lrs)[shuffled])
+    np.testing.assert_array_equal(curve(lrs.reshape(3, 4, 5)), curve(lrs).reshape(3, 4, 5))
+    assert curve(lrs[7]).shape == ()
+
+
+def one_unit(w1, g1, w2, g2, x=1.0, y=0.0, lr_max=2.0):
+    """x -> sign(w1 x) -> w2: one example, one unit."""
+    model = MLP(1, 1, 1, 1).double()
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), (w1, w2), strict=True):
+            parameter.fill_(value)
+    names = [name for name, _ in model.named_parameters()]
+    direction = {
+        n: torch.full((1, 1), g, dtype=torch.float64) for n, g in zip(names, (g1, g2), strict=True)
+    }
+    as_batch = [torch.tensor([[v]], dtype=torch.float64) for v in (x, y)]
+    return loss_curve(model, direction, *as_batch, lr_max=lr_max)
+
+
+class TestByHand:
+    def test_a_unit_that_falls_through_zero_is_still_up_at_zero(self):
+        # a = 1 - t: +1 up to and at t = 1. y_hat = +1, then -1.
+        curve = one_unit(w1=1, g1=1, w2=1, g2=0, y=-1)
+        np.testing.assert_array_equal(curve([0, 0.5, 1, np.nextafter(1, 2), 2]), [4, 4, 4, 0, 0])
+        np.testing.assert_array_equal(curve.breakpoints, [np.nextafter(1, 2)])
+
+    def test_a_unit_that_rises_through_zero_is_up_at_zero(self):
+        # a = -1 + t: -1 before t = 1, +1 from there.
+        curve = one_unit(w1=-1, g1=-1, w2=1, g2=0, y=-1)
+        np.testing.assert_array_equal(curve([0, np.nextafter(1, 0), 1, 2]), [0, 0, 4, 4])
+
+    def test_a_minimum_inside_a_piece(self):
+        # y_hat = 1 - t, target 0.25: zero loss at t = 0.75.
+        assert one_unit(w1=1, g1=0, w2=1, g2=1, y=0.25).minimum() == (0.75, 0.0, True)
+
+    def test_an_infimum_that_is_not_attained(self):
+        # For t > 1: y_hat = -(1 + t), target -1, loss t^2, down to 1 as t falls to 1, where it is 9.
+        lr, loss, attained = one_unit(w1=1, g1=1, w2=1, g2=-1, y=-1).minimum()
+        assert (lr, attained) == (np.nextafter(1, 2), False)
+        assert loss == pytest.approx(1, abs=1e-14)
+
+    def test_a_minimum_attained_at_a_breakpoint(self):
+        # For t >= 1: y_hat = 1 + t, target 1, loss t^2, lowest at t = 1 itself.
+        assert one_unit(w1=-1, g1=-1, w2=1, g2=-1, y=1).minimum() == (1.0, 1.0, True)
+
+    def test_a_limit_from_the_left_is_not_attained(self):
+        # For t < 1: y_hat = -(1 - 0.1 t), target 0, falling to 0.81; from t = 1 on y_hat = 1 - 0.1 t
+        # with the same loss, so make the target -0.5: left (0.5 - 0.1 t)^2 -> 0.16, right above 1.
+        lr, loss, attained = one_unit(w1=-1, g1=-1, w2=1, g2=0.1, y=-0.5, lr_max=1.5).minimum()
+        assert (lr, attained) == (np.nextafter(1, 0), False)
+        assert loss == pytest.approx(0.16, abs=1e-14)
+
+    def test_no_descent_at_all_has_its_infimum_at_zero(self):
+        # y_hat = 1 + t, target 0: the loss only grows; (0, lr_max] does not include 0.
+        lr, loss, attained = one_unit(w1=1, g1=0, w2=1, g2=-1, y=0).minimum()
+        assert (lr, loss, attained) == (TINY, 1.0, False)
+
+    def test_the_end_of_the_range_belongs_to_it(self):
+        assert one_unit(w1=1, g1=0, w2=1, g2=0.1, y=0, lr_max=2.0).minimum()[::2] == (2.0, True)
+
+    def test_of_a_level_stretch_the_smallest_learning_rate_is_taken(self):
+        assert one_unit(w1=1, g1=1, w2=1, g2=0, y=-1).minimum() == (np.nextafter(1, 2), 0, True)
+
+    def test_zero_direction(self):
+        curve = one_unit(w1=1, g1=0, w2=1, g2=0, y=3)
+        np.testing.assert_array_equal(curve(np.linspace(0, 2, 9)), np.full(9, 4.0))
+        assert curve.minimum() == (TINY, 4.0, True)
+        assert curve.breakpoints.size == 0
+
+    def test_a_pre_activation_of_exactly_zero(self):
+        # a = 0 - t: +1 at t = 0 only. a = 0 + t: +1 always. a = 0: +1 always.
+        np.testing.assert_array_equal(one_unit(w1=0, g1=1, w2=1, g2=0, y=-1)([0, TINY, 1]), [4, 0, 0])
+        np.testing.assert_array_equal(one_unit(w1=0, g1=-1, w2=1, g2=0, y=-1)([0, TINY, 1]), [4] * 3)
+        np.testing.assert_array_equal(one_unit(w1=0, g1=0, w2=1, g2=0, y=-1)([0, TINY, 1]), [4] * 3)
+
+    def test_lr_max_before_the_first_breakpoint(self):
+        curve = one_unit(w1=1, g1=1, w2=1, g2=0, y=-1, lr_max=0.5)
+        assert curve.breakpoints.size == 0
+        assert curve.minimum() == (TINY, 4.0, True)
+
+    def test_breakpoints_on_grid_points(self):
+        # A unit per grid point: unit k flips at t = k / 8, exactly representable.
+        k = np.arange(1, 9)
+        model = MLP(1, 8, 1, 1).double()
+        names = [name for name, _ in model.named_parameters()]
+        with torch.no_grad():
+            model[0].weight.copy_(torch.tensor(k / 8)[:, None])
+            model[2].weight.fill_(1.0)
+        direction = {names[0]: torch.ones(8, 1).double(), names[1]: torch.zeros(1, 8).double()}
+        one = torch.ones(1, 1).double()
+        curve = loss_curve(model, direction, one, 0 * one, lr_max=1.0)
+        # At t = k / 8 unit k is still up: k - 1 units are down, y_hat = 8 - 2 (k - 1).
+        np.testing.assert_array_equal(curve(k / 8), (8.0 - 2 * (k - 1)) ** 2)
+
+    def test_two_units_that_cross_at_once_in_opposite_senses(self):
+        # At t = 1 itself both are up: y_hat = 2; before and after one is down: y_hat = 0.
+        model = MLP(1, 2, 1, 1).double()
+        names = [name for name, _ in model.named_parameters()]
+        with torch.no_grad():
+            model[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))
+            model[2].weight.fill_(1.0)
+        direction = {
+            names[0]: torch.tensor([[1.0], [-1.0]]).double(),
+            names[1]: torch.zeros(1, 2).double(),
+        }
+        one = torch.ones(1, 1).double()
+        curve = loss_curve(model, direction, one, 2 * one, lr_max=2.0)
+        np.testing.assert_array_equal(
+            curve([0.5, np.nextafter(1, 0), 1, np.nextafter(1, 2), 1.5]), [4, 4, 0, 4, 4]
+        )
+        assert curve.minimum() == (1.0, 0.0, True)
+
+    def test_a_dead_unit_adds_nothing(self):
+        case = dict(seed=3, width=4, depth=2, out=1, bias=False, batch=20, how="none", whole=False)
+        model, direction, x, y = make(**case)
+        names = [name for name, _ in model.named_parameters()]
+        with torch.no_grad():
+            model[0].weight[2] = 0  # always +1 ...
+            direction[names[0]][2] = 0
+        network, g, inputs, targets = as_oracle(model, direction, x, y, bias=False)
+        lrs = np.linspace(0, 0.5, 101)
+        np.testing.assert_allclose(
+            loss_curve(model, direction, x, y)(lrs),
+            oracle.brute_force(network, g, inputs, targets, lrs),
+            rtol=1e-12,
+        )
+
+    def test_duplicate_examples_change_nothing(self):
+        case = dict(seed=5, width=5, depth=3, out=2, bias=True, batch=7, how="row", whole=False)
+        model, direction, x, y = make(**case)
+        lrs = np.linspace(0, 0.5, 1001)
+        once = loss_curve(model, direction, x, y)
+        thrice = loss_curve(model, direction, x.repeat(3, 1), y.repeat(3, 1))
+        np.testing.assert_allclose(thrice(lrs), once(lrs), rtol=1e-13)
+        np.testing.assert_array_equal(thrice.breakpoints, once.breakpoints)
+
+
+def test_the_note_s_size_in_float32():
+    """1,024 examples, width 32, a per-tensor direction: against the brute force at 60 rates."""
+    torch.manual_seed(0)
+    model, teacher = MLP(), MLP()
+    x = torch.randn(1024, 32)
+    y = teacher(x).detach()
+    direction = normalised({n: torch.randn_like(p) for n, p in model.named_parameters()}, "tensor")
+    network, g, inputs, targets = as_oracle(model, direction, x, y, bias=False)
+    lrs = np.random.default_rng(0).uniform(0, 0.5, 60)
+    clear = [t for t in lrs if oracle.distance_to_breakpoint(network, g, inputs, t) > 1e-9]
+    assert len(clear) > 50
+    np.testing.assert_allclose(
+        loss_curve(model, direction, x, y)(clear),
+        oracle.brute_force(network, g, inputs, targets, clear),
+        rtol=1e-12,
+    )
+
+
+def test_any_sequential_of_linear_and_sign_is_exact():
+    torch.manual_seed(1)
+    block = nn.Sequential(nn.Linear(4, 3), BinaryActivation())
+    model = nn.Sequential(block, nn.Sequential(nn.Linear(3, 2))).double()
+    direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+    x, y = torch.randn(6, 4).double(), torch.randn(6, 2).double()
+    network, g, inputs, targets = as_oracle(model, direction, x, y, bias=True)
+    lrs = np.linspace(0, 0.5, 50)
+    np.testing.assert_allclose(
+        loss_curve(model, direction, x, y)(lrs),
+        oracle.brute_force(network, g, inputs, targets, lrs),
+        rtol=1e-12,
+    )
+
+
+def test_the_model_is_left_alone():
+    model, direction, x, y = make(7, 3, 2, 1, True, 4, "none", False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    loss_curve(model, direction, x, y).minimum()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+class TestRefused:
+    model, direction, x, y = make(0, 3, 2, 1, False, 4, "none", False)
+
+    @pytest.mark.parametrize(
+        ("module", "says"),
+        [
+            (nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1)), "1 is ReLU where BinaryAct"),
+            (nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1)), "1 is Linear where BinaryActivation"),
+            (nn.Sequential(BinaryActivation(), nn.Linear(3, 1)), "0 is BinaryActivation where nn.Lin"),
+            (nn.Sequential(nn.Linear(3, 1), BinaryActivation()), "does not end with an nn.Linear"),
+            (nn.Linear(3, 1), "Linear is not an nn.Sequential"),
+        ],
+    )
+    def test_other_models(self, module, says):
+        direction = {n: torch.zeros_like(p) for n, p in module.named_parameters()}
+        with pytest.raises(NotExactError, match=says):
+            loss_curve(module, direction, torch.zeros(2, 3), torch.zeros(2, 1))
+
+    def test_a_direction_that_does_not_fit(self):
+        with pytest.raises(ValueError, match=r"differ in: 0\.weight"):
+            loss_curve(
+                self.model, {k: v for k, v in self.direction.items() if k != "0.weight"}, self.x, self.y
+            )
+        wrong = self.direction | {"0.weight": torch.zeros(1)}
+        with pytest.raises(ValueError, match=r"0\.weight.* has shape \(1,\), the parameter \(3, 3\)"):
+            loss_curve(self.model, wrong, self.x, self.y)
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_values_that_are_not_finite(self, bad):
+        spoilt = {k: v.clone() for k, v in self.direction.items()}
+        spoilt["2.weight"][0, 0] = bad
+        with pytest.raises(
+            ValueError, match=r"direction\['2\.weight'\] holds a value that is not finite"
+        ):
+            loss_curve(self.model, spoilt, self.x, self.y)
+        with pytest.raises(ValueError, match="inputs holds"):
+            loss_curve(self.model, self.direction, self.x * bad, self.y)
+        with pytest.raises(ValueError, match="targets holds"):
+            loss_curve(self.model, self.direction, self.x, self.y * bad)
+
+    @pytest.mark.parametrize("lr_max", [0.0, -1.0, float("nan"), float("inf")])
+    def test_lr_max(self, lr_max):
+        with pytest.raises(ValueError, match=r"lr_max=.* must be > 0 and finite"):
+            loss_curve(self.model, self.direction, self.x, self.y, lr_max)
+
+    @pytest.mark.parametrize("lr", [-1e-9, 0.6, float("nan")])
+    def test_learning_rates_out_of_range(self, lr):
+        with pytest.raises(ValueError, match="is outside"):
+            loss_curve(self.model, self.direction, self.x, self.y)([0.1, lr])
+
+    def test_shapes(self):
+        with pytest.raises(ValueError, match="inputs must be"):
+            loss_curve(self.model, self.direction, self.x[:, :2], self.y)
+        with pytest.raises(ValueError, match="inputs must be"):
+            loss_curve(self.model, self.direction, self.x[:0], self.y[:0])
+        with pytest.raises(ValueError, match="targets must be"):
+            loss_curve(self.model, self.direction, self.x, self.y[:, 0])

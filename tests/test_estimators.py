@@ -1,0 +1,157 @@
+"""The contract of every estimator under conf/estimator, and what is particular to straight-through."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from srste.config import Job
+from srste.preflight import register_resolvers
+from tests import oracle
+from tests.support import CONF, choices
+
+SMALL = ["model.width=6", "model.depth=2", "data.features=5", "batch_size=40", "batches=2"]
+
+
+def job(*overrides):
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return Job(compose("config", [*SMALL, *overrides]))
+
+
+def flat(direction):
+    return torch.cat([tensor.flatten() for tensor in direction.values()])
+
+
+@pytest.mark.parametrize("name", choices("estimator"))
+class TestContract:
+    """A new estimator's YAML is enough to be tested here."""
+
+    def setup(self, name, *overrides):
+        this = job(f"estimator={name}", *overrides)
+        problem = this.problem()
+        return this.estimator, problem, problem.batch(1)
+
+    def test_a_tensor_for_every_parameter(self, name):
+        estimator, problem, batch = self.setup(name)
+        direction = estimator.direction(problem, batch, 2)
+        parameters = dict(problem.model.named_parameters())
+        assert direction.keys() == parameters.keys()
+        for key, tensor in direction.items():
+            assert tensor.shape == parameters[key].shape
+            assert tensor.isfinite().all()
+            assert not tensor.requires_grad
+        assert flat(direction).norm() > 0
+
+    def test_same_call_same_direction_whatever_came_before(self, name):
+        estimator, problem, batch = self.setup(name)
+        first = flat(estimator.direction(problem, batch, 3))
+        torch.rand(7)  # the global generator is nobody's business
+        estimator.direction(problem, problem.batch(2), 5)
+        assert torch.equal(flat(estimator.direction(problem, batch, 3)), first)
+        fresh, other, same = self.setup(name)
+        assert torch.equal(flat(fresh.direction(other, same, 3)), first)
+
+    def test_the_model_and_its_gradients_are_left_alone(self, name):
+        estimator, problem, batch = self.setup(name)
+        before = {k: v.clone() for k, v in problem.model.state_dict().items()}
+        state = torch.get_rng_state()
+        estimator.direction(problem, batch, 2)
+        assert all(torch.equal(v, before[k]) for k, v in problem.model.state_dict().items())
+        assert all(p.grad is None for p in problem.model.parameters())
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_samples_matter_exactly_if_it_is_stochastic(self, name):
+        estimator, problem, batch = self.setup(name)
+        one, two = (flat(estimator.direction(problem, batch, n)) for n in (1, 2))
+        assert torch.equal(one, two) != estimator.stochastic
+
+    def test_the_seed_matters(self, name):
+        one = flat(self.setup(name)[0].direction(*self.setup(name)[1:], 1))
+        estimator, problem, batch = self.setup(name, "seed=1")
+        assert not torch.equal(flat(estimator.direction(problem, batch, 1)), one)
+
+    def test_biases_get_a_direction_too(self, name):
+        estimator, problem, batch = self.setup(name, "model.bias=true")
+        assert any(key.endswith("bias") for key in estimator.direction(problem, batch, 1))
+
+
+def direction(*overrides, samples=1, batch=1):
+    this = job(*overrides)
+    problem = this.problem()
+    return this.estimator.direction(problem, problem.batch(batch), samples), problem
+
+
+def test_ste_is_the_gradient_worked_out_by_hand():
+    found, problem = direction("estimator=ste", "model.bias=true")
+    network = oracle.network_of(problem.model.state_dict(), bias=True)
+    batch = problem.batch(1)
+    gradient = oracle.backward(
+        network, batch.inputs.double().numpy(), batch.targets.double().numpy(), oracle.sign
+    )
+    expected = [t for pair in oracle.per_tensor(gradient) for t in pair]
+    for tensor, array in zip(found.values(), expected, strict=True):
+        np.testing.assert_allclose(tensor.numpy(), array, rtol=0, atol=2e-6)  # float32
+
+
+def sample_gradient(problem, sample):
+    """The gradient of one sample of batch 1 under nested draws, by hand, as one vector."""
+    network = oracle.network_of(problem.model.state_dict(), bias=False)
+    batch = problem.batch(1)
+    generator = oracle.named_stream(0, "rounding", "batch", 1, "sample", sample)
+    gradient = oracle.backward(
+        network,
+        batch.inputs.double().numpy(),
+        batch.targets.double().numpy(),
+        oracle.stochastic_rounding(generator),
+    )
+    return np.concatenate([w.ravel() for w, _ in gradient])
+
+
+def test_sr_ste_is_the_mean_of_the_samples_gradients_worked_out_by_hand():
+    found, problem = direction("estimator=sr_ste", "estimator/normalisation=none", samples=3)
+    expected = np.mean([sample_gradient(problem, i) for i in (1, 2, 3)], axis=0)
+    np.testing.assert_allclose(flat(found).numpy(), expected, rtol=0, atol=1e-6 * abs(expected).max())
+
+
+def test_nested_samples_are_the_first_ones_and_one_more():
+    raw = ["estimator=sr_ste", "estimator/normalisation=none", "estimator.draws=nested"]
+    one, _ = direction(*raw, samples=1)
+    two, problem = direction(*raw, samples=2)
+    second = 2 * flat(two).double() - flat(one).double()
+    expected = sample_gradient(problem, 2)
+    np.testing.assert_allclose(second.numpy(), expected, rtol=0, atol=1e-5 * abs(expected).max())
+
+
+def test_independent_samples_share_none():
+    nested = flat(direction("estimator.draws=nested", samples=2)[0])
+    independent = flat(direction("estimator.draws=independent", samples=2)[0])
+    assert not torch.allclose(nested, independent, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "norms"),
+    [
+        ("tensor", lambda g: [t.norm() for t in g.values()]),
+        ("row", lambda g: torch.cat([t.norm(dim=-1).flatten() for t in g.values()])),
+        ("global", lambda g: [flat(g).norm()]),
+    ],
+)
+def test_normalisations(name, norms):
+    found, _ = direction(f"estimator/normalisation={name}", "model.bias=true", "estimator=ste")
+    for norm in norms(found):
+        # A unit that gets no gradient keeps none.
+        assert norm == pytest.approx(1, abs=1e-4) or norm == 0
+    raw, _ = direction("estimator/normalisation=none", "model.bias=true", "estimator=ste")
+    for key, tensor in raw.items():
+        if name != "row":
+            cosine = (tensor * found[key]).sum() / (tensor.norm() * found[key].norm())
+            assert cosine == pytest.approx(1, abs=1e-5)
+
+
+def test_the_baseline_of_sr_ste_is_ste_on_the_same_other_axes():
+    this = job("estimator=sr_ste", "estimator/surrogate=tanh", "estimator/normalisation=global")
+    ste = job("estimator=ste", "estimator/surrogate=tanh", "estimator/normalisation=global")
+    assert this.baseline_config == ste.config["estimator"]

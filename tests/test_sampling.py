@@ -1,0 +1,250 @@
+"""The grid and its columnar storage as a real Optuna study; every sampler of conf/sampling."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from fractions import Fraction
+
+import numpy as np
+import optuna
+import pytest
+from hydra import compose, initialize_config_dir
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from srste.config import build
+from srste.preflight import register_resolvers
+from srste.sampling.base import Trials
+from srste.sampling.grid import Grid
+from srste.sampling.searched import Searched
+from srste.sampling.storage import columnar_study
+from tests.support import CONF, choices
+
+
+def bowl(lrs):
+    return (np.asarray(lrs) - 0.2) ** 2
+
+
+def partly_infinite(lrs):
+    lrs = np.asarray(lrs, dtype=float)
+    return np.where(lrs > 0.3, np.inf, np.where(lrs < 0.001, np.nan, bowl(lrs)))
+
+
+def sampling(name, *overrides):
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return build(compose("config", [f"sampling={name}", *overrides]).sampling)
+
+
+@pytest.mark.parametrize("name", choices("sampling"))
+class TestContract:
+    """A new sampling's YAML is enough to be tested here."""
+
+    def make(self, name):
+        shrink = ["sampling.step=0.01"] if name == "grid" else ["sampling.n_trials=12"]
+        return sampling(name, *shrink)
+
+    def test_a_finished_study_and_its_columns_agree(self, name):
+        this = self.make(name)
+        study, trials = this.run(bowl, 1.0, "s", 0)
+        assert isinstance(study, optuna.Study)
+        assert study.study_name == "s"
+        assert len(study.trials) == len(trials) == this.trials
+        for trial, lr, post_loss in zip(study.trials, trials.lr, trials.post_loss, strict=True):
+            assert trial.state == TrialState.COMPLETE
+            assert trial.params == {"lr": lr}
+            assert trial.value == post_loss == bowl(lr)
+            assert trial.user_attrs == {"pre_loss": 1.0, "post_loss": post_loss}
+            assert 0 < lr <= this.lr_max
+            assert trial.distributions["lr"] == trials.distribution
+        assert study.best_trial.number == trials.best()
+        assert study.best_value == trials.post_loss.min()
+
+    def test_reproducible_from_the_seed(self, name):
+        one, two = (self.make(name).run(bowl, 1.0, "s", 3)[1] for _ in range(2))
+        np.testing.assert_array_equal(one.lr, two.lr)
+
+    def test_a_loss_that_is_not_finite_fails_its_trial_and_not_the_study(self, name):
+        study, trials = self.make(name).run(partly_infinite, 1.0, "s", 0)
+        for trial, lr in zip(study.trials, trials.lr, strict=True):
+            if np.isfinite(partly_infinite(lr)):
+                assert trial.state == TrialState.COMPLETE
+            else:
+                assert trial.state == TrialState.FAIL
+                assert "not finite" in trial.user_attrs["reason"]
+        assert trials.failed.tolist() == [t.state == TrialState.FAIL for t in study.trials]
+
+    def test_all_failed(self, name):
+        study, trials = self.make(name).run(lambda lrs: np.full(np.shape(lrs), np.nan), 1.0, "s", 0)
+        assert trials.best() is None
+        with pytest.raises(ValueError, match="No trials are completed yet"):
+            _ = study.best_trial
+
+
+class TestGrid:
+    def test_every_hundred_thousandth_up_to_one_half(self):
+        lrs = Grid().learning_rates()
+        assert len(lrs) == 50_000
+        assert lrs.tolist() == [k / 100_000 for k in range(1, 50_001)]
+
+    @settings(max_examples=200)
+    @given(
+        step=st.decimals("0.00001", "0.3", places=5, allow_nan=False),
+        lr_max=st.decimals("0.3", "3", places=4, allow_nan=False),
+    )
+    def test_points_are_the_nearest_floats_to_the_multiples(self, step, lr_max):
+        grid = Grid(lr_max=float(lr_max), step=float(step))
+        lrs = grid.learning_rates()
+        assert len(lrs) == grid.trials == int(Fraction(lr_max) / Fraction(step))
+        for k in {1, len(lrs) // 2, len(lrs)} - {0}:
+            assert lrs[k - 1] == float(k * Fraction(step))
+        assert lrs[-1] <= float(lr_max)
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"lr_max": 0}, r"`Grid\(lr_max=0\)` must be > 0"),
+            ({"lr_max": math.nan}, "must be > 0"),
+            ({"step": -1e-5}, r"`Grid\(step=-1e-05\)` must be > 0"),
+            ({"step": 0.6}, r"must be at most lr_max=0\.5"),
+            ({"step": 4e-8}, "gives 12,500,000 points, more than 10,000,000"),
+        ],
+    )
+    def test_refused(self, arguments, says):
+        with pytest.raises(ValueError, match=says):
+            Grid(**arguments)
+
+    def test_ten_million_points_are_allowed(self):
+        assert Grid(lr_max=1.0, step=1e-7).trials == 10_000_000
+
+
+class TestSearched:
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"n_trials": 0}, r"`Searched\(n_trials=0\)` must be an integer >= 1"),
+            ({"n_trials": 1.5}, "must be an integer"),
+            ({"lr_max": 0}, "must be > 0"),
+            ({"lr_min": 0}, "must be > 0 and below"),
+            ({"lr_min": 0.5}, r"below lr_max=0\.5"),
+        ],
+    )
+    def test_refused(self, arguments, says):
+        with pytest.raises(ValueError, match=says):
+            Searched(optuna.samplers.RandomSampler, **arguments)
+
+    def test_tpe_finds_the_bowl(self):
+        study, _ = sampling("tpe").run(bowl, 1.0, "s", 0)
+        assert study.best_params["lr"] == pytest.approx(0.2, abs=0.02)
+
+    def test_the_smallest_learning_rate_wins_a_tie(self):
+        study, trials = sampling("random", "sampling.n_trials=30").run(
+            lambda lrs: np.zeros(np.shape(lrs)), 1.0, "s", 0
+        )
+        assert study.best_params["lr"] == trials.lr.min() == trials.lr[trials.best()]
+
+
+class TestColumnarStudy:
+    """What Optuna's users do with a study, done with 50,000 columns."""
+
+    @pytest.fixture
+    def study(self):
+        return Grid().run(bowl, 1.0, "grid", 0)[0]
+
+    def test_best_trial(self, study):
+        best = study.best_trial
+        assert (best.number, best.params, best.value) == (19_999, {"lr": 0.2}, 0.0)
+        assert study.best_params == {"lr": 0.2}
+
+    def test_the_smallest_learning_rate_wins_a_tie(self):
+        study, _ = Grid(step=0.01).run(lambda lrs: np.abs(lrs - 0.205).round(6), 1.0, "tie", 0)
+        assert study.best_params["lr"] == 0.2
+
+    def test_trials_dataframe(self, study):
+        frame = study.trials_dataframe()
+        assert len(frame) == 50_000
+        np.testing.assert_array_equal(frame["params_lr"], np.arange(1, 50_001) / 100_000)
+        np.testing.assert_array_equal(frame["value"], bowl(frame["params_lr"]))
+        np.testing.assert_array_equal(frame["user_attrs_post_loss"], frame["value"])
+        assert (frame["user_attrs_pre_loss"] == 1.0).all()
+        assert set(frame["state"]) == {"COMPLETE"}
+
+    def test_plots(self, study):
+        figure = optuna.visualization.plot_slice(study)
+        assert len(figure.data[0].x) == 50_000
+        assert len(optuna.visualization.plot_optimization_history(study).data[0].x) == 50_000
+
+    def test_trials_by_state_number_and_slice(self, study):
+        assert study.get_trials(states=(TrialState.WAITING, TrialState.FAIL), deepcopy=False) == []
+        assert len(study.get_trials(states=(TrialState.COMPLETE,), deepcopy=False)) == 50_000
+        storage, study_id = study._storage, study._study_id
+        assert storage.get_n_trials(study_id) == 50_000
+        assert storage.get_n_trials(study_id, TrialState.COMPLETE) == 50_000
+        assert storage.get_trial_id_from_study_id_trial_number(study_id, 7) == 7
+        assert storage.get_trial_number_from_id(49_999) == 49_999
+        assert storage.get_trial_param(9, "lr") == 1e-4
+        with pytest.raises(KeyError):
+            storage.get_trial(50_000)
+        with pytest.raises(KeyError):
+            storage.get_trial_id_from_study_id_trial_number(study_id, 50_000)
+
+    def test_more_trials_can_be_added(self, study):
+        study.enqueue_trial({"lr": 0.3})
+        study.optimize(lambda t: t.suggest_float("lr", 1e-5, 0.5, step=1e-5) - 1, n_trials=2)
+        assert [t.number for t in study.trials[-2:]] == [50_000, 50_001]
+        assert study.trials[50_000].params == {"lr": pytest.approx(0.3)}
+        assert study.best_trial.number >= 50_000
+        assert study.best_value < -0.6
+
+    def test_finished_trials_cannot_be_changed(self, study):
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            study._storage.set_trial_user_attr(5, "x", 1)
+
+    @pytest.mark.parametrize("clone", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+    def test_copies(self, study, clone):
+        study.add_trial(optuna.trial.create_trial(value=-1.0, state=TrialState.COMPLETE))
+        twin = clone(study)
+        assert len(twin.trials) == 50_001
+        assert twin.best_trial.number == 50_000
+        assert twin.trials[3] == study.trials[3]
+
+    def test_can_be_copied_to_another_storage(self):
+        study, _ = Grid(step=0.05).run(partly_infinite, 1.0, "from", 0)
+        storage = optuna.storages.InMemoryStorage()
+        optuna.copy_study(
+            from_study_name="from",
+            from_storage=study._storage,
+            to_storage=storage,
+            to_study_name="to",
+        )
+        twin = optuna.load_study(study_name="to", storage=storage)
+        assert [t.state for t in twin.trials] == [t.state for t in study.trials]
+        assert twin.best_params == study.best_params
+
+    def test_deleting_the_study(self, study):
+        optuna.delete_study(study_name="grid", storage=study._storage)
+        assert study._storage.get_all_studies() == []
+
+    def test_one_study_of_one_loss(self, study):
+        with pytest.raises(RuntimeError, match="one study with one loss"):
+            optuna.create_study(storage=study._storage)
+
+    def test_making_it_does_not_make_the_trials(self):
+        """Not a timing: 50,000 FrozenTrials take ten thousand times what one takes."""
+        lrs = Grid().learning_rates()
+        distribution = optuna.distributions.FloatDistribution(lrs[0], lrs[-1], step=1e-5)
+        columns = Trials(lrs, bowl(lrs), 1.0, distribution)
+        made = []
+        original = optuna.trial.FrozenTrial.__init__
+
+        def counting(self, *args, **kwargs):
+            made.append(1)
+            original(self, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(optuna.trial.FrozenTrial, "__init__", counting)
+            assert columnar_study(columns, "s").best_trial.number == 19_999
+        assert len(made) <= 4
