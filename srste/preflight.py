@@ -166,7 +166,7 @@ class _Composer:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         options = sorted(error.options or [])
         shown = next((o for o in overrides if o.endswith(f"={choice}")), f"{group}={choice}")
-        return f"{shown}: {_did_you_mean(choice, options)}must be one of {', '.join(options)}"
+        return f"{shown}: {_did_you_mean(choice, options, 0.6)}must be one of {', '.join(options)}"
 
     def _no_such_key(self, error: Exception, overrides: list[str]) -> str:
         """Finds the override that does not compose, and the key that was probably meant."""
@@ -207,8 +207,8 @@ def _keys(config: DictConfig) -> list[str]:
     return found
 
 
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+def _did_you_mean(word: str, known: Sequence[str], cutoff: float = 0.75) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"did you mean {near[0]}? " if near else ""
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Protocol
 
 import numpy as np
@@ -164,7 +165,7 @@ def _load(model: nn.Module, path: Path) -> list[float] | None:
         model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, UnpicklingError) as error:
         log.warning("Cached pretraining %s is damaged (%s); training again", path.name, error)
         return None
     return losses

@@ -1,0 +1,173 @@
+"""The table, the figures, the note's log and the CSV, from records made by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from srste.records import Best
+from srste.report.figure import note_figure, save
+from srste.report.notelog import note_line, write_note_log
+from srste.report.summary import Column, conditions
+from srste.report.table import csv_table, print_table, text_table
+from tests.test_records import record
+
+
+def study(name, samples, batch, post_loss, pre_loss=0.7, lr=0.25, **identity):
+    whole = {
+        "seed": 0,
+        "pretraining": {"name": "none", "_target_": "x.None_"},
+        "sampling": {"name": "grid", "_target_": "x.Grid", "step": 1e-5},
+        "estimator": {"name": name, "_target_": "x.Y"},
+        "samples": samples,
+        "batch": batch,
+    }
+    best = None if post_loss is None else Best(9, lr, post_loss, pre_loss, post_loss, True, 0)
+    key = repr((name, samples, batch, sorted(identity.items(), key=str)))
+    return record(b"", key=key, identity=whole | identity, pre_loss=pre_loss, best=best)
+
+
+def sweep(batches=2, **identity):
+    found = []
+    for batch in range(1, batches + 1):
+        found.append(study("ste", None, batch, 0.4, **identity))
+        found += [study("sr_ste", n, batch, 0.41 - 0.01 * n * batch, **identity) for n in (1, 2, 10)]
+    return found
+
+
+class TestConditions:
+    def test_columns_are_ordered_by_samples_and_not_by_text(self):
+        (condition,) = conditions(reversed(sweep()))
+        assert [c.title for c in condition.columns] == ["STE", "sr-STE N=1", "sr-STE N=2", "sr-STE N=10"]
+        assert condition.batches == [1, 2]
+        assert condition.label == ""
+
+    def test_problems_are_kept_apart_and_named_by_what_differs(self):
+        adam = {"name": "adam", "_target_": "x.Adam", "steps": 500}
+        found = conditions(sweep() + sweep(pretraining=adam))
+        assert [c.label for c in found] == ["pretraining=none", "pretraining=adam"]
+        seeds = conditions([r for s in (10, 2, 1) for r in sweep(seed=s)])
+        assert [c.label for c in seeds] == ["seed=1", "seed=2", "seed=10"]
+
+    def test_variants_of_an_estimator_are_columns_of_their_own(self):
+        tanh = {"name": "ste", "_target_": "x.Y", "surrogate": {"_target_": "x.Tanh", "beta": 1}}
+        clip = {"name": "ste", "_target_": "x.Y", "surrogate": {"_target_": "x.Clipped", "c": 1}}
+        (condition,) = conditions(
+            [study("ste", None, 1, 0.3, estimator=tanh), study("ste", None, 1, 0.2, estimator=clip)]
+        )
+        assert {c.title for c in condition.columns} == {"STE surrogate=Clipped", "STE surrogate=Tanh"}
+
+    def test_winners(self):
+        (condition,) = conditions(sweep())
+        assert condition.winners(1) == [Column("sr_ste", "", 10)]
+        (tie,) = conditions([study("ste", None, 1, 0.4), study("sr_ste", 1, 1, 0.4)])
+        assert len(tie.winners(1)) == 2
+        (failed,) = conditions([study("ste", None, 1, None)])
+        assert failed.winners(1) == []
+
+
+class TestTable:
+    def test_every_figure_and_the_winner(self):
+        (condition,) = conditions(sweep())
+        lines = text_table(condition).splitlines()
+        assert lines[0] == "Loss after the best step"
+        assert lines[3].split() == ["batch", "before", "STE", "N=1", "N=2", "N=10", "wins"]
+        assert lines[5].split() == "1 0.7000 0.4000 0.4000 0.3900 0.3100 sr-STE N=10".split()
+        assert lines[6].split() == "2 0.7000 0.4000 0.3900 0.3700 0.2100 sr-STE N=10".split()
+
+    def test_a_tie_a_failure_and_a_gap(self):
+        records = [study("ste", None, 1, 0.4), study("sr_ste", 1, 1, 0.4), study("ste", None, 2, None)]
+        text = text_table(*conditions(records))
+        assert re.search(r"1 +0\.7000 +0\.4000 +0\.4000 +tie of 2", text)
+        assert re.search(r"2 +0\.7000 +failed +- +-", text)
+
+    def test_small_differences_get_more_decimals(self):
+        small = [
+            study("ste", None, 1, 0.26995, pre_loss=0.27),
+            study("sr_ste", 1, 1, 0.26994, pre_loss=0.27),
+        ]
+        assert "0.2699500" in text_table(*conditions(small))
+
+    def test_a_narrow_terminal_gets_several_parts(self):
+        (condition,) = conditions(sweep())
+        buffer = io.StringIO()
+        print_table(condition, Console(file=buffer, width=50))
+        lines = buffer.getvalue().splitlines()
+        assert max(map(len, lines)) <= 50
+        assert sum("before" in line for line in lines) == 2
+        assert sum("wins" in line for line in lines) == 1
+        assert "…" not in buffer.getvalue()
+
+    def test_csv_has_full_precision_and_the_note_s_columns(self):
+        text = csv_table(conditions(sweep()))
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert len(rows) == 8
+        assert set(rows[0]) == {
+            "condition",
+            "batch",
+            "estimator",
+            "samples",
+            "pre_loss",
+            "lr",
+            "post_loss",
+        }
+        assert rows[0]["samples"] == ""
+        assert float(rows[2]["post_loss"]) == 0.41 - 0.01 * 2
+
+
+class TestNoteLog:
+    def test_lines_are_the_note_s(self):
+        assert note_line(study("ste", None, 1, 0.397872775, 0.714401245, 0.2647)) == (
+            "[STE]Original loss is 0.714401245, and when lr is 0.2647, the best STE-loss is 0.397872775."
+        )
+        assert note_line(study("sr_ste", 3, 1, 0.38, 0.71, 0.2886)) == (
+            "[stochastic STE]Original loss is 0.71, and when samples is 3 and lr is 0.2886, "
+            "the best STE-loss is 0.38."
+        )
+        assert note_line(study("ste", None, 1, None)) is None
+
+    def test_order_is_by_batch_then_ste_then_samples(self, tmp_path):
+        write_note_log(reversed(sweep()), tmp_path / "log")
+        lines = (tmp_path / "log").read_text().splitlines()
+        heads = [re.findall(r"^\[(.*?)\]|samples is (\d+)", line) for line in lines]
+        assert [h[0][0] for h in heads] == (["STE"] + ["stochastic STE"] * 3) * 2
+        assert [h[1][1] for h in heads if len(h) > 1] == ["1", "2", "10"] * 2
+
+
+class TestFigure:
+    def drawn(self, records):
+        (condition,) = conditions(records)
+        return note_figure(condition)
+
+    def test_a_panel_a_batch_with_all_three_lines(self):
+        figure = self.drawn(sweep(batches=3))
+        titles = [a.get_title() for a in figure.axes if a.get_title()]
+        assert titles == ["batch 1", "batch 2", "batch 3"]
+        assert [t.get_text() for t in figure.legends[0].get_texts()] == ["STE", "sr-STE", "loss before"]
+        panel = next(a for a in figure.axes if a.get_xlabel() == "samples N")
+        by_label = {line.get_label(): line for line in panel.get_lines()}
+        assert list(by_label["sr-STE"].get_xdata()) == [1, 2, 10]
+        assert list(by_label["sr-STE"].get_ydata()) == pytest.approx([0.40, 0.39, 0.31])
+        assert set(by_label["STE"].get_ydata()) == {0.4}
+
+    def test_the_loss_before_is_drawn_near_or_far(self):
+        for pre_loss in (0.42, 5.0):
+            records = [study("ste", None, 1, 0.4, pre_loss), study("sr_ste", 1, 1, 0.35, pre_loss)]
+            figure = self.drawn(records)
+            levels = [
+                set(line.get_ydata())
+                for a in figure.axes
+                for line in a.get_lines()
+                if line.get_label() == "loss before"
+            ]
+            assert {pre_loss} in levels
+            assert len(figure.axes) == (2 if pre_loss == 5.0 else 1)
+
+    @pytest.mark.parametrize("post_loss", [None, 0.7, 0.0])
+    def test_odd_ones_are_drawn_too(self, tmp_path, post_loss):
+        save(self.drawn([study("ste", None, 1, post_loss)]), tmp_path / "f.png")
+        assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")

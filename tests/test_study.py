@@ -1,0 +1,148 @@
+"""One small fixed problem from the weights to the winning learning rate, held against NumPy."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from srste.binarize import BinaryActivation
+from srste.config import Job
+from srste.models.mlp import MLP
+from srste.preflight import register_resolvers
+from srste.replay import replay
+from srste.study import run_study
+from tests import oracle
+from tests.support import CONF
+
+SMALL = [
+    "model.width=5",
+    "model.depth=2",
+    "data.features=4",
+    "batch_size=30",
+    "sampling.step=1e-3",
+]
+
+
+def job(*overrides):
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return Job(compose("config", [*SMALL, *overrides]))
+
+
+@pytest.mark.parametrize("estimator", ["ste", "sr_ste"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("bias", [False, True])
+def test_against_numpy_from_the_weights_to_the_winner(estimator, seed, bias):
+    this = job(f"estimator={estimator}", f"seed={seed}", "samples=2", f"model.bias={bias}")
+    problem = this.problem()
+    batch = problem.batch(1)
+    trials, best = run_study(problem, batch, this.estimator, 2, this.sampling, "s")
+    assert best is not None
+
+    # The same, from the initial weights and the named streams alone.
+    student = oracle.network_of(problem.model.state_dict(), bias)
+    teacher = oracle.network_of(problem.teacher.state_dict(), bias)
+    generator = oracle.named_stream(seed, "batch", 1)
+    x = generator.standard_normal((30, 4), dtype=np.float32).astype(np.float64)
+    y = oracle.forward(teacher, x)
+    if estimator == "ste":
+        gradients = [oracle.backward(student, x, y, oracle.sign)]
+    else:
+        gradients = [
+            oracle.backward(
+                student,
+                x,
+                y,
+                oracle.stochastic_rounding(
+                    oracle.named_stream(seed, "rounding", "batch", 1, "sample", i)
+                ),
+            )
+            for i in (1, 2)
+        ]
+    mean = [
+        (np.mean([g[k][0] for g in gradients], 0), np.mean([g[k][1] for g in gradients], 0))
+        for k in range(len(student))
+    ]
+    direction = [(dw, db if bias else 0 * db) for dw, db in oracle.per_tensor(mean)]
+    lrs = np.arange(1, 501) / 1000
+    losses = oracle.brute_force(student, direction, x, y, lrs)
+
+    # The direction is float32 in the package: its rounding, 1e-7 of its unit norm, moves breakpoints
+    # by as much, so a few of the 500 learning rates may lie on the other side of one.
+    assert trials.pre_loss == pytest.approx(oracle.loss(student, x, y), rel=1e-6)
+    np.testing.assert_array_equal(trials.lr, lrs)
+    assert np.mean(np.abs(trials.post_loss - losses) > 1e-5) <= 0.01
+    assert best.lr == lrs[np.argmin(losses)]
+    assert best.post_loss == pytest.approx(losses.min(), rel=1e-5)
+    assert best.replayed_post_loss == pytest.approx(losses.min(), rel=1e-5)
+
+
+def test_a_direction_that_is_not_finite_fails_the_trials_and_not_the_study(caplog):
+    class Spoilt:
+        stochastic = False
+
+        def direction(self, problem, batch, samples):
+            return {n: torch.full_like(p, torch.nan) for n, p in problem.model.named_parameters()}
+
+    this = job()
+    problem = this.problem()
+    trials, best = run_study(problem, problem.batch(1), Spoilt(), 1, this.sampling, "s")
+    assert best is None
+    assert trials.failed.all()
+    assert np.isfinite(trials.pre_loss)
+    assert "not finite in 0.weight, 2.weight, 4.weight: all trials fail" in caplog.text
+
+
+class TestReplay:
+    def case(self, seed=0, n=400):
+        torch.manual_seed(seed)
+        model, teacher = MLP(16, 16, 3, 1), MLP(16, 16, 3, 1)
+        x = torch.randn(n, 16)
+        direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+        return model, {k: v / v.norm() for k, v in direction.items()}, x, teacher(x).detach()
+
+    def test_it_is_a_real_step_of_the_real_model(self):
+        model, direction, x, y = self.case()
+        found = replay(model, direction, x, y, 0.125)
+        stepped = MLP(16, 16, 3, 1)
+        stepped.load_state_dict({k: v - 0.125 * direction[k] for k, v in model.state_dict().items()})
+        with torch.no_grad():
+            expected = float(((stepped(x) - y).double() ** 2).mean())
+        assert found.post_loss == pytest.approx(expected, rel=1e-7)
+        assert found.explained
+        assert found.on_the_fence < 40
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_rounding_explains_every_honest_difference(self, seed):
+        model, direction, x, y = self.case(seed)
+        for lr in np.linspace(0, 0.5, 23):
+            assert replay(model, direction, x, y, float(lr)).explained
+
+    def test_a_model_that_computes_something_else_is_not_explained(self):
+        model, direction, x, y = self.case()
+
+        class Wrong(BinaryActivation):
+            def forward(self, a):
+                return -super().forward(a)
+
+        model[3] = Wrong()
+        assert not replay(model, direction, x, y, 0.1).explained
+
+    def test_an_unexplained_difference_is_a_warning(self, caplog, monkeypatch):
+        class Wrong(BinaryActivation):
+            def forward(self, a):
+                return -super().forward(a)
+
+        this = job()
+        problem = this.problem()
+        problem.model[3] = Wrong()
+        with caplog.at_level(logging.WARNING):
+            _, best = run_study(problem, problem.batch(1), this.estimator, 1, this.sampling, "study 7")
+        assert best is not None
+        assert not best.explained
+        assert "study 7: the real update gives a loss of" in caplog.text
+        assert "rounding at a breakpoint does not explain the difference" in caplog.text
