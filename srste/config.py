@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srste.data import RandomTeacher
-from srste.errors import UserError
+from srste.errors import UserError, first_line
 from srste.estimators import Estimator
 from srste.pretraining import Pretraining
 from srste.problem import Problem
@@ -155,7 +155,7 @@ class Job:
             return build(self._at(key))
         except (InstantiationException, ValueError, TypeError) as error:
             # Hydra wraps what the part said; the user needs the part's own sentence.
-            sentence = str(error.__cause__ or error).splitlines()[0]
+            sentence = first_line(error.__cause__ or error)
             raise UserError(_named(sentence, self._at(key), key)) from error
 
     @property

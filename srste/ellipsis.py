@@ -1,9 +1,10 @@
-"""`1,2,...,10` in an override, written out before Hydra sees it."""
+"""`1,2,...,10` in an override, written out before Hydra sees it, and back for people."""
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal
+from itertools import pairwise
 
 from srste.errors import UserError
 
@@ -38,6 +39,18 @@ def expand(override: str) -> str:
             f"{override}: `...` stands between numbers, as in {key}=1,2,...,10 or {key}=1,...,10"
         )
     return key + equals + value
+
+
+def contract(override: str) -> str:
+    """The override with a value of four or more evenly spaced numbers written as ``a,b,...,z``."""
+    key, _, value = override.partition("=")
+    words = value.split(",")
+    if len(words) < 4 or not all(re.fullmatch(_NUMBER, word) for word in words):
+        return override
+    numbers = [Decimal(word) for word in words]
+    if len({after - before for before, after in pairwise(numbers)}) > 1:
+        return override
+    return f"{key}={words[0]},{words[1]},...,{words[-1]}"
 
 
 def _sequence(override: str, first: str | None, second: str, last: str) -> list[str]:

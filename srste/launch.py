@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from rich.console import Console
 from srste import preflight, records
 from srste.config import Job
 from srste.ellipsis import expand
-from srste.errors import UserError
+from srste.errors import UserError, first_line
 from srste.files import slug, write_atomically
 from srste.manifest import Launch, open_launch, read_launch
 from srste.preflight import Plan
@@ -43,11 +42,30 @@ def job(config: DictConfig) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     checked = Job(config)
     found = run_job(checked, Folders(folder, root))
-    launch = read_launch(root)
-    if launch is not None:
-        with _unless_the_store_fails():
-            if store := _store(checked.config["tracking"], checked.cache):
-                store.sync(launch, found, pretrainings(root))
+    this = read_launch(root)
+    if this is not None and checked.config["tracking"]["name"] != "none":
+        _track_job(checked, this, found, root)
+
+
+_given_up: set[str] = set()
+"""Launches whose store failed in this process: the rest of their jobs only leave records."""
+
+
+def _track_job(checked: Job, this: Launch, found: list[Path], root: Path) -> None:
+    """Logs the job's studies while the sweep goes on; if the store fails, that can wait."""
+    from srste.tracking import StoreError
+
+    if this.id in _given_up:
+        return
+    try:
+        if store := _store(checked.config["tracking"], checked.cache):
+            store.sync(this, found, pretrainings(root))
+    except (UserError, *StoreError) as error:
+        _given_up.add(this.id)
+        log.warning(
+            "MLflow: %s. The records are kept, and put there at the end if it answers again",
+            first_line(error),
+        )
 
 
 def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
@@ -105,17 +123,6 @@ def _store(tracking: dict[str, Any], cache: Path) -> Store | None:
     return connect(tracking["uri"], tracking["experiment"], cache)
 
 
-@contextlib.contextmanager
-def _unless_the_store_fails() -> Iterator[None]:
-    """Goes on without MLflow if it fails: the records are on disk, and can be put there later."""
-    from srste.tracking import StoreError
-
-    try:
-        yield
-    except (UserError, *StoreError) as error:
-        log.warning("MLflow: %s. The records are kept.", str(error).splitlines()[0])
-
-
 def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, seconds: float) -> bool:
     """The table, the figures, the link. Returns whether MLflow has everything."""
     # Into a file or a pipe the table goes as wide as it is.
@@ -146,7 +153,7 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
         store.track_launch(this, metrics, files)
     except StoreError as error:
         print(
-            f"train.py: MLflow did not take everything ({str(error).splitlines()[0]}); the records "
+            f"train.py: MLflow did not take everything ({first_line(error)}); the records "
             f"are kept in {plan.root}, and the same command puts them there later",
             file=sys.stderr,
         )

@@ -18,12 +18,12 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from srste.config import Job
-from srste.ellipsis import expand
-from srste.errors import UserError
+from srste.ellipsis import contract, expand
+from srste.errors import UserError, first_line
 from srste.files import slug
 from srste.provenance import key_of
 
@@ -56,23 +56,30 @@ class Plan:
         return frozenset(key_of(identity) for job in self.jobs for identity in job.identities())
 
 
-def register_resolvers(command: str = "") -> None:
-    """The resolvers that `conf/config.yaml` uses; ``command`` names the output folder."""
+def register_resolvers(command: str = "", swept: frozenset[str] = frozenset()) -> None:
+    """The resolvers that `conf/config.yaml` uses for its folders.
+
+    command: names the launch's folder. swept: the keys that differ between jobs and name theirs; with
+    none given, all of a job's overrides do.
+    """
+
+    def job_name(overrides: ListConfig) -> str:
+        telling = [o for o in overrides if o.lstrip("+").partition("=")[0] in swept]
+        return slug(",".join(telling or overrides) or "job", 120)
+
     OmegaConf.register_new_resolver("srste_command", lambda: command or "unnamed", replace=True)
-    OmegaConf.register_new_resolver(
-        "srste_slug", lambda text: slug(str(text) or "job", 120), replace=True
-    )
+    OmegaConf.register_new_resolver("srste_job", job_name, replace=True)
 
 
-def folder_name(overrides: Sequence[str], typed: Sequence[str]) -> str:
-    """A folder name from a command: readable, and the same for the same command in any order."""
+def folder_name(overrides: Sequence[str]) -> str:
+    """A folder name from a command, ellipses written out: readable, and the same in any order."""
 
     def of_the_result(override: str) -> bool:
-        return not override.lstrip("+~").startswith(_NOT_OF_THE_RESULT)
+        return not override.lstrip("+").startswith(_NOT_OF_THE_RESULT)
 
-    digest = sha256("\n".join(sorted(filter(of_the_result, overrides))).encode()).hexdigest()
-    readable = "_".join(filter(of_the_result, typed)) or "defaults"
-    return f"{slug(readable, 100)}_{digest[:8]}"
+    telling = sorted(filter(of_the_result, overrides))
+    digest = sha256("\n".join(telling).encode()).hexdigest()
+    return f"{slug(' '.join(map(contract, telling)) or 'defaults', 100)}_{digest[:8]}"
 
 
 def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
@@ -91,14 +98,14 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
         register_resolvers()
         return None
 
-    command = folder_name(overrides, typed)
-    register_resolvers(command)
     extra = []
     if arguments.config_dir:
         extra = [f"hydra.searchpath=[file://{Path(arguments.config_dir).resolve()}]"]
+    parsed = _parse(overrides)
+    swept = frozenset(o.get_key_element() for o in parsed if o.is_sweep_override())
+    register_resolvers(folder_name(overrides), swept)
     with initialize_config_dir(str(config_dir), version_base="1.3"):
         composer = _Composer(arguments.config_name or "config", extra)
-        parsed = _parse(overrides)
         fixed = [o.input_line for o in parsed if not o.is_sweep_override() or o.is_hydra_override()]
         master = composer.compose(fixed)
         multirun = arguments.multirun or master.hydra.mode == RunMode.MULTIRUN
@@ -109,6 +116,8 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
         if arguments.cfg:
             return None
         lines = _job_lines(master, overrides) if multirun else [overrides]
+        from_experiment = frozenset(map(str, master.hydra.sweeper.get("params") or {}))
+        register_resolvers(folder_name(overrides), swept | from_experiment)
         jobs = [Job(composer.compose(line)) for line in lines]
         root = Path(master.hydra.sweep.dir if multirun else master.hydra.run.dir)
     _writable(root, "hydra.sweep.dir" if multirun else "hydra.run.dir")
@@ -157,7 +166,7 @@ class _Composer:
         except (ConfigCompositionException, OmegaConfBaseException, ValueError) as error:
             raise UserError(self._no_such_key(error, overrides)) from error
         except HydraException as error:
-            raise UserError(str(error).splitlines()[0]) from error
+            raise UserError(first_line(error)) from error
 
     def _compose(self, overrides: list[str]) -> DictConfig:
         return compose(self.config_name, [*overrides, *self.extra], return_hydra_config=True)
@@ -172,11 +181,11 @@ class _Composer:
         """Finds the override that does not compose, and the key that was probably meant."""
         culprit = next((o for o in overrides if not self._composes(o, overrides)), None)
         if culprit is None:
-            return str(error).splitlines()[0]
+            return first_line(error)
         key = re.split(r"=", culprit.lstrip("+~"), maxsplit=1)[0]
         known = _keys(self._compose([o for o in overrides if o != culprit]))
         if key in known or culprit.startswith(("+", "~")):
-            return f"{culprit}: {str(error).splitlines()[0]}"
+            return f"{culprit}: {first_line(error)}"
         siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
         where = f"known here: {', '.join(siblings or known)}"
         return f"{culprit}: no such key; {_did_you_mean(key, known) or where}".rstrip()

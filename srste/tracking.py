@@ -20,9 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Before the import: no usage data to anyone, and a dead server is given up within a minute.
+# Before the import: no usage data to anyone, and a dead server is given up within seconds.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import mlflow
@@ -34,7 +34,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from srste import records
-from srste.errors import UserError
+from srste.errors import UserError, first_line
 from srste.manifest import Launch
 from srste.records import Record
 from srste.report.summary import flat
@@ -84,7 +84,7 @@ class Store:
                     known.experiment_id if known else self._client.create_experiment(experiment)
                 )
         except Exception as error:  # stores raise what their drivers raise
-            why = str(error).strip().splitlines()[0].replace(self.uri, shown)[:200]
+            why = first_line(error).replace(self.uri, shown)
             raise UserError(
                 f"tracking.uri={shown}: no answer ({why}); start that server, name one that "
                 "answers, or use tracking=none"

@@ -56,6 +56,11 @@ def as_oracle(model, direction, x, y, bias):
     )
 
 
+def a_case(seed, width, depth, out, bias, batch, how):
+    names = ("seed", "width", "depth", "out", "bias", "batch", "how", "whole")
+    return dict(zip(names, (seed, width, depth, out, bias, batch, how, False), strict=True))
+
+
 shapes = {
     "seed": st.integers(0, 2**31),
     "width": st.integers(1, 6),
@@ -73,7 +78,16 @@ whole_cases = st.fixed_dictionaries(shapes | {"how": st.just("none"), "whole": s
 @settings(max_examples=200)
 @given(case=cases, lr_max=st.floats(1e-3, 4.0), picks=st.lists(st.floats(0, 1), max_size=6))
 @example(
-    case=dict(seed=1, width=1, depth=1, out=1, bias=False, batch=1, how="none", whole=False),
+    case={
+        "seed": 1,
+        "width": 1,
+        "depth": 1,
+        "out": 1,
+        "bias": False,
+        "batch": 1,
+        "how": "none",
+        "whole": False,
+    },
     lr_max=2.0,
     picks=[0.5],
 )
@@ -264,7 +278,16 @@ class TestByHand:
         assert curve.minimum() == (1.0, 0.0, True)
 
     def test_a_dead_unit_adds_nothing(self):
-        case = dict(seed=3, width=4, depth=2, out=1, bias=False, batch=20, how="none", whole=False)
+        case = {
+            "seed": 3,
+            "width": 4,
+            "depth": 2,
+            "out": 1,
+            "bias": False,
+            "batch": 20,
+            "how": "none",
+            "whole": False,
+        }
         model, direction, x, y = make(**case)
         names = [name for name, _ in model.named_parameters()]
         with torch.no_grad():
@@ -279,7 +302,16 @@ class TestByHand:
         )
 
     def test_duplicate_examples_change_nothing(self):
-        case = dict(seed=5, width=5, depth=3, out=2, bias=True, batch=7, how="row", whole=False)
+        case = {
+            "seed": 5,
+            "width": 5,
+            "depth": 3,
+            "out": 2,
+            "bias": True,
+            "batch": 7,
+            "how": "row",
+            "whole": False,
+        }
         model, direction, x, y = make(**case)
         lrs = np.linspace(0, 0.5, 1001)
         once = loss_curve(model, direction, x, y)

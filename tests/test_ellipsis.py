@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srste.ellipsis import expand
+from srste.ellipsis import contract, expand
 from srste.errors import UserError
 
 
@@ -78,4 +78,11 @@ def test_an_arithmetic_sequence_in_exact_decimals(start, step, count, scale):
     values = [start + i * step for i in range(count)]
     typed = f"x={decimal(values[0])},{decimal(values[1])},...,{decimal(values[-1])}"
     found = expand(typed).removeprefix("x=").split(",")
+    if count >= 4:
+        assert contract(expand(typed)) == typed
     assert [Fraction(v) for v in found] == [Fraction(v, 10**scale) for v in values]
+
+
+def test_contract_leaves_other_values_alone():
+    for other in ("x=1,2,3", "x=1,2,4,8", "x=a,b,c,d", "x=1", "x"):
+        assert contract(other) == other

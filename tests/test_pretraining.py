@@ -9,9 +9,9 @@ import pickle
 import pytest
 import torch
 
+from srste.data import RandomTeacher
 from srste.models.mlp import MLP
 from srste.pretraining import Adam, NoPretraining, pretrained, still_falling
-from srste.data import RandomTeacher
 from srste.problem import Problem
 
 

@@ -76,8 +76,26 @@ class TestTable:
         lines = text_table(condition).splitlines()
         assert lines[0] == "Loss after the best step"
         assert lines[3].split() == ["batch", "before", "STE", "N=1", "N=2", "N=10", "wins"]
-        assert lines[5].split() == "1 0.7000 0.4000 0.4000 0.3900 0.3100 sr-STE N=10".split()
-        assert lines[6].split() == "2 0.7000 0.4000 0.3900 0.3700 0.2100 sr-STE N=10".split()
+        assert lines[5].split() == [
+            "1",
+            "0.7000",
+            "0.4000",
+            "0.4000",
+            "0.3900",
+            "0.3100",
+            "sr-STE",
+            "N=10",
+        ]
+        assert lines[6].split() == [
+            "2",
+            "0.7000",
+            "0.4000",
+            "0.3900",
+            "0.3700",
+            "0.2100",
+            "sr-STE",
+            "N=10",
+        ]
 
     def test_a_tie_a_failure_and_a_gap(self):
         records = [study("ste", None, 1, 0.4), study("sr_ste", 1, 1, 0.4), study("ste", None, 2, None)]

@@ -203,7 +203,7 @@ class TestColumnarStudy:
         with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
             study._storage.set_trial_user_attr(5, "x", 1)
 
-    @pytest.mark.parametrize("clone", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+    @pytest.mark.parametrize("clone", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])  # noqa: S301
     def test_copies(self, study, clone):
         study.add_trial(optuna.trial.create_trial(value=-1.0, state=TrialState.COMPLETE))
         twin = clone(study)

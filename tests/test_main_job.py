@@ -1,0 +1,438 @@
+"""The whole program, run as a user runs it: Hydra, Optuna, records, a real MLflow store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+
+from srste import records
+from tests.support import ROOT, train
+
+SMALL = ["batches=2", "batch_size=64", "model.width=8", "sampling.step=1e-4"]
+
+
+def only(folder):
+    """The one folder in there."""
+    (found,) = (path for path in Path(folder).iterdir() if path.is_dir())
+    return found
+
+
+def studies(root):
+    """{name: (record, losses)} of every record below ``root``."""
+    return {r.name: (r, records.read_trials(f).post_loss) for f, r in records.find(Path(root))}
+
+
+def same_results(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name][1], other[name][1])
+        assert one[name][0].key == other[name][0].key
+        assert one[name][0].best == other[name][0].best
+        assert one[name][0].baseline == other[name][0].baseline
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A sweep of three sample counts with pretraining, and what it printed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    done = train(
+        folder,
+        "-m",
+        "estimator=sr_ste",
+        "samples=1,2,...,3",
+        "pretraining=adam",
+        "pretraining.steps=40",
+        "pretraining.batch_size=500",
+        *SMALL,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture(scope="module")
+def store(sweep):
+    client = mlflow.MlflowClient(f"sqlite:///{sweep[0]}/mlflow.db")
+    experiment = client.get_experiment_by_name("srste")
+    return client, client.search_runs([experiment.experiment_id], max_results=1000)
+
+
+def runs_of(store, kind):
+    return {r.info.run_name: r for r in store[1] if r.data.tags["kind"] == kind}
+
+
+class TestRecords:
+    def test_each_study_left_one_and_the_baseline_was_computed_once(self, sweep):
+        found = studies(sweep[0] / "multirun")
+        sr = {f"sr_ste N={n} batch {b}" for n in (1, 2, 3) for b in (1, 2)}
+        assert found.keys() == sr | {"ste batch 1", "ste batch 2"}
+        for record, losses in found.values():
+            assert record.trials == len(losses) == 5_000
+            assert record.best.post_loss == losses.min()
+            assert record.best.lr == (np.argmin(losses) + 1) / 10_000
+            assert record.best.explained
+            assert record.best.replayed_post_loss == pytest.approx(record.best.post_loss, rel=1e-2)
+            assert record.best.replayed_pre_loss == pytest.approx(record.pre_loss, rel=1e-5)
+            if record.samples:
+                assert record.baseline.key == found[f"ste batch {record.batch}"][0].key
+                assert record.baseline.post_loss == found[f"ste batch {record.batch}"][0].best.post_loss
+
+    def test_they_lie_in_the_job_s_folder_as_parquet_and_json(self, sweep):
+        jobs = sorted(p.name for p in only(sweep[0] / "multirun").glob("samples=*"))
+        assert jobs == ["samples=1", "samples=2", "samples=3"]
+        for job in jobs:
+            folder = only(sweep[0] / "multirun") / job
+            assert sorted(p.name for p in (folder / "studies").iterdir()) == ["batch-01", "batch-02"]
+            files = sorted(p.name for p in (folder / "studies" / "batch-01").iterdir())
+            assert files == ["record.json", "trials.parquet"]
+            assert len((folder / "note.log").read_text().splitlines()) == 4
+
+    def test_the_optuna_study_comes_back_from_the_record(self, sweep):
+        folder = next(only(sweep[0] / "multirun").rglob("batch-01"))
+        study = records.load_study(folder)
+        assert len(study.trials) == 5_000
+        assert study.best_value == records.read(folder).best.post_loss
+
+
+class TestAtTheEnd:
+    def test_the_table_and_the_link(self, sweep):
+        out = sweep[1].stdout
+        assert re.search(r"batch +before +STE +N=1 +N=2 +N=3 +wins", out)
+        assert len(re.findall(r"^ +[12] +0\.\d+ +", out, re.M)) == 2
+        assert "Not yet evidence" in out
+        assert "8 studies, 40,000 trials in" in out
+        assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/1/runs\?\S*compareRunsMode=CHART", out)
+        assert "workflowType=machine_learning" in out
+
+    def test_the_files(self, sweep):
+        root = only(sweep[0] / "multirun")
+        names = {p.name for p in root.iterdir() if p.is_file()}
+        assert {"results.csv", "table.txt", "note.log", "loss_against_samples.png"} <= names
+        pattern = re.compile(
+            r"\[(STE|stochastic STE)\]Original loss is [\d.e-]+, and when "
+            r"(samples is \d+ and )?lr is [\d.e-]+, the best STE-loss is [\d.e-]+\."
+        )
+        lines = (root / "note.log").read_text().splitlines()
+        assert len(lines) == 8
+        assert all(pattern.fullmatch(line) for line in lines)
+
+
+class TestMLflow:
+    def test_a_flat_run_a_study_one_of_the_pretraining_one_of_the_launch(self, store):
+        assert runs_of(store, "study").keys() == {
+            *(f"sr_ste N={n} batch {b}" for n in (1, 2, 3) for b in (1, 2)),
+            "ste batch 1",
+            "ste batch 2",
+        }
+        assert list(runs_of(store, "pretraining")) == ["pretraining adam seed 0"]
+        assert len(runs_of(store, "launch")) == 1
+        assert len(store[1]) == 10
+        assert all("mlflow.parentRunId" not in r.data.tags for r in store[1])
+        assert all(r.info.status == "FINISHED" for r in store[1])
+
+    def test_metrics_are_the_record_s(self, sweep, store):
+        found = studies(sweep[0] / "multirun")
+        for name, run in runs_of(store, "study").items():
+            record, metrics = found[name][0], run.data.metrics
+            assert metrics["best/pre_loss"] == record.pre_loss
+            assert metrics["best/post_loss"] == record.best.post_loss
+            assert metrics["best/lr"] == record.best.lr
+            assert metrics["best/decrease"] == record.pre_loss - record.best.post_loss
+            assert metrics["replay/post_loss"] == record.best.replayed_post_loss
+            if record.samples:
+                assert metrics["baseline/post_loss"] == record.baseline.post_loss
+                gain = record.baseline.post_loss - record.best.post_loss
+                assert metrics["baseline/gain"] == gain
+
+    def test_tags_to_filter_and_group_by(self, store):
+        tags = runs_of(store, "study")["sr_ste N=3 batch 2"].data.tags
+        expected = {"estimator": "sr_ste", "samples": "3", "batch": "2", "pretraining": "adam",
+                    "sampling": "grid", "seed": "0"}  # fmt: skip
+        assert expected.items() <= tags.items()
+        assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|unknown", tags["mlflow.source.git.commit"])
+        assert tags["version.torch"]
+        assert tags["version.srste"]
+        assert runs_of(store, "study")["ste batch 1"].data.tags["samples"] == "-"
+
+    def test_the_whole_configuration_is_on_every_run(self, store):
+        client, _ = store
+        for name, run in runs_of(store, "study").items():
+            text = client.download_artifacts(run.info.run_id, "config.yaml")
+            config = yaml.safe_load(Path(text).read_text())
+            assert config["model"]["width"] == 8
+            assert config["estimator"]["name"] == run.data.params["estimator"]
+            assert run.data.params["estimator.quantiser"] == (
+                "Sign" if name.startswith("ste") else "StochasticRounding"
+            )
+            assert run.data.params["seed"] == "0"
+            assert run.data.params["sampling.step"] == "0.0001"
+
+    def test_curves_have_at_most_320_points_with_the_best_among_them(self, store):
+        client, _ = store
+        run = runs_of(store, "study")["sr_ste N=2 batch 1"]
+        history = {
+            key: client.get_metric_history(run.info.run_id, f"trial/{key}")
+            for key in ("lr", "pre_loss", "post_loss")
+        }
+        assert {len(points) for points in history.values()} <= {319, 320}
+        assert min(p.value for p in history["post_loss"]) == run.data.metrics["best/post_loss"]
+        assert all(p.value == (p.step + 1) / 10_000 for p in history["lr"])
+        assert {p.value for p in history["pre_loss"]} == {run.data.metrics["best/pre_loss"]}
+
+    def test_all_trials_are_in_the_artifact(self, store):
+        client, _ = store
+        run = runs_of(store, "study")["sr_ste N=1 batch 1"]
+        path = client.download_artifacts(run.info.run_id, "trials.parquet")
+        assert len(records.decode_trials(Path(path).read_bytes())) == 5_000
+
+    def test_the_pretraining_curve(self, store):
+        client, _ = store
+        run = runs_of(store, "pretraining")["pretraining adam seed 0"]
+        history = client.get_metric_history(run.info.run_id, "pretraining/loss")
+        assert [p.step for p in history] == list(range(40))
+        assert history[-1].value < history[0].value
+
+    def test_the_launch_s_run_carries_the_figure(self, store):
+        client, _ = store
+        (run,) = runs_of(store, "launch").values()
+        assert run.info.run_name.startswith(
+            "multirun: -m estimator=sr_ste"
+        ) or run.info.run_name.startswith("multirun: estimator=sr_ste samples=1,2,...,3")
+        names = {a.path for a in client.list_artifacts(run.info.run_id)}
+        assert {"loss_against_samples.png", "table.txt", "results.csv", "note.log"} <= names
+
+
+class TestAgain:
+    def test_the_same_command_reuses_everything_and_doubles_nothing(self, sweep, store, tmp_path):
+        folder = tmp_path / "copy"
+        shutil.copytree(sweep[0], folder)
+        root = only(folder / "multirun")
+        before = {p: p.stat().st_mtime_ns for p in root.rglob("record.json")}
+        victim = next(root.glob("samples=2/studies/batch-02/trials.parquet"))
+        victim.write_bytes(victim.read_bytes()[:-7])
+        original = studies(sweep[0] / "multirun")
+        overrides = yaml.safe_load((root / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
+        done = train(folder, "-m", *overrides, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/other.db")
+        assert done.returncode == 0, done.stderr
+        assert "is damaged (trials.parquet is not the table" in done.stdout + done.stderr
+        assert "8 studies, 7 reused, 40,000 trials" in done.stdout
+        changed = [p for p, t in before.items() if p.stat().st_mtime_ns != t]
+        assert [p.parent for p in changed] == [victim.parent]
+        same_results(studies(root), original)
+
+    def test_a_third_time_adds_no_run(self, sweep, store):
+        folder = sweep[0]
+        overrides = yaml.safe_load((only(folder / "multirun") / "multirun.yaml").read_text())
+        done = train(folder, "-m", *overrides["hydra"]["overrides"]["task"])
+        assert done.returncode == 0, done.stderr
+        assert "8 reused" in done.stdout
+        again = store[0].search_runs(["1"], max_results=1000)
+        assert len(again) == len(store[1])
+
+
+def test_no_result_depends_on_order_company_or_process(tmp_path):
+    """Two jobs of a sweep, in the other order, and each alone in a process of its own."""
+    quiet = ["tracking=none", *SMALL]
+    for name, arguments in {
+        "up": ["-m", "samples=1,2"],
+        "down": ["-m", "samples=2,1"],
+        "one": ["samples=1"],
+        "two": ["samples=2"],
+    }.items():
+        (tmp_path / name).mkdir()
+        done = train(tmp_path / name, *arguments, *quiet)
+        assert done.returncode == 0, done.stderr
+    up, down = studies(tmp_path / "up"), studies(tmp_path / "down")
+    same_results(up, down)
+    same_results(up, studies(tmp_path / "one") | studies(tmp_path / "two"))
+
+
+def test_estimators_and_a_sampler_together(tmp_path):
+    done = train(
+        tmp_path,
+        "-m",
+        "estimator=ste,sr_ste",
+        "sampling=tpe",
+        "sampling.n_trials=15",
+        "samples=1,2",
+        "batches=1",
+        "batch_size=64",
+        "tracking=none",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "estimator=ste draws nothing: it ignores `samples`" in done.stdout
+    found = studies(tmp_path)
+    assert found.keys() == {"ste batch 1", "sr_ste N=1 batch 1", "sr_ste N=2 batch 1"}
+    assert {len(losses) for _, losses in found.values()} == {15}
+    # The STE job's study and the sr-STE jobs' baseline are one and the same.
+    assert len(list(tmp_path.rglob("record.json"))) == 3
+
+
+def test_a_short_study_is_logged_point_by_point(tmp_path):
+    done = train(
+        tmp_path,
+        "estimator=ste",
+        "sampling=random",
+        "sampling.n_trials=700",
+        "batches=1",
+        "batch_size=64",
+    )
+    assert done.returncode == 0, done.stderr
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run = next(r for r in client.search_runs(["1"]) if r.data.tags["kind"] == "study")
+    assert len(client.get_metric_history(run.info.run_id, "trial/post_loss")) == 700
+
+
+def test_losses_that_are_not_finite_fail_their_trials_and_not_the_job(tmp_path):
+    # A learning rate of 1e300 overflows the square of the output.
+    done = train(
+        tmp_path,
+        "sampling=random",
+        "sampling.n_trials=20",
+        "sampling.lr_max=1e300",
+        "sampling.log=false",
+        "batches=1",
+        "batch_size=16",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "20 of 20 trials failed: loss after the update is" in done.stdout + done.stderr
+    found = studies(tmp_path)
+    assert all(record.best is None and record.failed == 20 for record, _ in found.values())
+    assert "failed" in done.stdout
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = [r for r in client.search_runs(["1"]) if r.data.tags["kind"] == "study"]
+    assert {r.info.status for r in runs} == {"FAILED"}
+    assert all("not finite" in r.data.tags["failure"] for r in runs)
+
+
+def test_interrupted_it_says_so_and_goes_on_later(tmp_path):
+    arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.rglob("record.json"))) < 25:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert re.search(
+        r"train.py: stopped after \d+ of 160 studies; their records are kept in multirun/", err
+    )
+    kept = studies(tmp_path)
+    assert 25 <= len(kept) < 160
+    done = train(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    reused = int(re.search(r"160 studies, (\d+) reused", done.stdout)[1])
+    assert reused >= len(kept)
+    assert studies(tmp_path).keys() > kept.keys()
+
+
+class Server:
+    """A real MLflow server on a port of its own, with a store in ``folder``."""
+
+    def __init__(self, folder, port):
+        self.uri = f"http://127.0.0.1:{port}"
+        self._command = [
+            str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1",
+            "--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db",
+            "--artifacts-destination", f"{folder}/artifacts",
+        ]  # fmt: skip
+        self._folder = folder
+
+    def start(self):
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(self.uri.rsplit(":", 1)[1]))) == 0:
+                    return self
+            time.sleep(0.2)
+        raise AssertionError((self._folder / "server.log").read_text())
+
+    def stop(self):
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    this = Server(folder, port).start()
+    yield this
+    this.stop()
+
+
+def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path, server):
+    arguments = ["-m", "samples=1,2,...,12", f"tracking.uri={server.uri}", *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 90
+    while len(list(tmp_path.rglob("note.log"))) < 2:  # two jobs are through
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    server.stop()
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 2, err
+    assert "MLflow did not take everything" in err
+    assert "the records are kept in multirun/" in err
+    assert "Traceback" not in err + out
+    assert len(studies(tmp_path)) == 2 * 12 + 2
+
+    server.start()
+    done = train(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "26 reused" in done.stdout
+    client = mlflow.MlflowClient(server.uri)
+    runs = client.search_runs(["1"], "tags.kind = 'study'", max_results=1000)
+    assert len(runs) == 26
+    assert len({r.data.tags["srste.key"] for r in runs}) == 26
+    assert f"{server.uri}/#/experiments/1/runs?" in done.stdout
+
+
+def test_the_verbatim_command(tmp_path):
+    """The README's first command, whole: 110 studies, 5.5 million trials."""
+    done = train(tmp_path, "-m", "estimator=sr_ste", "samples=1,2,...,10")
+    assert done.returncode == 0, done.stderr
+    assert "110 studies, 5,500,000 trials in" in done.stdout
+    assert done.stderr == ""
+    found = studies(tmp_path)
+    assert len(found) == 110
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs(["1"], "tags.kind = 'study'", max_results=1000)
+    assert len(runs) == 110
+    assert sum(r.data.metrics["study/trials"] for r in runs) == 5_500_000
+    manifest = json.loads((only(tmp_path / "multirun") / "launch.json").read_text())
+    assert manifest["name"] == "estimator=sr_ste samples=1,2,...,10"
