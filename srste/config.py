@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srste.data import RandomTeacher
-from srste.errors import UserError, first_line
+from srste.errors import UserError, first_line, without_password
 from srste.estimators import Estimator
 from srste.pretraining import Pretraining
 from srste.problem import Problem
@@ -132,6 +132,10 @@ class Job:
                 allowed = RULES[key].broken_by(None) if key in RULES else "must not be null"
                 raise UserError(f"{key}=null: {allowed}")
 
+        self.tracking: Plain = dict(self.config["tracking"])
+        if (uri := self.tracking.get("uri")) is not None:
+            # The configuration goes into records and runs; what lets one in does not.
+            self.config["tracking"]["uri"] = without_password(str(uri))
         self.samples: int = self.config["samples"]
         self.batches: int = self.config["batches"]
         self.resume: bool = self.config["resume"]

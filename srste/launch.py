@@ -18,7 +18,7 @@ from rich.console import Console
 from srste import preflight, records
 from srste.config import Job
 from srste.ellipsis import expand
-from srste.errors import UserError, first_line
+from srste.errors import UserError, first_line, without_password
 from srste.files import slug, write_atomically
 from srste.manifest import Launch, open_launch, read_launch
 from srste.preflight import Plan
@@ -43,7 +43,7 @@ def job(config: DictConfig) -> None:
     checked = Job(config)
     found = run_job(checked, Folders(folder, root))
     this = read_launch(root)
-    if this is not None and checked.config["tracking"]["name"] != "none":
+    if this is not None and checked.tracking["name"] != "none":
         _track_job(checked, this, found, root)
 
 
@@ -58,7 +58,7 @@ def _track_job(checked: Job, this: Launch, found: list[Path], root: Path) -> Non
     if this.id in _given_up:
         return
     try:
-        if store := _store(checked.config["tracking"], checked.cache):
+        if store := _store(checked.tracking, checked.cache):
             store.sync(this, found, pretrainings(root))
     except (UserError, *StoreError) as error:
         _given_up.add(this.id)
@@ -80,7 +80,7 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
             sys.argv[1:] = [expand(a) for a in argv]
             return _run(task)
         try:
-            store = _store(plan.tracking, plan.jobs[0].cache)
+            store = _store(plan.jobs[0].tracking, plan.jobs[0].cache)
         except UserError as error:
             raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
     except UserError as error:
@@ -88,7 +88,8 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
         return 2
 
     started = time.perf_counter()
-    this = open_launch(plan.root, plan.name, " ".join(["train.py", *plan.argv]))
+    command = without_password(" ".join(["train.py", *plan.argv]))
+    this = open_launch(plan.root, without_password(plan.name), command)
     sys.argv[1:] = plan.argv
     for estimator in plan.that_ignore_samples:
         print(f"estimator={estimator} draws nothing: it ignores `samples`, one study a batch serves all")
@@ -145,12 +146,17 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
     )  # fmt: skip
     if store is None:
         return True
-    metrics = {"studies": len(studies), "trials": trials, "seconds": seconds}
+    metrics = {
+        "launch/studies": len(studies),
+        "launch/trials": trials,
+        "launch/seconds": seconds,
+    }
+    configs = [each.config for each in plan.jobs]
     from srste.tracking import StoreError
 
     try:
         store.sync(this, found, pretrainings(plan.root))
-        store.track_launch(this, metrics, files)
+        store.track_launch(this, metrics, files, _description(arranged), _front(arranged), configs)
     except StoreError as error:
         print(
             f"train.py: MLflow did not take everything ({first_line(error)}); the records "
@@ -163,6 +169,21 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
     return True
 
 
+def _description(arranged: list[Condition]) -> str:
+    """The tables as Markdown, for the launch's page in MLflow."""
+    tables = "\n".join(f"```\n{text_table(condition)}```" for condition in arranged)
+    return f"{tables[:7_000]}\n\n{NOTE}\n\nFigures and tables: see Artifacts."
+
+
+def _front(arranged: list[Condition]) -> list[str]:
+    """The studies to look at first: all estimators and sample counts on one batch."""
+    if not arranged:
+        return []
+    first = arranged[0]
+    found = (first.cells.get((first.batches[0], column)) for column in first.columns)
+    return [record.key for record in found if record]
+
+
 def _write_reports(root: Path, arranged: list[Condition]) -> list[Path]:
     """Writes results.csv, and per condition the table, the note's log and the note's figure."""
     from srste.report.figure import note_figure, save
@@ -173,7 +194,7 @@ def _write_reports(root: Path, arranged: list[Condition]) -> list[Path]:
         ending = f"_{slug(condition.label)}" if condition.label else ""
         table, note, figure = (
             root / f"{name}{ending}.{kind}"
-            for name, kind in (("table", "txt"), ("note", "log"), ("loss_against_samples", "png"))
+            for name, kind in (("table", "txt"), ("note", "log"), ("figure", "png"))
         )
         write_atomically(table, text_table(condition).encode())
         write_note_log(condition.cells.values(), note)

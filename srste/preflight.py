@@ -38,9 +38,7 @@ class Plan:
 
     root: Path
     name: str
-    multirun: bool
     jobs: list[Job]
-    tracking: dict[str, Any]
     argv: list[str]
 
     @property
@@ -122,11 +120,7 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
         root = Path(master.hydra.sweep.dir if multirun else master.hydra.run.dir)
     _writable(root, "hydra.sweep.dir" if multirun else "hydra.run.dir")
     _writable(jobs[0].cache, "cache")
-    tracking = OmegaConf.to_container(master.tracking, resolve=True)
-    assert isinstance(tracking, dict)
-    name = " ".join(typed) or "defaults"
-    plain = {str(key): value for key, value in tracking.items()}
-    return Plan(root, name, multirun, jobs, plain, passed_on)
+    return Plan(root, " ".join(typed) or "defaults", jobs, passed_on)
 
 
 def _parse(overrides: list[str]) -> list[Any]:
@@ -175,20 +169,27 @@ class _Composer:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         options = sorted(error.options or [])
         shown = next((o for o in overrides if o.endswith(f"={choice}")), f"{group}={choice}")
-        return f"{shown}: {_did_you_mean(choice, options, 0.6)}must be one of {', '.join(options)}"
+        near = difflib.get_close_matches(choice, options, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{shown}: {hint}must be one of {', '.join(options)}"
 
     def _no_such_key(self, error: Exception, overrides: list[str]) -> str:
         """Finds the override that does not compose, and the key that was probably meant."""
-        culprit = next((o for o in overrides if not self._composes(o, overrides)), None)
-        if culprit is None:
+        culprits = [o for o in overrides if not self._composes(o, overrides)]
+        if not culprits:
             return first_line(error)
+        culprit = culprits[0]
         key = re.split(r"=", culprit.lstrip("+~"), maxsplit=1)[0]
-        known = _keys(self._compose([o for o in overrides if o != culprit]))
+        known = _keys(self._compose([o for o in overrides if o not in culprits]))
         if key in known or culprit.startswith(("+", "~")):
             return f"{culprit}: {first_line(error)}"
-        siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
-        where = f"known here: {', '.join(siblings or known)}"
-        return f"{culprit}: no such key; {_did_you_mean(key, known) or where}".rstrip()
+        # Compared among its siblings by its own word: a long common prefix makes anything look near.
+        parent = key.rpartition(".")[0]
+        siblings = [k for k in known if k.rpartition(".")[0] == parent and not k.endswith("._target_")]
+        words = {k.rpartition(".")[2]: k for k in siblings} or {k: k for k in known}
+        near = difflib.get_close_matches(key.rpartition(".")[2], words, n=1, cutoff=0.7)
+        hint = f"did you mean {words[near[0]]}?" if near else f"known here: {', '.join(words.values())}"
+        return f"{culprit}: no such key; {hint}"
 
     def _composes(self, override: str, overrides: list[str]) -> bool:
         # With the group choices, since they decide which keys there are.
@@ -214,11 +215,6 @@ def _keys(config: DictConfig) -> list[str]:
 
     walk(OmegaConf.to_container(config, resolve=False), "")
     return found
-
-
-def _did_you_mean(word: str, known: Sequence[str], cutoff: float = 0.75) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
-    return f"did you mean {near[0]}? " if near else ""
 
 
 def _writable(root: Path, key: str) -> None:

@@ -171,6 +171,7 @@ class _Studies:
             note = {
                 "key": key,
                 "identity": identity,
+                "config": self.job.config,
                 "losses": done.losses,
                 "still_falling": still_falling(done.losses),
                 "created": _now(),

@@ -29,12 +29,13 @@ import mlflow
 import numpy as np
 import yaml
 from filelock import FileLock
-from mlflow.entities import Metric, Param, RunStatus
+from mlflow.entities import Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from srste import records
-from srste.errors import UserError, first_line
+from srste import provenance, records
+from srste.chart_view import TAG_PREFIX, chart_view
+from srste.errors import UserError, first_line, without_password
 from srste.manifest import Launch
 from srste.records import Record
 from srste.report.summary import flat
@@ -47,6 +48,20 @@ CURVE_POINTS = 320
 
 WHOLE_UP_TO = 1_000
 """Studies of up to that many trials are logged point by point."""
+
+_EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": (
+        "One run a study: one estimator, one number of samples, one batch.\n\n"
+        "- `best/pre_loss`, `best/post_loss`: loss before the step and after the best one\n"
+        "- `best/lr`, `best/decrease`: its learning rate, and by how much the loss fell\n"
+        "- `baseline/gain`: how much lower than the baseline's (STE's) on the batch; > 0 is better\n"
+        "- `trial/...`: the trials, step = number of the trial; all of them in `trials.parquet`\n"
+        "- `replay/...`: the same step made by the real float32 model\n\n"
+        "Tags to filter and group by: `estimator`, `samples`, `batch`, `pretraining`, `sampling`, "
+        "`seed`, `kind` (study, pretraining, launch)."
+    ),
+}
 
 _PER_CALL = 1_000  # MLflow's own limit on metrics in one request
 _PARAMS_PER_CALL = 100
@@ -81,10 +96,12 @@ class Store:
                 self._client = mlflow.MlflowClient(self.uri)
                 known = self._client.get_experiment_by_name(experiment)
                 self.experiment_id: str = (
-                    known.experiment_id if known else self._client.create_experiment(experiment)
+                    known.experiment_id
+                    if known
+                    else self._client.create_experiment(experiment, tags=_EXPERIMENT_TAGS)
                 )
         except Exception as error:  # stores raise what their drivers raise
-            why = first_line(error).replace(self.uri, shown)
+            why = without_password(first_line(error))
             raise UserError(
                 f"tracking.uri={shown}: no answer ({why}); start that server, name one that "
                 "answers, or use tracking=none"
@@ -110,33 +127,68 @@ class Store:
                 known.add(record.key)
         return len(known) - before
 
-    def track_launch(self, launch: Launch, metrics: dict[str, float], files: Sequence[Path]) -> None:
-        """The launch's own run, found again by its name and id: its figures and tables."""
-        name = f"multirun: {launch.name}"
-        tags = self._tags(launch, "launch", launch.id) | {"command": launch.command}
-        runs = self._client.search_runs(
-            [self.experiment_id], f"tags.`srste.key` = '{launch.id}'", max_results=1
-        )
-        run_id = runs[0].info.run_id if runs else self._create(name, tags, launch.created)
+    def track_launch(
+        self,
+        launch: Launch,
+        metrics: dict[str, float],
+        files: Sequence[Path],
+        description: str,
+        front: Sequence[str],
+        configs: Sequence[dict[str, Any]],
+    ) -> None:
+        """The launch's own run, found again by its id: its tables and figures, and the chart view
+        that its link opens.
+
+        Args: description: Markdown for the run's page. front: keys of the studies that the chart
+            view shows at first, in order; MLflow's charts have room for some twenty runs.
+            configs: of the jobs; what differs between them stands side by side in the parameters.
+        """
+        known = self._runs(f"tags.`srste.key` = '{launch.id}'")
+        if known:
+            run_id = known[0].info.run_id
+        else:
+            tags = self._tags(launch, "launch", launch.id) | {"command": launch.command}
+            tags |= _code_tags(provenance.git_commit(), provenance.versions())
+            # Created now and not at the launch's start, so that it tops the list of its studies.
+            run_id = self._create(f"multirun: {launch.name}", tags, None)
+            self._log_params(run_id, _side_by_side([flat(config) for config in configs]))
+            whole = {f"job {number}": config for number, config in enumerate(configs)}
+            self._client.log_text(run_id, yaml.safe_dump(whole, sort_keys=False), "config.yaml")
         now = _milliseconds(None)
         self._client.log_batch(run_id, [Metric(k, v, now, 0) for k, v in metrics.items()])
+        self._client.set_tag(run_id, "mlflow.note.content", description)
         for file in files:
             self._client.log_artifact(run_id, str(file))
         self._client.set_terminated(run_id)
 
+        of_launch = self._runs(f"tags.`srste.launch` = '{launch.id}'")
+        run_of = {run.data.tags["srste.key"]: run.info.run_id for run in of_launch}
+        for place, key in enumerate([launch.id, *front]):
+            self._client.set_tag(run_of[key], "srste.front", launch.id)
+            self._client.set_tag(run_of[key], "srste.place", f"{place:04d}")
+        view = chart_view(f"tags.`srste.front` = '{launch.id}'", order_by="tags.`srste.place`")
+        self._client.set_experiment_tag(self.experiment_id, TAG_PREFIX + launch.id, view)
+
     def link(self, launch: Launch) -> str:
-        """The address of the launch's runs in MLflow's chart view, where a server shows the store."""
+        """The address of the launch's charts in MLflow, where a server shows the store."""
         remote = urllib.parse.urlsplit(self.uri).scheme in ("http", "https")
         base = without_password(self.uri).rstrip("/") if remote else "http://127.0.0.1:5000"
-        query = urllib.parse.urlencode(
-            {
-                "searchFilter": f"tags.`srste.launch` = '{launch.id}'",
-                "compareRunsMode": "CHART",
-                "workflowType": "machine_learning",
-            },
-            quote_via=urllib.parse.quote,
-        )
-        return f"{base}/#/experiments/{self.experiment_id}/runs?{query}"
+        # MLflow opens in its GenAI mode unless told otherwise.
+        query = "compareRunsMode=CHART&workflowType=machine_learning"
+        return f"{base}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={launch.id}&{query}"
+
+    def _runs(self, search: str) -> list[Run]:
+        """All runs of the experiment that match, page by page."""
+        found: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id], search, max_results=1_000, page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
 
     def _known_of(self, launch: Launch) -> set[str]:
         """Keys of the launch's finished runs, asked for once and then kept up to date here."""
@@ -147,22 +199,12 @@ class Store:
     def _ask_for_known(self, launch: Launch) -> set[str]:
         """The keys as the store has them. Runs that were cut off are deleted, to be made anew."""
         known: set[str] = set()
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id],
-                f"tags.`srste.launch` = '{launch.id}'",
-                max_results=1_000,
-                page_token=token,
-            )
-            for run in page:
-                if RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
-                    known.add(run.data.tags["srste.key"])
-                else:
-                    self._client.delete_run(run.info.run_id)
-            token = page.token
-            if not token:
-                return known
+        for run in self._runs(f"tags.`srste.launch` = '{launch.id}'"):
+            if RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
+                known.add(run.data.tags["srste.key"])
+            else:
+                self._client.delete_run(run.info.run_id)
+        return known
 
     def _tags(self, launch: Launch, kind: str, key: str) -> dict[str, str]:
         return {
@@ -175,7 +217,7 @@ class Store:
             "mlflow.source.type": "LOCAL",
         }
 
-    def _create(self, name: str, tags: dict[str, str], created: str) -> str:
+    def _create(self, name: str, tags: dict[str, str], created: str | None) -> str:
         run = self._client.create_run(
             self.experiment_id, start_time=_milliseconds(created), tags=tags, run_name=name
         )
@@ -231,7 +273,7 @@ class Store:
         self._log_params(run_id, flat(identity))
         curve = [Metric("pretraining/loss", loss, time, step) for step, loss in enumerate(losses)]
         self._log_metrics(run_id, curve)
-        self._client.log_text(run_id, yaml.safe_dump(identity, sort_keys=False), "config.yaml")
+        self._client.log_text(run_id, yaml.safe_dump(note["config"], sort_keys=False), "config.yaml")
         self._client.set_terminated(run_id)
 
 
@@ -239,14 +281,6 @@ class Store:
 def connect(uri: str | None, experiment: str, lock_folder: Path) -> Store:
     """The store, opened once a process. Raises: UserError."""
     return Store(uri, experiment, lock_folder)
-
-
-def without_password(uri: str) -> str:
-    """The address without what lets one in."""
-    parts = urllib.parse.urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]).geturl()
 
 
 def _ask_for_health(uri: str) -> None:
@@ -257,6 +291,15 @@ def _ask_for_health(uri: str) -> None:
         pass  # behind a proxy /health may be closed; it did answer
     except urllib.error.URLError as error:
         raise OSError(str(error.reason)) from error
+
+
+def _side_by_side(configs: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Each key with its value, or its values where the configurations differ."""
+    found: dict[str, str] = {}
+    for key in dict.fromkeys(key for config in configs for key in config):
+        values = dict.fromkeys(str(config[key]) for config in configs if config.get(key) is not None)
+        found[key] = ", ".join(values)[:6_000]  # MLflow's limit
+    return {key: value for key, value in found.items() if value}
 
 
 def _user() -> str:
@@ -287,11 +330,8 @@ def _scalars(record: Record) -> dict[str, float]:
             "best/post_loss": best.post_loss,
             "best/lr": best.lr,
             "best/decrease": record.pre_loss - best.post_loss,
-            "best/trial": best.number,
             "replay/pre_loss": best.replayed_pre_loss,
             "replay/post_loss": best.replayed_post_loss,
-            "replay/difference": best.replayed_post_loss - best.post_loss,
-            "replay/examples_on_the_fence": best.on_the_fence,
         }
     if record.baseline and record.baseline.post_loss is not None:
         found["baseline/post_loss"] = record.baseline.post_loss

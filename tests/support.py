@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -27,3 +31,35 @@ def train(cwd, *arguments, timeout=300, **environment):
         check=False,
         env=os.environ | {"COLUMNS": "200"} | environment,
     )
+
+
+def free_port():
+    """A TCP port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def answers(port):
+    """Whether somebody listens on that port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def serving(command, cwd, port):
+    """While it lasts, that command of the environment serves on that port."""
+    command = [str(Path(sys.executable).parent / command[0]), *command[1:]]
+    with (Path(cwd) / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 90
+        while not answers(port):
+            assert process.poll() is None, (Path(cwd) / "server.log").read_text()
+            assert time.monotonic() < deadline, (Path(cwd) / "server.log").read_text()
+            time.sleep(0.2)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +17,7 @@ import pytest
 import yaml
 
 from srste import records
-from tests.support import ROOT, train
+from tests.support import ROOT, free_port, serving, train
 
 SMALL = ["batches=2", "batch_size=64", "model.width=8", "sampling.step=1e-4"]
 
@@ -119,7 +117,7 @@ class TestAtTheEnd:
     def test_the_files(self, sweep):
         root = only(sweep[0] / "multirun")
         names = {p.name for p in root.iterdir() if p.is_file()}
-        assert {"results.csv", "table.txt", "note.log", "loss_against_samples.png"} <= names
+        assert {"results.csv", "table.txt", "note.log", "figure.png"} <= names
         pattern = re.compile(
             r"\[(STE|stochastic STE)\]Original loss is [\d.e-]+, and when "
             r"(samples is \d+ and )?lr is [\d.e-]+, the best STE-loss is [\d.e-]+\."
@@ -211,7 +209,7 @@ class TestMLflow:
             "multirun: -m estimator=sr_ste"
         ) or run.info.run_name.startswith("multirun: estimator=sr_ste samples=1,2,...,3")
         names = {a.path for a in client.list_artifacts(run.info.run_id)}
-        assert {"loss_against_samples.png", "table.txt", "results.csv", "note.log"} <= names
+        assert {"figure.png", "table.txt", "results.csv", "note.log"} <= names
 
 
 class TestAgain:
@@ -347,63 +345,32 @@ def test_interrupted_it_says_so_and_goes_on_later(tmp_path):
     assert studies(tmp_path).keys() > kept.keys()
 
 
-class Server:
-    """A real MLflow server on a port of its own, with a store in ``folder``."""
-
-    def __init__(self, folder, port):
-        self.uri = f"http://127.0.0.1:{port}"
-        self._command = [
-            str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1",
-            "--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db",
-            "--artifacts-destination", f"{folder}/artifacts",
-        ]  # fmt: skip
-        self._folder = folder
-
-    def start(self):
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
-            )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", int(self.uri.rsplit(":", 1)[1]))) == 0:
-                    return self
-            time.sleep(0.2)
-        raise AssertionError((self._folder / "server.log").read_text())
-
-    def stop(self):
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+def mlflow_server(folder, port):
+    """A real MLflow server with its store in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+               "--backend-store-uri", f"sqlite:///{folder}/server.db",
+               "--artifacts-destination", f"{folder}/artifacts"]  # fmt: skip
+    return serving(command, folder, port)
 
 
-@pytest.fixture
-def server(tmp_path):
-    folder = tmp_path / "server"
-    folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    this = Server(folder, port).start()
-    yield this
-    this.stop()
-
-
-def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path, server):
-    arguments = ["-m", "samples=1,2,...,12", f"tracking.uri={server.uri}", *SMALL]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 90
-    while len(list(tmp_path.rglob("note.log"))) < 2:  # two jobs are through
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    server.stop()
+def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path):
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    arguments = ["-m", "samples=1,2,...,12", f"tracking.uri={uri}", *SMALL]
+    with mlflow_server(tmp_path / "server", port):
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 90
+        while len(list(tmp_path.rglob("note.log"))) < 2:  # two jobs are through
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 2, err
     assert "MLflow did not take everything" in err
@@ -411,15 +378,15 @@ def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path, server):
     assert "Traceback" not in err + out
     assert len(studies(tmp_path)) == 2 * 12 + 2
 
-    server.start()
-    done = train(tmp_path, *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "26 reused" in done.stdout
-    client = mlflow.MlflowClient(server.uri)
-    runs = client.search_runs(["1"], "tags.kind = 'study'", max_results=1000)
-    assert len(runs) == 26
-    assert len({r.data.tags["srste.key"] for r in runs}) == 26
-    assert f"{server.uri}/#/experiments/1/runs?" in done.stdout
+    with mlflow_server(tmp_path / "server", port):
+        done = train(tmp_path, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert "26 reused" in done.stdout
+        client = mlflow.MlflowClient(uri)
+        runs = client.search_runs(["1"], "tags.kind = 'study'", max_results=1000)
+        assert len(runs) == 26
+        assert len({r.data.tags["srste.key"] for r in runs}) == 26
+        assert f"Charts: {uri}/#/experiments/1/runs?" in done.stdout
 
 
 def test_the_verbatim_command(tmp_path):

@@ -47,7 +47,11 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
         ("samples=1,2,...,10", "samples=1,2,3,4,5,6,7,8,9,10: several values need -m"),
         ("sampels=3", "sampels=3: no such key; did you mean samples?"),
         ("model.widht=3", "model.widht=3: no such key; did you mean model.width?"),
-        ("sampling.n_trials=3", "no such key; known here: sampling.name, sampling._target_, sampling"),
+        (
+            "sampling.n_trials=3",
+            "no such key; known here: sampling.name, sampling.lr_max, sampling.step",
+        ),
+        ("pretraining.steps=3 pretraining.lr=1", "pretraining.steps=3: no such key; known here: pretra"),
         ("+sampels=3", "sampels: no such key; known are batch_size"),
         ("+model.colour=3", "model: MLP.__init__() got an unexpected keyword argument 'colour'"),
         ("estimator=sr_st", "estimator=sr_st: did you mean sr_ste? must be one of sr_ste, ste"),

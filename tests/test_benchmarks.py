@@ -1,0 +1,30 @@
+"""The benchmark scripts run and print what the README quotes. No time is asserted."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from tests.support import ROOT
+
+
+def output(*command):
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_loss_curve():
+    out = output("benchmarks/loss_curve.py", "--repeats", "1", "--loop", "20")
+    for name in ("global", "tensor", "row"):
+        assert re.search(rf"^{name} +[\d.]+ ms +[\d.]+ s +[\d.]+ s +[\d,]+ +[\d,]+ +[\d,]+$", out, re.M)
+
+
+def test_main_job():
+    out = output("benchmarks/main_job.py", "batches=1", "samples=1,2")
+    assert "3 studies, 150,000 trials in" in out
+    for part in ("MLflow runs", "estimators", "loss curves", "records", "imports", "wall time"):
+        assert re.search(rf"^{part} +\d+\.\d+", out, re.M)

@@ -1,0 +1,67 @@
+"""Every YAML under conf/ composes, builds and runs a study; experiments open with their command."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from srste.config import Job
+from srste.preflight import register_resolvers
+from srste.study import run_study
+from tests.support import CONF, ROOT, choices, train
+
+SMALL = ["model.width=4", "model.depth=2", "data.features=3", "batch_size=20"]
+FEW = {"grid": ["sampling.step=0.1"]}
+CHOICES = [
+    str(path.relative_to(CONF).with_suffix(""))
+    for path in sorted(CONF.rglob("*.yaml"))
+    if path.name != "config.yaml" and "hydra" not in path.parts
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_composes_builds_and_runs(choice):
+    group, _, name = choice.rpartition("/")
+    overrides = [f"{group}={name}", *SMALL]
+    overrides += FEW.get(name, ["sampling.n_trials=3"]) if group == "sampling" else ["sampling.step=0.1"]
+    if choice == "pretraining/adam":
+        overrides += ["pretraining.steps=2", "pretraining.batch_size=10"]
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        job = Job(compose("config", overrides))
+    if group not in ("experiment", ""):
+        node = job.config
+        for key in group.split("/"):
+            node = node[key]
+        assert node.get("name", name) == name, "the name is the file's"
+    problem = job.problem()
+    losses = job.pretraining.train(problem, lambda _: None)
+    assert len(losses) == (job.pretraining.steps if name == "adam" else len(losses))
+    _, best = run_study(problem, problem.batch(1), job.estimator, 1, job.sampling, "s")
+    assert best is not None
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_an_experiment_opens_with_the_command_that_runs_it(name):
+    lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    assert re.match(rf"# python train\.py -m experiment={name}\b", lines[1])
+
+
+def test_help_shows_every_group():
+    done = train(ROOT, "--help")
+    assert done.returncode == 0
+    for group in ("model", "estimator", "pretraining", "sampling", "data", "tracking", "experiment"):
+        for name in choices(group):
+            assert re.search(rf"^{group}: .*\b{name}\b", done.stdout, re.M), (group, name)
+    assert "samples      Monte-Carlo samples" in done.stdout
+    assert "Powered by Hydra" not in done.stdout
+
+
+def test_cfg_job_shows_the_composed_configuration():
+    done = train(ROOT, "--cfg", "job", "samples=7")
+    assert done.returncode == 0
+    assert re.search(r"^samples: 7$", done.stdout, re.M)
+    assert re.search(r"^  name: sr_ste$", done.stdout, re.M)

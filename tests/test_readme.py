@@ -1,0 +1,133 @@
+"""Every command and every piece of code in the README, run in a copy of the project.
+
+Commands that would take minutes run at a smaller size: the overrides in SMALLER are appended. What
+only CI can run (setting up from nothing, `make test` itself) is checked to be in `.ci/run`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, answers, free_port, serving
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.M | re.S)
+COMMANDS = [
+    line.split("  #")[0].split(" # ")[0].strip()
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    if line.strip()
+]
+PYTHON = [block for language, block in BLOCKS if language == "python"]
+YAML = [block for language, block in BLOCKS if language == "yaml"]
+
+IN_CI = {"make test", "make lint"}
+BY_OTHER_TESTS = {"make benchmark"}  # tests/test_benchmarks.py
+FIRST = "python train.py -m estimator=sr_ste samples=1,2,...,10"
+SMALLER = {
+    "experiment=note": ["batches=1", "batch_size=32", "sampling.step=1e-2", "tracking=none"],
+    "pretraining=none,adam": ["batches=2"],
+    "note_pretrained": ["pretraining.steps=20", "pretraining.batch_size=100"],
+    "estimator=ste,sr_ste": ["batches=2"],
+}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A copy of the project with the environment of these tests."""
+    folder = tmp_path_factory.mktemp("readme") / "srste"
+    leave = shutil.ignore_patterns(
+        ".venv", ".git", "outputs", "multirun", "mlruns", "mlflow.db", ".*cache*"
+    )
+    shutil.copytree(ROOT, folder, ignore=leave)
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+def run(copy, command, timeout=300):
+    """Runs a shell command in the copy, the environment entered; returns its output."""
+    path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=os.environ | {"PATH": path},
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def test_the_readme_has_the_commands_that_these_tests_expect():
+    assert COMMANDS[:2] == ["make study", "make test"]
+    assert FIRST in COMMANDS
+    assert "mlflow ui" in COMMANDS
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert all(re.search(rf"^{command}$", ci, re.M) for command in IN_CI)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in IN_CI | BY_OTHER_TESTS])
+def test_command(copy, command):
+    if command.startswith("make "):
+        # Its environment is this one and not to be set up again: -o takes it for up to date.
+        out = run(copy, f"make -o .venv/.set-up {command.removeprefix('make ')}")
+        assert "110 studies, 5,500,000 trials in" in out
+    elif command == "mlflow ui":
+        # As it stands where port 5000 is free; otherwise on a port of its own.
+        port = free_port() if answers(5000) else 5000
+        words = ["mlflow", "ui"] if port == 5000 else ["mlflow", "ui", "--port", str(port)]
+        with serving(words, copy, port):
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    page = urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.3)
+        assert b"MLflow" in page
+    else:
+        smaller = [o for part, more in SMALLER.items() if part in command for o in more]
+        out = run(copy, " ".join([command, *map(shlex.quote, smaller)]))
+        if command == FIRST:
+            assert "110 studies, 110 reused" in out
+
+
+def test_the_python_pieces_in_their_order(copy):
+    for block in PYTHON[:2]:
+        run(copy, f"python -c {shlex.quote(block)}")
+
+
+def test_adding_an_estimator_is_one_file_and_one_yaml(copy):
+    (copy / "srste" / "estimators" / "random_direction.py").write_text(PYTHON[2])
+    (copy / "conf" / "estimator" / "random_direction.yaml").write_text(YAML[0])
+    out = run(copy, "python train.py estimator=random_direction batches=2 batch_size=64 tracking=none")
+    assert "random_direction" in out
+    run(copy, "python -m pytest tests/test_estimators.py -k random_direction")
+
+
+def test_links_and_pictures_are_there():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_choices_named_are_the_choices_there_are():
+    from tests.support import choices
+
+    rows = re.findall(r"^\| `([a-z/]+)` \| ((?:`\w+`(?:, )?)+) \|", README, re.M)
+    assert len(rows) >= 10
+    for group, named in rows:
+        assert sorted(re.findall(r"`(\w+)`", named)) == choices(group), group
