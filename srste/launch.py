@@ -6,10 +6,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -79,6 +81,7 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
         if plan is None:
             sys.argv[1:] = [expand(a) for a in argv]
             return _run(task)
+        held = _alone_in(plan.root)
         try:
             store = _store(plan.jobs[0].tracking, plan.jobs[0].cache)
         except UserError as error:
@@ -87,6 +90,23 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
 
+    with held:
+        return _launch_checked(task, plan, store)
+
+
+def _alone_in(root: Path) -> AbstractContextManager[object]:
+    """Holds the launch's folder, so that the same command does not run there twice at once; the
+    system lets go of it however the process ends. Raises: UserError if another process holds it."""
+    try:
+        return FileLock(root / ".lock").acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(
+            f"{root}: another process is running this command there; wait for it, or name another "
+            "folder by hydra.run.dir or, with -m, hydra.sweep.dir"
+        ) from error
+
+
+def _launch_checked(task: Callable[[], Any], plan: Plan, store: Store | None) -> int:
     started = time.perf_counter()
     command = without_password(" ".join(["train.py", *plan.argv]))
     this = open_launch(plan.root, without_password(plan.name), command)

@@ -315,6 +315,30 @@ def test_losses_that_are_not_finite_fail_their_trials_and_not_the_job(tmp_path):
     assert all("not finite" in r.data.tags["failure"] for r in runs)
 
 
+def test_the_same_command_does_not_run_twice_at_once(tmp_path):
+    arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("record.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    second = train(tmp_path, *arguments)
+    still_running = process.poll() is None
+    process.kill()
+    process.wait()
+    assert still_running, "the first one ended too soon to tell"
+    assert second.returncode == 2
+    assert "another process is running this command there" in second.stderr
+    assert second.stderr.count("\n") == 1
+    done = train(tmp_path, *arguments)  # killed, it holds nothing any more
+    assert done.returncode == 0, done.stderr
+
+
 def test_interrupted_it_says_so_and_goes_on_later(tmp_path):
     arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
     process = subprocess.Popen(

@@ -49,7 +49,7 @@ def note_figure(condition: Condition) -> Figure:
         if i % columns == 0:
             panel.set_ylabel("mean squared error")
 
-    title = "Loss after the best step"
+    title = "Loss after the best step (lower is better)"
     figure.suptitle(f"{title} ({condition.label})" if condition.label else title)
     handles, labels = panel.get_legend_handles_labels()
     if "loss before" not in labels:
