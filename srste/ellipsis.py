@@ -16,7 +16,7 @@ _PATTERN = re.compile(
     rf"(?<![^,\[\s])(?:(?P<first>{_NUMBER})\s*,\s*)?(?P<second>{_NUMBER})\s*,\s*{_DOTS}\s*,"
     rf"\s*(?P<last>{_NUMBER})(?![^,\]\s])"
 )
-_LEFT_OVER = re.compile(rf"(?<![^,\[\s]){_DOTS}(?![^,\]\s])")
+_LEFT_OVER = re.compile(rf"(?<![^,\[\s]){_DOTS}(?![^,\]\s\d+-])")
 
 
 def expand(override: str) -> str:

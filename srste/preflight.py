@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -38,6 +39,7 @@ class Plan:
 
     root: Path
     name: str
+    multirun: bool
     jobs: list[Job]
     argv: list[str]
 
@@ -73,9 +75,9 @@ def folder_name(overrides: Sequence[str]) -> str:
     """A folder name from a command, ellipses written out: readable, and the same in any order."""
 
     def of_the_result(override: str) -> bool:
-        return not override.lstrip("+").startswith(_NOT_OF_THE_RESULT)
+        return not override.startswith(_NOT_OF_THE_RESULT)
 
-    telling = sorted(filter(of_the_result, overrides))
+    telling = sorted(filter(of_the_result, (override.lstrip("+") for override in overrides)))
     digest = sha256("\n".join(telling).encode()).hexdigest()
     return f"{slug(' '.join(map(contract, telling)) or 'defaults', 100)}_{digest[:8]}"
 
@@ -100,17 +102,21 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
     if arguments.config_dir:
         extra = [f"hydra.searchpath=[file://{Path(arguments.config_dir).resolve()}]"]
     parsed = _parse(overrides)
+    _slashes(parsed, config_dir)
     swept = frozenset(o.get_key_element() for o in parsed if o.is_sweep_override())
     register_resolvers(folder_name(overrides), swept)
     with initialize_config_dir(str(config_dir), version_base="1.3"):
-        composer = _Composer(arguments.config_name or "config", extra)
-        fixed = [o.input_line for o in parsed if not o.is_sweep_override() or o.is_hydra_override()]
-        master = composer.compose(fixed)
+        composer = _Composer(config_dir, arguments.config_name or "config", extra)
+        # A key of a swept group need not be one of the group's default choice, which is what Hydra
+        # composes the sweep itself with: ++ is taken there, and each job is held to the plain key.
+        loose = {_line(o): f"++{_line(o)}" for o in parsed if _is_of_a_group_in(o, swept)}
+        fixed = [_line(o) for o in parsed if not o.is_sweep_override() or o.is_hydra_override()]
+        master = composer.compose([loose.get(line, line) for line in fixed])
         multirun = arguments.multirun or master.hydra.mode == RunMode.MULTIRUN
         if not multirun:
             for override in parsed:
                 if override.is_sweep_override():
-                    raise UserError(f"{override.input_line}: several values need -m (--multirun)")
+                    raise UserError(f"{_line(override)}: several values need -m (--multirun)")
         if arguments.cfg:
             return None
         lines = _job_lines(master, overrides) if multirun else [overrides]
@@ -120,12 +126,14 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
         root = Path(master.hydra.sweep.dir if multirun else master.hydra.run.dir)
     _writable(root, "hydra.sweep.dir" if multirun else "hydra.run.dir")
     _writable(jobs[0].cache, "cache")
-    return Plan(root, " ".join(typed) or "defaults", jobs, passed_on)
+    return Plan(
+        root, " ".join(typed) or "defaults", multirun, jobs, [loose.get(a, a) for a in passed_on]
+    )
 
 
-def _parse(overrides: list[str]) -> list[Any]:
+def _parse(overrides: list[str]) -> list[Override]:
     parser = OverridesParser.create()
-    parsed = []
+    parsed: list[Override] = []
     for override in overrides:
         if override.startswith(("=", "~")):
             raise UserError(f"{override}: not an override that is taken here; write key=value")
@@ -134,6 +142,28 @@ def _parse(overrides: list[str]) -> list[Any]:
         except (HydraException, KeyError) as error:
             raise UserError(f"{override}: not an override, which is written key=value") from error
     return parsed
+
+
+def _is_of_a_group_in(override: Override, swept: frozenset[str]) -> bool:
+    """Whether the override sets a key within a group that is swept."""
+    key = str(override.get_key_element())
+    inside = any(key.startswith(f"{group.replace('/', '.')}.") for group in swept)
+    return inside and not _line(override).startswith(("+", "~"))
+
+
+def _line(override: Override) -> str:
+    """The override as it was given."""
+    return override.input_line or ""
+
+
+def _slashes(parsed: Sequence[Override], config_dir: Path) -> None:
+    """A choice within a group is made with a slash; a dot there would put a word in its place."""
+    for override in parsed:
+        key = str(override.get_key_element())
+        group = key.lstrip("+").replace(".", "/")
+        if "." in key and (config_dir / group).is_dir():
+            choice = _line(override).partition("=")[2]
+            raise UserError(f"{_line(override)}: a choice is made with a slash, {group}={choice}")
 
 
 def _job_lines(master: DictConfig, overrides: list[str]) -> list[list[str]]:
@@ -148,7 +178,8 @@ def _job_lines(master: DictConfig, overrides: list[str]) -> list[list[str]]:
 class _Composer:
     """Hydra's compose, with its complaints put in one line that names key, value and what is allowed."""
 
-    def __init__(self, config_name: str, extra: list[str]) -> None:
+    def __init__(self, config_dir: Path, config_name: str, extra: list[str]) -> None:
+        self.config_dir = config_dir
         self.config_name = config_name
         self.extra = extra
 
@@ -183,13 +214,28 @@ class _Composer:
         known = _keys(self._compose([o for o in overrides if o not in culprits]))
         if key in known or culprit.startswith(("+", "~")):
             return f"{culprit}: {first_line(error)}"
-        # Compared among its siblings by its own word: a long common prefix makes anything look near.
-        parent = key.rpartition(".")[0]
-        siblings = [k for k in known if k.rpartition(".")[0] == parent and not k.endswith("._target_")]
-        words = {k.rpartition(".")[2]: k for k in siblings} or {k: k for k in known}
-        near = difflib.get_close_matches(key.rpartition(".")[2], words, n=1, cutoff=0.7)
-        hint = f"did you mean {words[near[0]]}?" if near else f"known here: {', '.join(words.values())}"
-        return f"{culprit}: no such key; {hint}"
+        group = key.partition(".")[0]
+        choice = next((o for o in overrides if o.startswith(f"{group}=") and o != culprit), "")
+        chosen = f" with {choice}" if choice else ""
+        return f"{culprit}: no such key{chosen}; {self._hint(key, known)}"
+
+    def _hint(self, key: str, known: list[str]) -> str:
+        """The key that was probably meant, compared among its siblings by its own word alone: a long
+        common prefix makes any two keys look alike."""
+        parent, _, word = key.rpartition(".")
+        if parent and parent not in known:
+            return self._hint(parent, known)
+        siblings = [k for k in known if k.rpartition(".")[0] == parent and not k.endswith("_")]
+        words = {k.rpartition(".")[2]: self._as_typed(k) for k in siblings}
+        near = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
+        if near:
+            return f"did you mean {words[near[0]]}?"
+        return f"known here: {', '.join(words.values()) or f'none, {parent} takes no arguments'}"
+
+    def _as_typed(self, key: str) -> str:
+        """A key, with slashes where it is a group of choices."""
+        group = key.replace(".", "/")
+        return group if "/" in group and (self.config_dir / group).is_dir() else key
 
     def _composes(self, override: str, overrides: list[str]) -> bool:
         # With the group choices, since they decide which keys there are.

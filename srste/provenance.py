@@ -6,8 +6,10 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +18,47 @@ import srste
 PACKAGES = ("torch", "numpy", "optuna", "hydra-core", "omegaconf", "mlflow")
 _HOME = Path(srste.__file__).parent
 
-# What computes results; the rest of the package shows, stores and launches.
-_COMPUTES = [
-    "binarize.py",
-    "data.py",
-    "problem.py",
-    "pretraining.py",
-    "randomness.py",
-    "replay.py",
-] + ["curve", "estimators", "models", "sampling"]
+# What computes every result; a study's own parts are added by their `_target_`. The rest of the package
+# shows, stores and launches.
+_ALWAYS = (
+    "binarize",
+    "curve.exact",
+    "curve.network",
+    "curve.pieces",
+    "problem",
+    "randomness",
+    "replay",
+    "study",
+)
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Every ``_target_`` in a configuration."""
+    if isinstance(node, dict):
+        if isinstance(target := node.get("_target_"), str):
+            yield target
+        for value in node.values():
+            yield from _targets(value)
 
 
 @cache
-def code_digest() -> str:
-    """A hash of the source that determines results, so that records of other code are told apart."""
+def _source_of(module: str) -> bytes:
+    """The source of a module, without importing it; empty where there is none to read."""
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return b""
+    return Path(spec.origin).read_bytes() if spec and spec.origin and spec.has_location else b""
+
+
+def code_digest(identity: dict[str, Any]) -> str:
+    """A hash of the source that determines a result: of what all studies use, and of the modules that
+    the configuration names. A new estimator's file does not change other studies' keys."""
+    modules = {f"srste.{name}" for name in _ALWAYS}
+    modules |= {target.rpartition(".")[0] for target in _targets(identity)}
     digest = hashlib.sha256()
-    for name in _COMPUTES:
-        path = _HOME / name
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(source.relative_to(_HOME).as_posix().encode() + b"\0")
-            digest.update(source.read_bytes() + b"\0")
+    for module in sorted(modules):
+        digest.update(module.encode() + b"\0" + _source_of(module) + b"\0")
     return digest.hexdigest()
 
 
@@ -67,5 +90,5 @@ def key_of(identity: dict[str, Any]) -> str:
     """The key (64 hexadecimal digits) of a result: of its configuration, the code and the versions
     of the packages that do the arithmetic."""
     computing = {name: versions()[name] for name in ("torch", "numpy", "optuna")}
-    whole = {"identity": identity, "code": code_digest(), "versions": computing}
+    whole = {"identity": identity, "code": code_digest(identity), "versions": computing}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

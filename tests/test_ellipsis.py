@@ -48,6 +48,7 @@ def test_written_out(typed, written_out):
         ("samples=1,2,...,0", "lead away from 0"),
         ("samples=2,2,...,5", "are equal"),
         ("samples=1,2,...", "stands between numbers"),
+        ("samples=1,2,...10", "stands between numbers"),
         ("samples=...,5", "stands between numbers"),
         ("samples=a,b,...,z", "stands between numbers"),
         ("samples=1,2,...,x", "stands between numbers"),

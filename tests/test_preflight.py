@@ -10,7 +10,7 @@ import time
 import pytest
 from hydra import compose, initialize_config_dir
 
-from srste import preflight
+from srste import preflight, provenance
 from srste.config import Job
 from srste.launch import launch
 from tests.support import CONF
@@ -50,6 +50,18 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
         (
             "sampling.n_trials=3",
             "no such key; known here: sampling.name, sampling.lr_max, sampling.step",
+        ),
+        ("estimator.surrogate=tanh", "a choice is made with a slash, estimator/surrogate=tanh"),
+        ("estimator.surogate=tanh", "no such key; did you mean estimator/surrogate?"),
+        ("modle.width=3", "modle.width=3: no such key; did you mean model?"),
+        ("-m samples=1,2,...10", "`...` stands between numbers"),
+        (
+            "-m pretraining=adam,none pretraining.steps=20",
+            "no such key with pretraining=none; known here",
+        ),
+        (
+            "-m estimator=ste estimator.quantiser.scope=unit",
+            "known here: none, estimator.quantiser takes",
         ),
         ("pretraining.steps=3 pretraining.lr=1", "pretraining.steps=3: no such key; known here: pretra"),
         ("+sampels=3", "sampels: no such key; known are batch_size"),
@@ -151,6 +163,13 @@ def test_an_experiment_brings_its_own_sweep(monkeypatch, tmp_path):
     assert [j.samples for j in overridden.jobs] == [3]
 
 
+def test_a_key_that_only_the_swept_choices_have(monkeypatch, tmp_path):
+    found = plan(monkeypatch, tmp_path, "-m", "sampling=qmc,random", "sampling.n_trials=3")
+    assert [j.config["sampling"]["n_trials"] for j in found.jobs] == [3, 3]
+    # Hydra composes the sweep with the default choice, which has no such key.
+    assert found.argv == ["-m", "sampling=qmc,random", "++sampling.n_trials=3"]
+
+
 def test_ste_is_one_job_s_work_however_many_sample_counts(monkeypatch, tmp_path):
     found = plan(monkeypatch, tmp_path, "-m", "estimator=ste", "samples=1,2,...,10")
     assert len(found.jobs) == 10
@@ -210,3 +229,27 @@ def test_the_key_covers_what_determines_the_result_and_nothing_else():
     ]
     assert len({key(r) for r in relevant} | {same}) == len(relevant) + 1
     assert key("estimator=ste", "samples=5") == key("estimator=ste")
+
+
+def test_the_key_covers_the_code_that_a_study_uses_and_no_other(monkeypatch):
+    changed = ""
+
+    def with_a_comment(module):
+        return original(module) + (b"# a comment" if module == changed else b"")
+
+    original = provenance._source_of
+    monkeypatch.setattr(provenance, "_source_of", with_a_comment)
+    identity = {
+        "estimator": {"_target_": "srste.estimators.straight_through.StraightThrough"},
+        "sampling": {"_target_": "srste.sampling.grid.Grid"},
+    }
+    before = provenance.key_of(identity)
+    for changed in ("srste.curve.pieces", "srste.estimators.straight_through", "srste.sampling.grid"):
+        assert provenance.key_of(identity) != before, changed
+    for changed in (
+        "srste.sampling.searched",
+        "srste.models.mlp",
+        "srste.tracking",
+        "srste.report.table",
+    ):
+        assert provenance.key_of(identity) == before, changed

@@ -43,6 +43,15 @@ class StraightThrough:
     ) -> None:
         if draws not in ("nested", "independent"):
             raise ValueError(f"`StraightThrough(draws={draws})` must be one of nested, independent")
+        axes = {
+            "quantiser": quantiser,
+            "surrogate": surrogate,
+            "aggregation": aggregation,
+            "normalisation": normalisation,
+        }
+        for name, axis in axes.items():
+            if not callable(axis):
+                raise ValueError(f"`StraightThrough({name}={axis})` must be one of its group's choices")
         self.quantiser = quantiser
         self.surrogate = surrogate
         self.aggregation = aggregation
