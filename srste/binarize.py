@@ -47,6 +47,14 @@ class Surrogate(Protocol):
     def __call__(self, a: Tensor) -> Tensor: ...
 
 
+def _positive(owner: object, name: str, value: float) -> float:
+    """The value, if it is a finite number > 0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 < value < math.inf):
+        raise ValueError(f"`{type(owner).__name__}({name}={value})` must be > 0")
+    return float(value)
+
+
 class Sign:
     """The deterministic quantiser.
 
@@ -92,12 +100,10 @@ class StochasticRounding:
     }
 
     def __init__(self, tau: float = 1.0, scope: Literal["layer", "example", "unit"] = "layer"):
-        if isinstance(tau, bool) or not (math.isfinite(tau) and tau > 0):
-            raise ValueError(f"`StochasticRounding(tau={tau})` must be > 0")
         if scope not in self._DIMS:
             allowed = ", ".join(self._DIMS)
             raise ValueError(f"`StochasticRounding(scope={scope})` must be one of {allowed}")
-        self.tau = float(tau)
+        self.tau = _positive(self, "tau", tau)
         self.scope = scope
 
     def probability(self, a: Tensor) -> Tensor:
@@ -118,7 +124,7 @@ class Identity:
     """The original straight-through derivative.
 
     Backward:  dq/da := 1
-    References: Hinton (2012), Coursera lecture 9c; Bengio et al. (2013), section 4.
+    References: Hinton (2012), Coursera lecture 15b; Bengio et al. (2013), section 4.
     """
 
     def __call__(self, a: Tensor) -> Tensor:
@@ -135,9 +141,7 @@ class Clipped:
     """
 
     def __init__(self, c: float = 1.0):
-        if isinstance(c, bool) or not c > 0:
-            raise ValueError(f"`Clipped(c={c})` must be > 0")
-        self.c = float(c)
+        self.c = _positive(self, "c", c)
 
     def __call__(self, a: Tensor) -> Tensor:
         return (a.abs() <= self.c).to(a.dtype)
@@ -153,9 +157,7 @@ class Tanh:
     """
 
     def __init__(self, beta: float = 1.0):
-        if isinstance(beta, bool) or not beta > 0:
-            raise ValueError(f"`Tanh(beta={beta})` must be > 0")
-        self.beta = float(beta)
+        self.beta = _positive(self, "beta", beta)
 
     def __call__(self, a: Tensor) -> Tensor:
         return self.beta * (1 - torch.tanh(self.beta * a) ** 2)
@@ -182,9 +184,7 @@ class SwishSign:
     """
 
     def __init__(self, beta: float = 5.0):
-        if isinstance(beta, bool) or not beta > 0:
-            raise ValueError(f"`SwishSign(beta={beta})` must be > 0")
-        self.beta = float(beta)
+        self.beta = _positive(self, "beta", beta)
 
     def __call__(self, a: Tensor) -> Tensor:
         z = (self.beta * a).clamp(-80, 80)  # beyond, the slope is below 1e-32 and cosh overflows

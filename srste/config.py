@@ -14,7 +14,9 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from srste.curve import loss_curve
 from srste.data import RandomTeacher
 from srste.errors import UserError, first_line, without_password
 from srste.estimators import Estimator
@@ -98,7 +100,14 @@ RULES: dict[str, Integer | Positive | Boolean | Text | Device] = {
     "sampling.lr_min": Positive(),
     "sampling.step": Positive(),
     "sampling.n_trials": Integer(1),
+    "sampling.log": Boolean(),
+    "tracking.uri": Text(),
     "tracking.experiment": Text(),
+    "model.name": Text(),
+    "data.name": Text(),
+    "estimator.name": Text(),
+    "pretraining.name": Text(),
+    "sampling.name": Text(),
 }
 """What is checked before anything is built; the parts check the rest of their arguments themselves."""
 
@@ -106,6 +115,7 @@ RULES: dict[str, Integer | Positive | Boolean | Text | Device] = {
 _GROUPS = frozenset({"model", "data", "estimator", "pretraining", "sampling", "tracking"})
 _VALUES = frozenset({"samples", "seed", "batches", "batch_size", "device", "resume", "cache"})
 _KEYS = _GROUPS | _VALUES
+_CPU = torch.device("cpu")
 
 
 class Job:
@@ -118,7 +128,10 @@ class Job:
         own = composed.copy()
         with open_dict(own):
             own.pop("hydra", None)  # its values resolve only while Hydra runs the job
-        plain = OmegaConf.to_container(own, resolve=True)
+        try:
+            plain = OmegaConf.to_container(own, resolve=True)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{getattr(error, 'full_key', '')}: {first_line(error)}") from error
         assert isinstance(plain, dict)
         self.config: Plain = {str(key): value for key, value in plain.items()}
         if unknown := sorted(self.config.keys() - _KEYS):
@@ -162,6 +175,22 @@ class Job:
             sentence = first_line(error.__cause__ or error)
             raise UserError(_named(sentence, self._at(key), key)) from error
 
+    def rehearse(self) -> None:
+        """Runs everything once at the smallest size, so that parts which do not fit together, or take
+        other arguments than they were given, are refused before any work. Raises: UserError."""
+        small = Problem(
+            partial(build, self.config["model"]), self._data, seed=0, batch_size=2, device=_CPU
+        )
+        try:
+            batch = small.batch(1)
+            direction = self.estimator.direction(small, batch, 1)
+            if self.baseline_config is not None:
+                self.baseline().direction(small, batch, 1)
+            loss_curve(small.model, direction, batch.inputs, batch.targets)
+            self.sampling.rehearse()
+        except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+            raise UserError(f"the configuration does not run: {first_line(error)}") from error
+
     @property
     def baseline_config(self) -> Plain | None:
         """The configuration of the estimator that this one is compared with, if it has one."""
@@ -190,11 +219,13 @@ class Job:
 
     def study_identity(self, batch: int, estimator: Plain, stochastic: bool) -> Plain:
         """Everything in the configuration that determines one study's result."""
+        unused = None if stochastic else "draws"
         return self.pretraining_identity() | {
             "batch_size": self.config["batch_size"],
             "batch": batch,
             "sampling": self.config["sampling"],
-            "estimator": {k: v for k, v in estimator.items() if k != "baseline"},
+            # Where nothing is drawn, how it would be drawn is no part of the result.
+            "estimator": {k: v for k, v in estimator.items() if k not in ("baseline", unused)},
             "samples": self.samples if stochastic else None,
         }
 

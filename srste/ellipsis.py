@@ -12,33 +12,33 @@ MOST_VALUES = 100_000
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _DOTS = r"(?:\.\.\.|\N{HORIZONTAL ELLIPSIS})"
-_PATTERN = re.compile(
-    rf"(?<![^,\[\s])(?:(?P<first>{_NUMBER})\s*,\s*)?(?P<second>{_NUMBER})\s*,\s*{_DOTS}\s*,"
-    rf"\s*(?P<last>{_NUMBER})(?![^,\]\s])"
-)
-_LEFT_OVER = re.compile(rf"(?<![^,\[\s]){_DOTS}(?![^,\]\s\d+-])")
+_PATTERN = re.compile(rf"(?P<head>(?:{_NUMBER}\s*,\s*)+){_DOTS}\s*,\s*(?P<last>{_NUMBER})")
+# Dots as, or at an end of, one of the values; elsewhere they are part of a word.
+_BETWEEN = re.compile(rf"(?:^|[,\[\s]){_DOTS}(?:$|[,\]\s\d+-])")
 
 
 def expand(override: str) -> str:
-    """The override with every ``a,b,...,z`` in its value written out; others are left alone.
+    """The override with an ``a,b,...,z`` in its value written out, alone or within brackets.
 
     Counts from a to z in steps of b - a, up or down, in decimal arithmetic; ``a,...,z`` in steps of
-    one. Raises: UserError for a sequence that does not end on its last value, does not move, is too
-    long, or has something else than numbers beside its dots.
+    one; more values before the dots must keep the step. Overrides without dots are left alone.
+    Raises: UserError for a sequence that does not end on its last value, does not move, does not keep
+    its step, is too long, or has something else than numbers beside its dots.
     """
     key, equals, value = override.partition("=")
-    if not equals or value[:1] in ("'", '"'):
+    if not equals or value[:1] in ("'", '"') or not _BETWEEN.search(value):
         return override
-
-    def written_out(match: re.Match[str]) -> str:
-        return ",".join(_sequence(override, match["first"], match["second"], match["last"]))
-
-    value = _PATTERN.sub(written_out, value)
-    if _LEFT_OVER.search(value):
+    opening, inner, closing = re.fullmatch(r"(\[?)(.*?)(\]?)", value.strip()).groups()  # type: ignore[union-attr]
+    if (match := _PATTERN.fullmatch(inner.strip())) is None:
         raise UserError(
             f"{override}: `...` stands between numbers, as in {key}=1,2,...,10 or {key}=1,...,10"
         )
-    return key + equals + value
+    head = [word.strip() for word in match["head"].strip(" ,").split(",")]
+    try:
+        written_out = _sequence(override, head, match["last"])
+    except ArithmeticError as error:
+        raise UserError(f"{override}: {match['last']} is too large to count to") from error
+    return f"{key}={opening}{','.join(written_out)}{closing}"
 
 
 def contract(override: str) -> str:
@@ -53,16 +53,19 @@ def contract(override: str) -> str:
     return f"{key}={words[0]},{words[1]},...,{words[-1]}"
 
 
-def _sequence(override: str, first: str | None, second: str, last: str) -> list[str]:
-    end, start = Decimal(last), Decimal(first or second)
-    step = Decimal(second) - start if first else Decimal(1 if end >= start else -1)
+def _sequence(override: str, head: list[str], last: str) -> list[str]:
+    first, end = Decimal(head[0]), Decimal(last)
+    steps_given = {Decimal(after) - Decimal(before) for before, after in pairwise(head)}
+    if len(steps_given) > 1:
+        raise UserError(f"{override}: the values before `...` do not keep one step")
+    step = steps_given.pop() if steps_given else Decimal(1 if end >= first else -1)
     if step == 0:
-        raise UserError(f"{override}: the two values before `...` are equal, so it never moves")
-    steps = (end - start) / step
-    if steps < 0 or (first and steps < 1):
-        raise UserError(f"{override}: steps of {step} from {start} lead away from {last}")
-    if steps != steps.to_integral_value():
-        raise UserError(f"{override}: steps of {step} from {start} do not end on {last}")
+        raise UserError(f"{override}: the values before `...` are equal, so it never moves")
+    steps = (end - first) / step
+    if steps < len(head) - 1:
+        raise UserError(f"{override}: steps of {step} from {first} lead away from {last}")
     if steps >= MOST_VALUES:
-        raise UserError(f"{override}: gives {steps + 1:f} values, more than {MOST_VALUES:,}")
-    return [f"{start + i * step:f}" for i in range(int(steps) + 1)]
+        raise UserError(f"{override}: gives more than {MOST_VALUES:,} values")
+    if steps != steps.to_integral_value():
+        raise UserError(f"{override}: steps of {step} from {first} do not end on {last}")
+    return [f"{first + i * step:f}" for i in range(int(steps) + 1)]

@@ -21,13 +21,11 @@ from srste import preflight, records
 from srste.config import Job
 from srste.ellipsis import expand
 from srste.errors import UserError, first_line, without_password
-from srste.files import slug, write_atomically
 from srste.manifest import Launch, open_launch, read_launch
 from srste.preflight import Plan
 from srste.progress import Reporter, reporting
-from srste.report.notelog import write_note_log
-from srste.report.summary import Condition, conditions
-from srste.report.table import NOTE, csv_table, print_table, text_table
+from srste.report.ending import description, front, names, show, write_files
+from srste.report.summary import conditions
 from srste.run import Folders, pretrainings, run_job
 
 if TYPE_CHECKING:
@@ -60,8 +58,8 @@ def _track_job(checked: Job, this: Launch, found: list[Path], root: Path) -> Non
     if this.id in _given_up:
         return
     try:
-        if store := _store(checked.tracking, checked.cache):
-            store.sync(this, found, pretrainings(root))
+        if store := _store(checked.tracking):
+            store.sync(this, found, pretrainings([checked], root))
     except (UserError, *StoreError) as error:
         _given_up.add(this.id)
         log.warning(
@@ -83,7 +81,7 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
             return _run(task)
         held = _alone_in(plan.root)
         try:
-            store = _store(plan.jobs[0].tracking, plan.jobs[0].cache)
+            store = _store(plan.jobs[0].tracking)
         except UserError as error:
             raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
     except UserError as error:
@@ -109,8 +107,10 @@ def _alone_in(root: Path) -> AbstractContextManager[object]:
 def _launch_checked(task: Callable[[], Any], plan: Plan, store: Store | None) -> int:
     started = time.perf_counter()
     command = without_password(" ".join(["train.py", *plan.argv]))
-    this = open_launch(plan.root, without_password(plan.name), command)
+    this = open_launch(plan.root, without_password(plan.name), plan.multirun, command)
     sys.argv[1:] = plan.argv
+    if stale := sum(record.key not in plan.keys for _, record in records.find(plan.root)):
+        print(f"{stale} records there are of other settings or code, and are not reused")
     for estimator in plan.that_ignore_samples:
         print(f"estimator={estimator} draws nothing: it ignores `samples`, one study a batch serves all")
     with reporting(len(plan.keys)) as reporter:
@@ -136,26 +136,25 @@ def _run(task: Callable[[], Any]) -> int:
     return 0
 
 
-def _store(tracking: dict[str, Any], cache: Path) -> Store | None:
+def _store(tracking: dict[str, Any]) -> Store | None:
     if tracking["name"] == "none":
         return None
     from srste.tracking import connect
 
-    return connect(tracking["uri"], tracking["experiment"], cache)
+    return connect(tracking["uri"], tracking["experiment"])
 
 
 def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, seconds: float) -> bool:
     """The table, the figures, the link. Returns whether MLflow has everything."""
+    # Records of other settings or older code may lie in the same folder, and two jobs may have asked
+    # for the same study; one record counts for each that this launch is about.
+    found = {r.key: (f, r) for f, r in records.find(plan.root) if r.key in plan.keys}
+    studies = [record for _, record in found.values()]
+    arranged = conditions(studies)
     # Into a file or a pipe the table goes as wide as it is.
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
-    # Records of other settings or older code may lie in the same folder; they are not this launch's.
-    found = {f: record for f, record in records.find(plan.root) if record.key in plan.keys}
-    studies = list(found.values())
-    arranged = conditions(studies)
-    for condition in arranged:
-        print_table(condition, console)
-    console.print(NOTE, highlight=False, soft_wrap=True)
-    files = _write_reports(plan.root, arranged)
+    show(arranged, console)
+    files = write_files(arranged, plan.root)
 
     trials = sum(record.trials for record in studies)
     reused = f", {reporter.reused} reused" if reporter.reused else ""
@@ -166,17 +165,18 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
     )  # fmt: skip
     if store is None:
         return True
-    metrics = {
-        "launch/studies": len(studies),
-        "launch/trials": trials,
-        "launch/seconds": seconds,
-    }
-    configs = [each.config for each in plan.jobs]
     from srste.tracking import StoreError
 
     try:
-        store.sync(this, found, pretrainings(plan.root))
-        store.track_launch(this, metrics, files, _description(arranged), _front(arranged), configs)
+        store.sync(this, [f for f, _ in found.values()], pretrainings(plan.jobs, plan.root))
+        store.track_launch(
+            this,
+            configs=[job.config for job in plan.jobs],
+            description=description(arranged),
+            files=files,
+            studies=names(arranged),
+            front=front(arranged),
+        )
     except StoreError as error:
         print(
             f"train.py: MLflow did not take everything ({first_line(error)}); the records "
@@ -184,40 +184,6 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
             file=sys.stderr,
         )
         return False
-    where = "" if store.uri.startswith("http") else "mlflow ui, then "
+    where = "" if store.uri.startswith("http") else "run `mlflow ui` in this folder, then open "
     console.print(f"Charts: {where}{store.link(this)}", highlight=False, soft_wrap=True)
     return True
-
-
-def _description(arranged: list[Condition]) -> str:
-    """The tables as Markdown, for the launch's page in MLflow."""
-    tables = "\n".join(f"```\n{text_table(condition)}```" for condition in arranged)
-    return f"{tables[:7_000]}\n\n{NOTE}\n\nFigures and tables: see Artifacts."
-
-
-def _front(arranged: list[Condition]) -> list[str]:
-    """The studies to look at first: all estimators and sample counts on one batch."""
-    if not arranged:
-        return []
-    first = arranged[0]
-    found = (first.cells.get((first.batches[0], column)) for column in first.columns)
-    return [record.key for record in found if record]
-
-
-def _write_reports(root: Path, arranged: list[Condition]) -> list[Path]:
-    """Writes results.csv, and per condition the table, the note's log and the note's figure."""
-    from srste.report.figure import note_figure, save
-
-    files = [root / "results.csv"]
-    write_atomically(files[0], csv_table(arranged).encode())
-    for condition in arranged:
-        ending = f"_{slug(condition.label)}" if condition.label else ""
-        table, note, figure = (
-            root / f"{name}{ending}.{kind}"
-            for name, kind in (("table", "txt"), ("note", "log"), ("figure", "png"))
-        )
-        write_atomically(table, text_table(condition).encode())
-        write_note_log(condition.cells.values(), note)
-        save(note_figure(condition), figure)
-        files += [table, note, figure]
-    return files

@@ -16,20 +16,26 @@ FILE = "launch.json"
 @dataclass(frozen=True)
 class Launch:
     """id: unique, kept when the same command goes on in the same folder. name: for people.
-    command: as it was typed, expanded. created: UTC, ISO 8601."""
+    multirun: whether by -m. command: as it was typed, expanded. created: UTC, ISO 8601."""
 
     id: str
     name: str
+    multirun: bool
     command: str
     created: str
 
+    @property
+    def title(self) -> str:
+        """For people: for example "multirun: estimator=sr_ste samples=1,2,...,10"."""
+        return f"{'multirun' if self.multirun else 'job'}: {self.name}"
 
-def open_launch(root: Path, name: str, command: str) -> Launch:
+
+def open_launch(root: Path, name: str, multirun: bool, command: str) -> Launch:
     """The launch of that folder, made (and the folder with it) if there is none yet."""
     if (known := read_launch(root)) is not None:
         return known
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    launch = Launch(uuid.uuid4().hex, name, command, now)
+    launch = Launch(uuid.uuid4().hex, name, multirun, command, now)
     root.mkdir(parents=True, exist_ok=True)
     write_atomically(root / FILE, json.dumps(asdict(launch), indent=1).encode())
     return launch

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,6 +102,8 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
 
     extra = []
     if arguments.config_dir:
+        if not Path(arguments.config_dir).is_dir():
+            raise UserError(f"--config-dir={arguments.config_dir}: must be a folder")
         extra = [f"hydra.searchpath=[file://{Path(arguments.config_dir).resolve()}]"]
     parsed = _parse(overrides)
     _slashes(parsed, config_dir)
@@ -119,16 +123,25 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
                     raise UserError(f"{_line(override)}: several values need -m (--multirun)")
         if arguments.cfg:
             return None
+        if multirun and any(key.partition(".")[0] == "tracking" for key in swept):
+            raise UserError("tracking: cannot be swept; one launch has one store")
         lines = _job_lines(master, overrides) if multirun else [overrides]
         from_experiment = frozenset(map(str, master.hydra.sweeper.get("params") or {}))
         register_resolvers(folder_name(overrides), swept | from_experiment)
-        jobs = [Job(composer.compose(line)) for line in lines]
-        root = Path(master.hydra.sweep.dir if multirun else master.hydra.run.dir)
-    _writable(root, "hydra.sweep.dir" if multirun else "hydra.run.dir")
+        composed = [composer.compose(line) for line in lines]
+        jobs = [Job(config) for config in composed]
+        where = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+        root = Path(str(OmegaConf.select(master, where)))
+        if multirun:
+            _apart([str(config.hydra.sweep.subdir) for config in composed])
+    for job in {_parts(job): job for job in jobs}.values():
+        job.rehearse()
+    _writable(root, where)
     _writable(jobs[0].cache, "cache")
-    return Plan(
-        root, " ".join(typed) or "defaults", multirun, jobs, [loose.get(a, a) for a in passed_on]
-    )
+    # The folder goes to Hydra as it was found here: what it is made of may be the time of day.
+    folder = str(root.resolve()).replace("'", "\\'")
+    hydra_argv = [*(loose.get(word, word) for word in passed_on), f"{where}='{folder}'"]
+    return Plan(root, " ".join(typed) or "defaults", multirun, jobs, hydra_argv)
 
 
 def _parse(overrides: list[str]) -> list[Override]:
@@ -142,6 +155,19 @@ def _parse(overrides: list[str]) -> list[Override]:
         except (HydraException, KeyError) as error:
             raise UserError(f"{override}: not an override, which is written key=value") from error
     return parsed
+
+
+def _parts(job: Job) -> str:
+    """What a rehearsal depends on."""
+    parts = {key: job.config[key] for key in ("model", "data", "estimator", "sampling")}
+    return json.dumps(parts, sort_keys=True)
+
+
+def _apart(folders: list[str]) -> None:
+    """Raises: UserError when two jobs would write into one folder."""
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise UserError(f"hydra.sweep.subdir={folder}: must differ from job to job")
 
 
 def _is_of_a_group_in(override: Override, swept: frozenset[str]) -> bool:
@@ -199,6 +225,8 @@ class _Composer:
     def _no_such_choice(self, error: MissingConfigException, overrides: list[str]) -> str:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         options = sorted(error.options or [])
+        if not group:
+            return f"--config-name={choice}: no such file in {self.config_dir.name}"
         shown = next((o for o in overrides if o.endswith(f"={choice}")), f"{group}={choice}")
         near = difflib.get_close_matches(choice, options, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -266,9 +294,8 @@ def _keys(config: DictConfig) -> list[str]:
 def _writable(root: Path, key: str) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        probe = root / ".probe"
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=root):
+            pass
     except OSError as error:
         raise UserError(
             f"{key}={root}: must be a folder that can be written ({error.strerror})"

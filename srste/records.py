@@ -34,12 +34,14 @@ class DamagedRecordError(ValueError):
 
 @dataclass(frozen=True)
 class Best:
-    """The winning trial. number: of the trial; lr: its learning rate; post_loss: exact, float64;
+    """The winning trial. number: of the trial; lr: its learning rate; largest_lr: the
+    largest that was tried; post_loss: exact, float64;
     replayed_*: of the real model (see `srste.replay`); explained: whether rounding explains the
     difference; on_the_fence: examples whose output rounding can change."""
 
     number: int
     lr: float
+    largest_lr: float
     post_loss: float
     replayed_pre_loss: float
     replayed_post_loss: float
@@ -165,7 +167,7 @@ def write(folder: Path, record: Record, table: bytes) -> None:
     """Puts a record into ``folder``; the JSON last, since it is what makes the rest count."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / TRIALS, table)
-    text = json.dumps(asdict(record), indent=1, allow_nan=False)
+    text = json.dumps(asdict(record), indent=1)  # NaN where a network has no finite loss
     write_atomically(folder / RECORD, text.encode())
 
 

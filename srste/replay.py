@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from srste.curve.network import Array, as_float64, moving_layers
+from srste.curve.network import Array, MovingLayer, as_float64, moving_layers
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Replay:
     """pre_loss, post_loss: of the model in its own dtype, before and after the step.
 
     on_the_fence: examples with a unit whose sign rounding can decide.
-    explained: whether every other example gives the curve's output up to rounding.
+    explained: whether rounding explains the difference to the loss curve.
     """
 
     pre_loss: float
@@ -33,26 +34,46 @@ class Replay:
 
 
 def replay(
-    model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, lr: float
+    model: nn.Module,
+    direction: Mapping[str, Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    lr: float,
+    curve_loss: float,
 ) -> Replay:
-    """Steps a copy of ``model`` by ``w - lr * direction`` and compares it with exact arithmetic.
+    """Steps a copy of ``model`` by ``w - lr * direction`` and holds it against the loss curve.
 
-    Shapes and raised errors as for :func:`srste.curve.loss_curve`; lr: the learning rate, >= 0.
+    Between the two stands one float64 forward pass of the stepped network. The curve must give its
+    loss, but for examples that float64 itself cannot decide; and the real model must give its output
+    for every example that the model's dtype can decide.
+
+    Args: shapes as for :func:`srste.curve.loss_curve`. lr: >= 0. curve_loss: the curve's at lr.
+    Raises: as :func:`srste.curve.loss_curve`.
     """
     with torch.no_grad():
         pre_loss = _mean_squared(model(inputs), targets)
         stepped = copy.deepcopy(model)
         for name, parameter in stepped.named_parameters():
-            parameter.sub_(direction[name], alpha=lr)
+            # As a tensor, so that a learning rate beyond the dtype is infinite and not an exception.
+            parameter.sub_(direction[name] * torch.tensor(lr, dtype=parameter.dtype))
         outputs = stepped(inputs)
         post_loss = _mean_squared(outputs, targets)
 
-    unit_roundoff = torch.finfo(outputs.dtype).eps / 2
-    exact, bound, fence = _exact_outputs(
-        model, direction, as_float64("inputs", inputs), lr, unit_roundoff
-    )
-    off = ~(np.abs(outputs.cpu().numpy() - exact) <= bound)  # nan is off, too
-    return Replay(pre_loss, post_loss, int(fence.sum()), not bool((off.any(axis=1) & ~fence).any()))
+    layers = moving_layers(model, direction)
+    x, y = as_float64("inputs", inputs), as_float64("targets", targets)
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact, reach, undecided = _forward(layers, x, lr, np.finfo(np.float64).eps / 2)
+        # What the terms of the loss are made of, and all of it for an example that is undecided.
+        size = (reach + np.abs(y)) ** 2
+        allowed = 1e-12 * size.mean() + size[undecided].sum() / y.size
+        curve_agrees = abs(curve_loss - ((exact - y) ** 2).mean()) <= allowed
+
+        unit_roundoff = torch.finfo(outputs.dtype).eps / 2
+        _, reach, fence = _forward(layers, x, lr, unit_roundoff)
+        bound = _gamma(layers[-1].w.shape[1], unit_roundoff) * reach
+        agrees = np.abs(outputs.double().cpu().numpy() - exact) <= bound  # false for nan
+    model_agrees = bool((agrees.all(axis=1) | fence).all())
+    return Replay(pre_loss, post_loss, int(fence.sum()), bool(curve_agrees) and model_agrees)
 
 
 def _mean_squared(outputs: Tensor, targets: Tensor) -> float:
@@ -60,25 +81,27 @@ def _mean_squared(outputs: Tensor, targets: Tensor) -> float:
     return float(((outputs - targets).double() ** 2).mean())
 
 
-def _exact_outputs(
-    model: nn.Module, direction: Mapping[str, Tensor], x: Array, lr: float, u: float
-) -> tuple[Array, Array, np.ndarray]:
-    """(outputs, bound on their rounding error in unit roundoff ``u``, examples on the fence).
+def _gamma(terms: int, u: float) -> float:
+    """A sum of n products in unit roundoff u is within n u / (1 - n u) of exact, relative to the sum
+    of magnitudes, in any order (Higham, 2002, section 3.1). Here the step adds three roundings to
+    each weight and the bias one term."""
+    n = (terms + 5) * u
+    return n / (1 - n)
 
-    A float sum of n products is within gamma = n u / (1 - n u) of exact, relative to the sum of the
-    magnitudes (Higham, 2002, section 3.1, any order of summation); the step adds two roundings to
-    each weight and the bias one term to the sum.
-    """
+
+def _forward(
+    layers: list[MovingLayer], x: Array, lr: float, u: float
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """(outputs, the sums of magnitudes that they were made of, which examples have a pre-activation
+    within rounding of zero in unit roundoff ``u``) of the stepped network, in float64."""
     h = x
     fence = np.zeros(len(x), dtype=bool)
-    layers = moving_layers(model, direction)
     for layer in layers:
         a, d = layer(h)
-        exact = a - lr * d
-        n = (h.shape[1] + 4) * u
-        size = np.abs(h) @ (np.abs(layer.w) + lr * np.abs(layer.dw)).T
-        bound = n / (1 - n) * (size + np.abs(layer.b) + lr * np.abs(layer.db))
+        output = a - lr * d
+        reach = np.abs(h) @ (np.abs(layer.w) + lr * np.abs(layer.dw)).T
+        reach += np.abs(layer.b) + lr * np.abs(layer.db)
         if layer is not layers[-1]:
-            fence |= (np.abs(exact) <= bound).any(axis=1)
-            h = np.where(exact >= 0, 1.0, -1.0)
-    return exact, bound, fence
+            fence |= (np.abs(output) <= _gamma(h.shape[1], u) * reach).any(axis=1)
+            h = np.where(output >= 0, 1.0, -1.0)
+    return output, reach, fence

@@ -6,6 +6,7 @@ import datetime
 import json
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,9 +50,11 @@ class Folders:
         return self.root / PRETRAINING / f"{key[:12]}.json"
 
 
-def pretrainings(root: Path) -> list[Path]:
-    """The records of the pretrainings that the studies below ``root`` start from."""
-    return sorted((root / PRETRAINING).glob("*.json"))
+def pretrainings(jobs: Iterable[Job], root: Path) -> list[Path]:
+    """The records of the pretrainings that these jobs' studies start from, as far as there are any."""
+    keys = {provenance.key_of(job.pretraining_identity()) for job in jobs}
+    paths = sorted(Folders(root, root).pretraining(key) for key in keys)
+    return [path for path in paths if path.exists()]
 
 
 _made_here: set[str] = set()
@@ -59,7 +62,7 @@ _made_here: set[str] = set()
 
 
 def run_job(job: Job, folders: Folders) -> list[Path]:
-    """Runs the job's studies that have no record yet. Returns the folders of all its records."""
+    """Runs the job's studies that have no record yet. Returns the folders of their records."""
     # One thread: the arithmetic is small, and its result must not depend on the number of cores.
     torch.set_num_threads(1)
     with threadpool_limits(1):
@@ -113,8 +116,7 @@ class _Studies:
             log.warning("The record in %s is damaged (%s); running it again", folder, error)
             return None
         if record is not None and record.key != key:
-            log.info("The record in %s is of another configuration or code; replacing it", folder)
-            return None
+            return None  # of other settings or code; the launch has said so
         return record
 
     def _run(
@@ -129,8 +131,9 @@ class _Studies:
         problem = self._problem
         started = time.perf_counter()
         batch, samples = problem.batch(identity["batch"]), identity["samples"]
-        name = f"{config['name']} samples {samples} batch {batch.index}"
-        trials, best = run_study(problem, batch, estimator, samples or 1, self.job.sampling, name)
+        trials, best = run_study(
+            problem, batch, estimator, samples or 1, self.job.sampling, config["name"]
+        )
         seconds = time.perf_counter() - started
         failed = trials.failed
         table = records.encode_trials(trials)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from srste.curve import loss_curve
 from srste.estimators import Direction, Estimator
@@ -27,12 +27,10 @@ def run_study(
     estimator: Estimator,
     samples: int,
     sampling: Sampling,
-    name: str,
+    estimator_name: str,
 ) -> tuple[Trials, Best | None]:
-    """Runs one study. Returns its trials, and the winner unless every trial failed.
-
-    name: of the Optuna study, for people and for the sampler's seed.
-    """
+    """Runs one study. Returns its trials, and the winner unless every trial failed."""
+    name = f"{estimator_name} samples {samples} batch {batch.index}"
     direction = estimator.direction(problem, batch, samples)
     losses, pre_loss = _losses(problem, batch, direction, sampling.lr_max)
     seed = integer_seed(problem.seed, "sampler", name)
@@ -42,7 +40,7 @@ def run_study(
 
     winner = study.best_trial
     lr, post_loss = winner.params[LR], winner.user_attrs["post_loss"]
-    real = replay(problem.model, direction, batch.inputs, batch.targets, lr)
+    real = replay(problem.model, direction, batch.inputs, batch.targets, lr, post_loss)
     if not real.explained:
         log.warning(
             "%s: the real update gives a loss of %.9g where the loss curve says %.9g, and rounding "
@@ -52,6 +50,7 @@ def run_study(
     best = Best(
         number=winner.number,
         lr=lr,
+        largest_lr=float(trials.lr.max()),
         post_loss=post_loss,
         replayed_pre_loss=real.pre_loss,
         replayed_post_loss=real.post_loss,
@@ -62,12 +61,20 @@ def run_study(
 
 
 def _losses(problem: Problem, batch: Batch, direction: Direction, lr_max: float) -> tuple[Losses, float]:
-    """(the losses at given learning rates, the loss before); all nan along a direction that is not
-    finite, so that its trials fail, each with its reason, and the study goes on."""
-    if spoilt := [name for name, tensor in direction.items() if not tensor.isfinite().all()]:
+    """(the losses at given learning rates, the loss before). Along a direction or from weights that
+    are not finite all losses are nan, so that the trials fail, each with its reason, and not the job."""
+    weights = dict(problem.model.named_parameters())
+    if spoilt := [n for n, w in weights.items() if not w.isfinite().all()]:
+        log.warning("The weights are not finite in %s: all trials fail", ", ".join(spoilt))
+        return _all_nan, math.nan
+    if spoilt := [n for n, g in direction.items() if not g.isfinite().all()]:
         log.warning("The direction is not finite in %s: all trials fail", ", ".join(spoilt))
-        at_rest: Mapping[str, Tensor] = {k: torch.zeros_like(v) for k, v in direction.items()}
+        at_rest = {name: torch.zeros_like(g) for name, g in direction.items()}
         curve = loss_curve(problem.model, at_rest, batch.inputs, batch.targets, lr_max)
-        return lambda lrs: np.full(np.shape(lrs), np.nan), curve.pre_loss
+        return _all_nan, curve.pre_loss
     curve = loss_curve(problem.model, direction, batch.inputs, batch.targets, lr_max)
     return curve, curve.pre_loss
+
+
+def _all_nan(lrs: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.full(np.shape(lrs), np.nan)

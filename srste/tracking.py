@@ -12,10 +12,9 @@ import getpass
 import json
 import logging
 import os
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ _EXPERIMENT_TAGS = {
 
 _PER_CALL = 1_000  # MLflow's own limit on metrics in one request
 _PARAMS_PER_CALL = 100
-_ANSWER_WITHIN = 8.0  # seconds; with the imports before it a refusal takes ten
+_ANSWER_WITHIN = "9"  # seconds
 
 StoreError = (MlflowException, OSError)
 """What a store that is gone, full or refusing raises."""
@@ -77,22 +76,17 @@ class Store:
     Args:
         uri: of the store; None: where MLflow looks by default.
         experiment: its name; made if missing.
-        lock_folder: where processes of this machine queue up to initialise a local store.
     Raises: UserError when the store cannot be opened or does not answer within 10 s.
     """
 
-    def __init__(self, uri: str | None, experiment: str, lock_folder: Path) -> None:
+    def __init__(self, uri: str | None, experiment: str) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.uri = uri or mlflow.get_tracking_uri()
         self._known: dict[str, set[str]] = {}
-        shown = without_password(self.uri)
         try:
-            if urllib.parse.urlsplit(self.uri).scheme in ("http", "https"):
-                _ask_for_health(self.uri)
-            lock_folder.mkdir(parents=True, exist_ok=True)
             # A new database is migrated table by table, unlocked: one process at a time.
-            with FileLock(lock_folder / "mlflow-store.lock"):
+            with _one_at_a_time(self.uri), _impatiently():
                 self._client = mlflow.MlflowClient(self.uri)
                 known = self._client.get_experiment_by_name(experiment)
                 self.experiment_id: str = (
@@ -103,8 +97,8 @@ class Store:
         except Exception as error:  # stores raise what their drivers raise
             why = without_password(first_line(error))
             raise UserError(
-                f"tracking.uri={shown}: no answer ({why}); start that server, name one that "
-                "answers, or use tracking=none"
+                f"tracking.uri={without_password(self.uri)}: no answer ({why}); start that server, "
+                "name one that answers, or use tracking=none"
             ) from error
 
     def sync(self, launch: Launch, studies: Iterable[Path], pretrainings: Iterable[Path]) -> int:
@@ -130,42 +124,47 @@ class Store:
     def track_launch(
         self,
         launch: Launch,
-        metrics: dict[str, float],
-        files: Sequence[Path],
-        description: str,
-        front: Sequence[str],
         configs: Sequence[dict[str, Any]],
+        description: str,
+        files: Sequence[Path],
+        studies: Mapping[str, str],
+        front: Sequence[str],
     ) -> None:
-        """The launch's own run, found again by its id: its tables and figures, and the chart view
-        that its link opens.
+        """The launch's own run, made anew: its tables and figures, and the view its link opens.
 
-        Args: description: Markdown for the run's page. front: keys of the studies that the chart
-            view shows at first, in order; MLflow's charts have room for some twenty runs.
-            configs: of the jobs; what differs between them stands side by side in the parameters.
+        Runs of the launch that are of none of its studies any more (older code wrote them) are
+        deleted, which in MLflow means that they can be restored.
+
+        Args: configs: of the jobs; what differs between them stands side by side in the parameters.
+            description: Markdown for the run's page. studies: the name that tells each study's run
+            from the launch's others, by key. front: keys of the studies that the chart view shows at
+            first, in order; MLflow's charts have room for some twenty runs.
         """
-        known = self._runs(f"tags.`srste.key` = '{launch.id}'")
-        if known:
-            run_id = known[0].info.run_id
-        else:
-            tags = self._tags(launch, "launch", launch.id) | {"command": launch.command}
-            tags |= _code_tags(provenance.git_commit(), provenance.versions())
-            # Created now and not at the launch's start, so that it tops the list of its studies.
-            run_id = self._create(f"multirun: {launch.name}", tags, None)
-            self._log_params(run_id, _side_by_side([flat(config) for config in configs]))
-            whole = {f"job {number}": config for number, config in enumerate(configs)}
-            self._client.log_text(run_id, yaml.safe_dump(whole, sort_keys=False), "config.yaml")
-        now = _milliseconds(None)
-        self._client.log_batch(run_id, [Metric(k, v, now, 0) for k, v in metrics.items()])
-        self._client.set_tag(run_id, "mlflow.note.content", description)
+        run_of: dict[str, str] = {}
+        for run in self._runs(f"tags.`srste.launch` = '{launch.id}'"):
+            key, kind = run.data.tags["srste.key"], run.data.tags["kind"]
+            if kind == "launch" or (kind == "study" and (key not in studies or key in run_of)):
+                self._client.delete_run(run.info.run_id)
+                self._known_of(launch).discard(key)
+            elif kind == "study":
+                run_of[key] = run.info.run_id
+                if run.info.run_name != studies[key]:
+                    self._client.update_run(run.info.run_id, name=studies[key])
+
+        tags = self._tags(launch, "launch", launch.id) | {"command": launch.command}
+        tags |= _code_tags(provenance.git_commit(), provenance.versions())
+        # Created now and not at the launch's start, so that it tops the list of its studies.
+        run_id = self._create(launch.title, tags | {"mlflow.note.content": description}, None)
+        self._log_params(run_id, _side_by_side([flat(config) for config in configs]))
+        whole = {f"job {number}": config for number, config in enumerate(configs)}
+        self._client.log_text(run_id, yaml.safe_dump(whole, sort_keys=False), "config.yaml")
         for file in files:
             self._client.log_artifact(run_id, str(file))
         self._client.set_terminated(run_id)
 
-        of_launch = self._runs(f"tags.`srste.launch` = '{launch.id}'")
-        run_of = {run.data.tags["srste.key"]: run.info.run_id for run in of_launch}
-        for place, key in enumerate([launch.id, *front]):
-            self._client.set_tag(run_of[key], "srste.front", launch.id)
-            self._client.set_tag(run_of[key], "srste.place", f"{place:04d}")
+        for place, front_id in enumerate([run_id, *(run_of[key] for key in front)]):
+            self._client.set_tag(front_id, "srste.front", launch.id)
+            self._client.set_tag(front_id, "srste.place", f"{place:04d}")
         view = chart_view(f"tags.`srste.front` = '{launch.id}'", order_by="tags.`srste.place`")
         self._client.set_experiment_tag(self.experiment_id, TAG_PREFIX + launch.id, view)
 
@@ -278,19 +277,35 @@ class Store:
 
 
 @cache
-def connect(uri: str | None, experiment: str, lock_folder: Path) -> Store:
+def connect(uri: str | None, experiment: str) -> Store:
     """The store, opened once a process. Raises: UserError."""
-    return Store(uri, experiment, lock_folder)
+    return Store(uri, experiment)
 
 
-def _ask_for_health(uri: str) -> None:
-    """Raises: OSError when the server does not answer in time; any answer at all will do."""
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """For a store in a file, a lock beside it that all processes of this machine queue up at."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme != "sqlite":
+        yield
+        return
+    path = Path(parts.path.removeprefix("/"))
+    with path.open("ab"):  # refused at once where MLflow would try again for minutes
+        pass
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        yield
+
+
+@contextmanager
+def _impatiently() -> Iterator[None]:
+    """While it lasts, MLflow asks a server once and for at most nine seconds."""
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": _ANSWER_WITHIN}
+    before = {name: os.environ[name] for name in patience}
+    os.environ.update(patience)
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_ANSWER_WITHIN).close()
-    except urllib.error.HTTPError:
-        pass  # behind a proxy /health may be closed; it did answer
-    except urllib.error.URLError as error:
-        raise OSError(str(error.reason)) from error
+        yield
+    finally:
+        os.environ.update(before)
 
 
 def _side_by_side(configs: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -53,7 +53,7 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     done = train(folder, "-m", "samples=1,2,3", "batches=2", "batch_size=64", "sampling.step=1e-3")
     assert done.returncode == 0, done.stderr
-    link = re.search(r"mlflow ui, then (\S+)", done.stdout)[1]
+    link = re.search(r"then open (\S+)", done.stdout)[1]
     port = free_port()
     with serving(["mlflow", "ui", "--port", str(port), "--workers", "1"], folder, port):
         yield f"http://127.0.0.1:{port}", link.replace("127.0.0.1:5000", f"127.0.0.1:{port}")

@@ -26,8 +26,7 @@ from srste.errors import UserError
         ("x=1e-3,2e-3,...,5e-3", "x=0.001,0.002,0.003,0.004,0.005"),
         ("x=1, 2, ..., 4", "x=1,2,3,4"),
         ("x=1,2,\N{HORIZONTAL ELLIPSIS},4", "x=1,2,3,4"),
-        ("x=7,1,2,...,4,9", "x=7,1,2,3,4,9"),
-        ("x=1,2,...,4,10,20,...,40", "x=1,2,3,4,10,20,30,40"),
+        ("x=1,2,3,...,6", "x=1,2,3,4,5,6"),
         ("+x=[1,2,...,4]", "+x=[1,2,3,4]"),
         ("estimator=ste,sr_ste", "estimator=ste,sr_ste"),
         ("hydra.run.dir=../x", "hydra.run.dir=../x"),
@@ -52,8 +51,12 @@ def test_written_out(typed, written_out):
         ("samples=...,5", "stands between numbers"),
         ("samples=a,b,...,z", "stands between numbers"),
         ("samples=1,2,...,x", "stands between numbers"),
+        ("samples=1,2,4,...,16", "do not keep one step"),
+        ("samples=7,1,2,...,4", "do not keep one step"),
+        ("samples=1,2,...,4,9", "stands between numbers"),
+        ("samples=1,2,...,1e99999999999999999999", "is too large to count to"),
         ("samples=1,2,...,...,5", "stands between numbers"),
-        ("seed=0,...,1000000", "gives 1000001 values, more than 100,000"),
+        ("seed=0,...,1000000", "gives more than 100,000 values"),
     ],
 )
 def test_refused(typed, says):

@@ -205,11 +205,13 @@ class TestMLflow:
     def test_the_launch_s_run_carries_the_figure(self, store):
         client, _ = store
         (run,) = runs_of(store, "launch").values()
-        assert run.info.run_name.startswith(
-            "multirun: -m estimator=sr_ste"
-        ) or run.info.run_name.startswith("multirun: estimator=sr_ste samples=1,2,...,3")
+        assert run.info.run_name.startswith("multirun: estimator=sr_ste samples=1,2,...,3")
+        assert run.data.params["samples"] == "1, 2, 3"
+        assert run.data.params["pretraining.steps"] == "40"
+        assert run.data.tags["version.torch"]
+        assert "mean" in run.data.tags["mlflow.note.content"]
         names = {a.path for a in client.list_artifacts(run.info.run_id)}
-        assert {"figure.png", "table.txt", "results.csv", "note.log"} <= names
+        assert {"figure.png", "table.txt", "results.csv", "note.log", "config.yaml"} <= names
 
 
 class TestAgain:
@@ -233,11 +235,98 @@ class TestAgain:
     def test_a_third_time_adds_no_run(self, sweep, store):
         folder = sweep[0]
         overrides = yaml.safe_load((only(folder / "multirun") / "multirun.yaml").read_text())
+        # As a killed launch would leave it: a run of this launch that never ended.
+        launch = json.loads((only(folder / "multirun") / "launch.json").read_text())["id"]
+        tags = {"srste.launch": launch, "srste.key": "cut off", "kind": "study"}
+        store[0].create_run("1", tags=tags, run_name="cut off")
         done = train(folder, "-m", *overrides["hydra"]["overrides"]["task"])
         assert done.returncode == 0, done.stderr
         assert "8 reused" in done.stdout
         again = store[0].search_runs(["1"], max_results=1000)
-        assert len(again) == len(store[1])
+        assert sorted(r.info.run_name for r in again) == sorted(r.info.run_name for r in store[1])
+
+    def test_resume_false_runs_everything_again_and_shared_studies_once(self, sweep, tmp_path):
+        folder = tmp_path / "copy"
+        shutil.copytree(sweep[0], folder)
+        root = only(folder / "multirun")
+        before = {p: p.stat().st_mtime_ns for p in root.rglob("record.json")}
+        overrides = yaml.safe_load((root / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
+        done = train(folder, "-m", *overrides, "resume=false", "tracking=none")
+        assert done.returncode == 0, done.stderr
+        assert "8 studies, 40,000 trials" in done.stdout
+        assert all(p.stat().st_mtime_ns != t for p, t in before.items())
+        same_results(studies(root), studies(sweep[0] / "multirun"))
+
+
+def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path):
+    project = tmp_path / "project"
+    for name in ("srste", "conf"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "train.py", project)
+
+    def run():
+        command = [
+            sys.executable,
+            str(project / "train.py"),
+            "-m",
+            "samples=1,2",
+            "batches=1",
+            *SMALL[1:],
+        ]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run()
+    assert "3 reused" in run()
+    estimator = project / "srste" / "estimators" / "another.py"
+    estimator.write_text("# nobody uses this yet\n")
+    assert "3 reused" in run()
+    source = project / "srste" / "binarize.py"
+    source.write_text(source.read_text() + "\n# a change\n")
+    out = run()
+    assert "reused," not in out
+    assert "3 records there are of other settings or code" in out
+    runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+    names = ["multirun: samples=1,2", "sr_ste N=1 batch 1", "sr_ste N=2 batch 1", "ste batch 1"]
+    assert sorted(r.info.run_name.split(" batches")[0] for r in runs) == names
+    assert sum("srste.front" in r.data.tags for r in runs) == 4
+
+
+def test_the_same_study_in_two_jobs_counts_once(tmp_path):
+    done = train(tmp_path, "-m", "batches=1,2", "batch_size=64", "sampling.step=1e-3")
+    assert done.returncode == 0, done.stderr
+    assert "4 studies" in done.stdout
+    runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+    assert len(runs) == 4 + 1
+
+
+def test_a_folder_named_by_the_time_and_another_working_directory(tmp_path):
+    done = train(
+        tmp_path, "-m", "samples=1,2", "tracking=none", "hydra.job.chdir=true", *SMALL,
+        "hydra.sweep.dir='sweeps, ${now:%H-%M-%S-%f}'",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "6 studies, 30,000 trials" in done.stdout
+    assert len(list(tmp_path.rglob("shared/*/record.json"))) == 2
+
+
+def test_processes_that_start_at_once_on_a_fresh_store(tmp_path):
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), f"seed={seed}", "batches=1", *SMALL[1:]],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seed in range(4)
+    ]
+    for process in started:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+    assert len(runs) == 4 * 3
 
 
 def test_no_result_depends_on_order_company_or_process(tmp_path):
@@ -291,6 +380,25 @@ def test_a_short_study_is_logged_point_by_point(tmp_path):
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     run = next(r for r in client.search_runs(["1"]) if r.data.tags["kind"] == "study")
     assert len(client.get_metric_history(run.info.run_id, "trial/post_loss")) == 700
+
+
+def test_a_pretraining_that_diverges_fails_the_studies_and_not_the_job(tmp_path):
+    done = train(
+        tmp_path, "pretraining=adam", "pretraining.lr=1e38", "pretraining.steps=3",
+        "pretraining.batch_size=10", "batches=1", "batch_size=16", "sampling.step=0.1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "failed" in done.stdout
+    assert all(record.best is None for record, _ in studies(tmp_path).values())
+
+
+def test_learning_rates_beyond_float32(tmp_path):
+    done = train(
+        tmp_path, "sampling=random", "sampling.lr_min=1e38", "sampling.lr_max=1e100",
+        "batches=1", "batch_size=16", "sampling.n_trials=5", "tracking=none",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_losses_that_are_not_finite_fail_their_trials_and_not_the_job(tmp_path):

@@ -39,7 +39,7 @@ def record(table, **changes):
         trials=50,
         failed=1,
         reason="loss after the update is nan, not finite",
-        best=Best(14, 0.3, 0.0, 1.25, 1e-9, True, 0),
+        best=Best(14, 0.3, 1.0, 0.0, 1.25, 1e-9, True, 0),
         baseline=None,
         seconds=0.01,
         created="2026-01-02T03:04:05.678+00:00",

@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console
 
 from srste.records import Best
+from srste.report.ending import names, show
 from srste.report.figure import note_figure, save
 from srste.report.notelog import note_line, write_note_log
 from srste.report.summary import Column, conditions
-from srste.report.table import csv_table, print_table, text_table
+from srste.report.table import caveat, csv_table, print_table, text_table
 from tests.test_records import record
 
 
@@ -26,7 +27,7 @@ def study(name, samples, batch, post_loss, pre_loss=0.7, lr=0.25, **identity):
         "samples": samples,
         "batch": batch,
     }
-    best = None if post_loss is None else Best(9, lr, post_loss, pre_loss, post_loss, True, 0)
+    best = None if post_loss is None else Best(9, lr, 0.5, post_loss, pre_loss, post_loss, True, 0)
     key = repr((name, samples, batch, sorted(identity.items(), key=str)))
     return record(b"", key=key, identity=whole | identity, pre_loss=pre_loss, best=best)
 
@@ -71,54 +72,72 @@ class TestConditions:
 
 
 class TestTable:
-    def test_every_figure_and_the_winner(self):
+    def test_every_figure_the_winner_and_the_means(self):
         (condition,) = conditions(sweep())
-        lines = text_table(condition).splitlines()
-        assert lines[0] == "Loss after the best step"
-        assert lines[3].split() == ["batch", "before", "STE", "N=1", "N=2", "N=10", "wins"]
-        assert lines[5].split() == [
-            "1",
-            "0.7000",
-            "0.4000",
-            "0.4000",
-            "0.3900",
-            "0.3100",
-            "sr-STE",
-            "N=10",
+        lines = [line.split() for line in text_table(condition).splitlines()]
+        assert lines[0] == ["Loss", "after", "the", "best", "step"]
+        assert lines[2:4] == [
+            ["sr-STE"],
+            ["batch", "before", "STE", "N=1", "N=2", "N=10", "wins"],
         ]
-        assert lines[6].split() == [
-            "2",
-            "0.7000",
-            "0.4000",
-            "0.3900",
-            "0.3700",
-            "0.2100",
-            "sr-STE",
-            "N=10",
-        ]
+        assert lines[5] == ["1", "0.7000", "0.4000", "0.4000", "0.3900", "0.3100", "sr-STE", "N=10"]
+        assert lines[6] == ["2", "0.7000", "0.4000", "0.3900", "0.3700", "0.2100", "sr-STE", "N=10"]
+        assert lines[8][:6] == ["mean", "0.7000", "0.4000", "0.3950", "0.3800", "0.2600"]
+        assert " ".join(lines[8][6:]) == "sr-STE 2 of 2"
 
     def test_a_tie_a_failure_and_a_gap(self):
         records = [study("ste", None, 1, 0.4), study("sr_ste", 1, 1, 0.4), study("ste", None, 2, None)]
         text = text_table(*conditions(records))
         assert re.search(r"1 +0\.7000 +0\.4000 +0\.4000 +tie of 2", text)
         assert re.search(r"2 +0\.7000 +failed +- +-", text)
+        assert re.search(r"mean +0\.7000 +- +-", text)
 
     def test_small_differences_get_more_decimals(self):
-        small = [
-            study("ste", None, 1, 0.26995, pre_loss=0.27),
-            study("sr_ste", 1, 1, 0.26994, pre_loss=0.27),
-        ]
+        small = [study("ste", None, 1, 0.26995, 0.27), study("sr_ste", 1, 1, 0.26994, 0.27)]
         assert "0.2699500" in text_table(*conditions(small))
 
-    def test_a_narrow_terminal_gets_several_parts(self):
+    def test_no_descent_and_the_end_of_the_range_are_marked_and_explained(self):
+        arranged = conditions([study("ste", None, 1, 0.7), study("sr_ste", 1, 1, 0.4, lr=0.5)])
+        text = text_table(*arranged)
+        assert "0.7000*" in text
+        assert "0.4000^" in text
+        assert "* no learning rate that was tried lowers the loss" in caveat(arranged)
+        assert "^ the largest learning rate that was tried is the best" in caveat(arranged)
+        assert "*" not in caveat(conditions(sweep()))
+
+    def test_the_caveat_fits_what_is_shown(self):
+        assert "Not yet evidence" in caveat(conditions(sweep()))
+        one_each = [study("ste", None, 1, 0.4), study("sr_ste", 1, 1, 0.3)]
+        assert "Not yet evidence" not in caveat(conditions(one_each))
+
+    @pytest.mark.parametrize("width", [50, 30])
+    def test_a_narrow_terminal_gets_several_parts_and_nothing_is_cut(self, width):
         (condition,) = conditions(sweep())
         buffer = io.StringIO()
-        print_table(condition, Console(file=buffer, width=50))
+        print_table(condition, Console(file=buffer, width=width))
+        text = buffer.getvalue()
+        assert "…" not in text
+        assert "(1 of " in text
+        for figure in ("0.7000", "0.4000", "0.3900", "0.3100", "0.2100", "N=1 ", "N=2 ", "N=10 "):
+            assert figure in text
+        if width == 50:
+            assert max(map(len, text.splitlines())) <= width
+
+    def test_many_conditions_get_a_line_each(self):
+        arranged = conditions([r for seed in range(5) for r in sweep(seed=seed)])
+        buffer = io.StringIO()
+        show(arranged, Console(file=buffer, width=200))
         lines = buffer.getvalue().splitlines()
-        assert max(map(len, lines)) <= 50
-        assert sum("before" in line for line in lines) == 2
-        assert sum("wins" in line for line in lines) == 1
-        assert "…" not in buffer.getvalue()
+        assert sum(line.strip().startswith("seed=") for line in lines) == 5
+        assert re.search(
+            r"seed=3 +0\.7000 +0\.4000 +0\.3950 +0\.3800 +0\.2600 +sr-STE 2 of 2", buffer.getvalue()
+        )
+
+    def test_names_tell_all_studies_of_a_launch_apart(self):
+        arranged = conditions([r for seed in range(2) for r in sweep(seed=seed)])
+        found = names(arranged)
+        assert len(set(found.values())) == 16
+        assert "sr_ste N=2 batch 1 seed=1" in found.values()
 
     def test_csv_has_full_precision_and_the_note_s_columns(self):
         text = csv_table(conditions(sweep()))

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from srste.binarize import BinaryActivation
 from srste.config import Job
+from srste.curve import loss_curve
 from srste.models.mlp import MLP
 from srste.preflight import register_resolvers
 from srste.replay import replay
@@ -18,19 +19,14 @@ from srste.study import run_study
 from tests import oracle
 from tests.support import CONF
 
-SMALL = [
-    "model.width=5",
-    "model.depth=2",
-    "data.features=4",
-    "batch_size=30",
-    "sampling.step=1e-3",
-]
+SMALL = ["model.width=5", "model.depth=2", "data.features=4", "batch_size=30"]
 
 
 def job(*overrides):
+    step = [] if any(o.startswith("sampling=") for o in overrides) else ["sampling.step=1e-3"]
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Job(compose("config", [*SMALL, *overrides]))
+        return Job(compose("config", [*SMALL, *step, *overrides]))
 
 
 @pytest.mark.parametrize("estimator", ["ste", "sr_ste"])
@@ -97,6 +93,41 @@ def test_a_direction_that_is_not_finite_fails_the_trials_and_not_the_study(caplo
     assert "not finite in 0.weight, 2.weight, 4.weight: all trials fail" in caplog.text
 
 
+def test_weights_that_are_not_finite_fail_the_trials_and_not_the_study(caplog):
+    this = job()
+    problem = this.problem()
+    with torch.no_grad():
+        problem.model[2].weight[0, 0] = torch.inf
+    trials, best = run_study(problem, problem.batch(1), this.estimator, 1, this.sampling, "s")
+    assert best is None
+    assert trials.failed.all()
+    assert "weights are not finite in 2.weight: all trials fail" in caplog.text
+
+
+def test_the_sampler_s_seed_is_the_study_s_own():
+    this = job("sampling=random", "sampling.n_trials=5")
+    problem = this.problem()
+    found = {
+        tuple(run_study(problem, problem.batch(b), this.estimator, n, this.sampling, name)[0].lr)
+        for b, n, name in ((1, 1, "x"), (1, 2, "x"), (2, 1, "x"), (1, 1, "y"))
+    }
+    assert len(found) == 4
+
+
+def test_batches_differ_and_so_do_networks():
+    problem, other = job().problem(), job("seed=1").problem()
+    assert not torch.equal(problem.batch(1).inputs, problem.batch(2).inputs)
+    assert torch.equal(problem.batch(2).inputs, problem.batch(2).inputs)
+    assert not torch.equal(problem.batch(1).inputs, other.batch(1).inputs)
+    assert not torch.equal(problem.model[0].weight, other.model[0].weight)
+    assert not torch.equal(problem.model[0].weight, problem.teacher[0].weight)
+
+
+class WrongSign(BinaryActivation):
+    def forward(self, a):
+        return -super().forward(a)
+
+
 class TestReplay:
     def case(self, seed=0, n=400):
         torch.manual_seed(seed)
@@ -107,7 +138,7 @@ class TestReplay:
 
     def test_it_is_a_real_step_of_the_real_model(self):
         model, direction, x, y = self.case()
-        found = replay(model, direction, x, y, 0.125)
+        found = replay(model, direction, x, y, 0.125, loss_curve(model, direction, x, y)(0.125))
         stepped = MLP(16, 16, 3, 1)
         stepped.load_state_dict({k: v - 0.125 * direction[k] for k, v in model.state_dict().items()})
         with torch.no_grad():
@@ -119,30 +150,43 @@ class TestReplay:
     @pytest.mark.parametrize("seed", range(5))
     def test_rounding_explains_every_honest_difference(self, seed):
         model, direction, x, y = self.case(seed)
+        curve = loss_curve(model, direction, x, y)
         for lr in np.linspace(0, 0.5, 23):
-            assert replay(model, direction, x, y, float(lr)).explained
+            assert replay(model, direction, x, y, float(lr), float(curve(lr))).explained
+
+    def test_at_a_breakpoint_itself_either_side_is_explained(self):
+        model, direction, x, y = self.case()
+        curve = loss_curve(model, direction, x, y)
+        for lr in curve.breakpoints[::40]:
+            for side in (lr * (1 - 1e-12), lr, lr * (1 + 1e-12)):
+                assert replay(model, direction, x, y, float(lr), float(curve(side))).explained
+
+    @pytest.mark.parametrize("off", [1e-6, -1e-6, 0.05])
+    def test_a_curve_that_is_wrong_is_not_explained(self, off):
+        model, direction, x, y = self.case()
+        right = float(loss_curve(model, direction, x, y)(0.1))
+        assert replay(model, direction, x, y, 0.1, right).explained
+        assert not replay(model, direction, x, y, 0.1, right + off).explained
 
     def test_a_model_that_computes_something_else_is_not_explained(self):
         model, direction, x, y = self.case()
+        right = float(loss_curve(model, direction, x, y)(0.1))
+        model[3] = WrongSign()
+        assert not replay(model, direction, x, y, 0.1, right).explained
 
-        class Wrong(BinaryActivation):
-            def forward(self, a):
-                return -super().forward(a)
+    def test_a_learning_rate_beyond_float32_is_no_exception(self):
+        model, direction, x, y = self.case()
+        found = replay(model, direction, x, y, 1e300, 1.0)
+        assert not np.isfinite(found.post_loss)
+        assert not found.explained
 
-        model[3] = Wrong()
-        assert not replay(model, direction, x, y, 0.1).explained
-
-    def test_an_unexplained_difference_is_a_warning(self, caplog, monkeypatch):
-        class Wrong(BinaryActivation):
-            def forward(self, a):
-                return -super().forward(a)
-
+    def test_an_unexplained_difference_is_a_warning(self, caplog):
         this = job()
         problem = this.problem()
-        problem.model[3] = Wrong()
+        problem.model[3] = WrongSign()
         with caplog.at_level(logging.WARNING):
-            _, best = run_study(problem, problem.batch(1), this.estimator, 1, this.sampling, "study 7")
+            _, best = run_study(problem, problem.batch(1), this.estimator, 1, this.sampling, "x")
         assert best is not None
         assert not best.explained
-        assert "study 7: the real update gives a loss of" in caplog.text
+        assert "x samples 1 batch 1: the real update gives a loss of" in caplog.text
         assert "rounding at a breakpoint does not explain the difference" in caplog.text

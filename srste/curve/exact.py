@@ -80,8 +80,8 @@ class LossCurve:
         else:
             piece = np.searchsorted(self._starts, flat, side="right") - 1
         c0, c1, c2 = self._coefficients
-        losses: Array = (c2[piece] * flat + c1[piece]) * flat + c0[piece]
-        return losses.reshape(asked.shape)
+        losses = (c2[piece] * flat + c1[piece]) * flat + c0[piece]
+        return _not_negative(losses).reshape(asked.shape)
 
     @property
     def breakpoints(self) -> Array:
@@ -104,7 +104,7 @@ class LossCurve:
         with np.errstate(divide="ignore", invalid="ignore"):
             vertex = np.where(c2 > 0, -c1 / (2 * c2), np.where(c1 < 0, hi, lo))
         lr = np.clip(vertex, lo, hi)
-        loss = (c2 * lr + c1) * lr + c0
+        loss = _not_negative((c2 * lr + c1) * lr + c0)
         best = int(np.argmin(loss))  # the first, hence the smallest learning rate, wins a tie
 
         # An end of a piece belongs to it or not; an open end is a limit unless the loss is level there.
@@ -119,6 +119,12 @@ class LossCurve:
 
 
 _TINY = np.nextafter(0.0, 1.0)
+
+
+def _not_negative(losses: Array) -> Array:
+    """A loss of zero can come out of the cancelling sums as a few ulps below it."""
+    clamped: Array = np.maximum(losses, 0.0)
+    return clamped
 
 
 def _squared_error(pieces: Pieces, targets: Array) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -39,15 +40,17 @@ class MovingLayer:
 
 
 def as_float64(name: str, tensor: Tensor) -> Array:
-    """A float64 copy on the CPU. Raises: ValueError when something in it is not finite."""
-    array = np.asarray(tensor.detach().cpu().numpy(), dtype=np.float64)
+    """The tensor as float64 on the CPU. Raises: ValueError if something in it is not finite."""
+    array: Array = tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds a value that is not finite")
     return array
 
 
 def _flatten(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    for name, child in model.named_children():
+    # Not named_children(), which leaves out a module that stands in two places.
+    for name, child in model._modules.items():
+        assert child is not None
         if isinstance(child, nn.Sequential):
             yield from _flatten(child, f"{prefix}{name}.")
         else:
@@ -65,6 +68,9 @@ def moving_layers(model: nn.Module, direction: Mapping[str, Tensor]) -> list[Mov
     """
     if not isinstance(model, nn.Sequential):
         raise NotExactError(f"{type(model).__name__} is not an nn.Sequential")
+    for module in model.modules():
+        if isinstance(module, nn.Sequential) and type(module).forward is not nn.Sequential.forward:
+            raise NotExactError(f"{type(module).__name__} has a forward() of its own")
     parameters = dict(model.named_parameters())
     if unlike := sorted(parameters.keys() ^ direction.keys()):
         raise ValueError(f"direction and model.named_parameters() differ in: {', '.join(unlike)}")
@@ -77,6 +83,8 @@ def moving_layers(model: nn.Module, direction: Mapping[str, Tensor]) -> list[Mov
     wants_linear = True
     for name, module in _flatten(model):
         if wants_linear and type(module) is nn.Linear:
+            if f"{name}.weight" not in parameters:
+                raise NotExactError(f"{name} shares its parameters with another layer")
             w = as_float64(f"{name}.weight", module.weight)
             dw = as_float64(f"direction[{name + '.weight'!r}]", direction[f"{name}.weight"])
             if module.bias is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,6 +55,16 @@ class Condition:
         """The loss after the best update; None where there is none."""
         record = self.cells.get((batch, column))
         return record.best.post_loss if record and record.best else None
+
+    def mean_pre_loss(self) -> float:
+        """Over the batches."""
+        return statistics.fmean(self.pre_loss(batch) for batch in self.batches)
+
+    def mean_post_loss(self, column: Column) -> float | None:
+        """Over the batches; None unless every batch has one."""
+        losses = [self.post_loss(batch, column) for batch in self.batches]
+        found = [loss for loss in losses if loss is not None]
+        return statistics.fmean(found) if found and len(found) == len(losses) else None
 
     def winners(self, batch: int) -> list[Column]:
         """The columns with the lowest loss; several only in an exact tie."""

@@ -6,27 +6,59 @@ import csv
 import io
 import math
 import statistics
+from collections import Counter
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from srste.records import Record
 from srste.report.summary import Column, Condition
 
-NOTE = (
-    "Loss after the best step, on the batch the step was computed from; the lowest in bold.\n"
-    "Not yet evidence: where several sample counts face one STE step, the lowest of many tries\n"
-    "often wins by chance alone, and a lower loss on this batch need not be one on fresh data."
-)
+NO_DESCENT, LARGEST = "*", "^"
+
+
+def caveat(arranged: list[Condition]) -> str:
+    """How to read the tables, and what they do not show."""
+    rivals = any(len(condition.columns) > 1 for condition in arranged)
+    lines = [
+        "Loss on the batch the step was computed from" + (", the lowest in bold." if rivals else ".")
+    ]
+    marks = "".join(_mark(r) for c in arranged for r in c.cells.values())
+    if NO_DESCENT in marks:
+        lines.append(f"{NO_DESCENT} no learning rate that was tried lowers the loss.")
+    if LARGEST in marks:
+        lines.append(f"{LARGEST} the largest learning rate that was tried is the best: it may go on.")
+    if any(_many_against_one(condition) for condition in arranged):
+        lines += [
+            "Not yet evidence: where several sample counts face one step of another estimator, the",
+            "lowest of many often wins by chance alone, and need not be lower on fresh data.",
+        ]
+    return "\n".join(lines)
+
+
+def _many_against_one(condition: Condition) -> bool:
+    by_series: dict[str, int] = {}
+    for column in condition.columns:
+        by_series[column.series] = by_series.get(column.series, 0) + 1
+    return len(by_series) > 1 and len(set(by_series.values())) > 1
+
+
+def _mark(record: Record) -> str:
+    if record.best is None:
+        return ""
+    if record.best.post_loss >= record.pre_loss:
+        return NO_DESCENT
+    return LARGEST if record.best.lr == record.best.largest_lr else ""
 
 
 def _heading(columns: list[Column], column: Column) -> str:
-    """A column's heading; only the first of an estimator's sample counts carries its name."""
-    if column.samples is None:
-        return column.series if len(columns) == 1 else f"\n{column.series}"
+    """A column's heading, a line for each of its words; of an estimator's sample counts only the
+    first one in the table carries the name."""
     first = next(c for c in columns if c[:2] == column[:2])
-    return (f"{column.series}\n" if column == first else "\n") + f"N={column.samples}"
+    words = [*column.series.split(" "), *([] if column.samples is None else [f"N={column.samples}"])]
+    return "\n".join(words if column == first else words[-1:])
 
 
 def _wins(condition: Condition, batch: int) -> str:
@@ -41,42 +73,91 @@ def _decimals(condition: Condition) -> int:
     return min(7, max(4, math.ceil(2 - math.log10(typical)))) if typical else 4
 
 
-def _table(condition: Condition, columns: list[Column], last: bool) -> Table:
-    """The table of some of the columns; the winner among *all* of them stands in the last one."""
+def _table(condition: Condition, columns: list[Column], part: str) -> Table:
+    """The table of some of the columns; the winner is the one among *all* of them."""
     decimals = _decimals(condition)
-    title = f"Loss after the best step{': ' + condition.label if condition.label else ''}"
+    marks = max(len(_mark(record)) for record in condition.cells.values())  # keep the digits aligned
+    title = f"Loss after the best step{': ' + condition.label if condition.label else ''}{part}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("batch", "before"):
         table.add_column(heading, justify="right", no_wrap=True)
     for column in columns:
         table.add_column(_heading(columns, column), justify="right", no_wrap=True)
-    last = last and len(condition.columns) > 1  # one column has no rival
-    if last:
+    rivals = len(condition.columns) > 1
+    if rivals:
         table.add_column("wins", no_wrap=True)
     for batch in condition.batches:
         winners = condition.winners(batch)
         cells: list[Text | str] = [str(batch), f"{condition.pre_loss(batch):.{decimals}f}"]
         for column in columns:
             loss = condition.post_loss(batch, column)
-            missing = "failed" if (batch, column) in condition.cells else "-"
-            text = missing if loss is None else f"{loss:.{decimals}f}"
+            record = condition.cells.get((batch, column))
+            missing = "failed" if record else "-"
+            mark = _mark(record).ljust(marks) if record else ""
+            text = missing if loss is None else f"{loss:.{decimals}f}{mark}"
             cells.append(Text(text, style="bold green" if column in winners else ""))
-        table.add_row(*cells, *([_wins(condition, batch)] if last else []))
+        table.add_row(*cells, *([_wins(condition, batch)] if rivals else []))
+    if len(condition.batches) > 1:
+        table.add_section()
+        means = [condition.mean_post_loss(column) for column in columns]
+        shown = ["-" if mean is None else f"{mean:.{decimals}f}{' ' * marks}" for mean in means]
+        before = f"{condition.mean_pre_loss():.{decimals}f}"
+        table.add_row("mean", before, *shown, *([_wins_count(condition)] if rivals else []))
     return table
 
 
+def _wins_count(condition: Condition) -> str:
+    """Which series won how often, for example "sr-STE 9 of 10"."""
+    winners = [condition.winners(batch) for batch in condition.batches]
+    counts = Counter(found[0].series for found in winners if len(found) == 1)
+    if not counts:
+        return "-"
+    series, count = counts.most_common(1)[0]
+    return f"{series} {count} of {len(condition.batches)}"
+
+
 def _in_parts(condition: Condition, console: Console) -> list[Table]:
-    """As few tables as fit the console's width, the deterministic columns in each."""
+    """As few tables as fit the console's width, one or two deterministic columns in each."""
     fixed = [c for c in condition.columns if c.samples is None]
-    moving = [c for c in condition.columns if c.samples is not None]
+    if len(fixed) > 2 or len(fixed) == len(condition.columns):
+        fixed = []
+    moving = [c for c in condition.columns if c not in fixed]
+    tables: list[Table] = []
     for count in range(1, max(len(moving), 1) + 1):
         size = max(1, math.ceil(len(moving) / count))
         parts = [moving[i : i + size] for i in range(0, len(moving), size)] or [[]]
-        tables = [_table(condition, fixed + part, part is parts[-1]) for part in parts]
-        widest = max(_width(table, console) for table in tables)
-        if widest <= console.width:
+        several = len(parts) > 1
+        tables = [
+            _table(condition, fixed + part, f" ({i} of {len(parts)})" if several else "")
+            for i, part in enumerate(parts, 1)
+        ]
+        if max(_width(table, console) for table in tables) <= console.width:
             break
     return tables
+
+
+def print_summary(arranged: list[Condition], console: Console) -> None:
+    """One line a condition: the mean over its batches of every column."""
+    columns = sorted(
+        {column for condition in arranged for column in condition.columns},
+        key=lambda c: (c.samples is not None, c[:2], c.samples or 0),
+    )
+    decimals = max(_decimals(condition) for condition in arranged)
+    table = Table(
+        title=f"Loss after the best step, mean over the batches of each of {len(arranged)} conditions",
+        title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    table.add_column("condition", no_wrap=True)
+    table.add_column("before", justify="right", no_wrap=True)
+    for column in columns:
+        table.add_column(_heading(columns, column), justify="right", no_wrap=True)
+    table.add_column("wins", no_wrap=True)
+    for condition in arranged:
+        means = [condition.mean_post_loss(column) for column in columns]
+        shown = ["-" if mean is None else f"{mean:.{decimals}f}" for mean in means]
+        before = f"{condition.mean_pre_loss():.{decimals}f}"
+        table.add_row(condition.label, before, *shown, _wins_count(condition))
+    _print_whole(table, console)
 
 
 def _width(table: Table, console: Console) -> int:
@@ -86,7 +167,15 @@ def _width(table: Table, console: Console) -> int:
 def print_table(condition: Condition, console: Console) -> None:
     """Prints it, in several parts where the console is too narrow for one."""
     for table in _in_parts(condition, console):
-        console.print(table)
+        _print_whole(table, console)
+
+
+def _print_whole(table: Table, console: Console) -> None:
+    """Prints it as wide as it is: lines that a terminal wraps can be read, cut ones cannot."""
+    needed = max(_width(table, console), console.width)
+    narrow, console.width = console.width, needed
+    console.print(table)
+    console.width = narrow
 
 
 def text_table(condition: Condition) -> str:

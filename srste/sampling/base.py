@@ -67,7 +67,11 @@ class Sampling(Protocol):
         """
         ...
 
+    def rehearse(self) -> None:
+        """Makes what a run makes, without running. Raises: TypeError or ValueError if it cannot."""
+        ...
+
     @property
     def trials(self) -> int:
-        """How many trials a study has."""
+        """How many trials a study has at most."""
         ...

@@ -49,6 +49,9 @@ class Grid:
             return np.arange(1, self.trials + 1, dtype=np.float64) * p / q
         return np.array([k * p / q for k in range(1, self.trials + 1)])
 
+    def rehearse(self) -> None:
+        """Nothing is made beyond what the constructor checks."""
+
     def run(self, losses: Losses, pre_loss: float, name: str, seed: int) -> tuple[optuna.Study, Trials]:
         """See :class:`srste.sampling.base.Sampling`."""
         lrs = self.learning_rates()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
@@ -11,20 +12,25 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
+from optuna.trial import Trial
 
 from srste.sampling.base import LR, Losses, Trials, failure
 from srste.sampling.storage import LearningRateStorage
 
 
+class _NotFiniteError(Exception):
+    """Ends a trial as failed."""
+
+
 class Searched:
-    """``n_trials`` learning rates in [lr_min, lr_max], proposed by an Optuna sampler.
+    """Up to ``n_trials`` learning rates in [lr_min, lr_max], proposed by an Optuna sampler.
 
     Args:
-        sampler: makes the sampler, given ``seed=``; in YAML any of ``optuna.samplers`` with
-            ``_partial_: true``.
-        n_trials: >= 1. lr_min, lr_max: 0 < lr_min < lr_max. log: whether lr is searched on a
-            logarithmic scale.
+        sampler: makes the sampler; in YAML any of ``optuna.samplers`` with ``_partial_: true``. If it
+            takes a ``seed`` it gets the study's.
+        n_trials: >= 1; a sampler that has nothing more to propose ends earlier.
+        lr_min, lr_max: 0 < lr_min < lr_max. log: whether lr is searched on a logarithmic scale.
+        step: > 0: only multiples of it above lr_min, for samplers that need a finite set; excludes log.
     Raises: ValueError that names the argument.
     Properties: as the sampler; reproducible from the study's seed.
     References: Akiba et al. (2019), "Optuna"; for TPE Bergstra et al. (2011), section 4.
@@ -37,6 +43,7 @@ class Searched:
         lr_min: float = 1e-5,
         lr_max: float = 0.5,
         log: bool = True,
+        step: float | None = None,
     ) -> None:
         if isinstance(n_trials, bool) or not isinstance(n_trials, int) or n_trials < 1:
             raise ValueError(f"`Searched(n_trials={n_trials})` must be an integer >= 1")
@@ -44,32 +51,47 @@ class Searched:
             raise ValueError(f"`Searched(lr_max={lr_max})` must be > 0")
         if not 0 < lr_min < lr_max:
             raise ValueError(f"`Searched(lr_min={lr_min})` must be > 0 and below lr_max={lr_max}")
+        if step is not None and log:
+            raise ValueError(f"`Searched(step={step})` must be null where log is true")
         self.sampler = sampler
         self.trials = n_trials
-        self.lr_min = float(lr_min)
         self.lr_max = float(lr_max)
-        self.log = log
+        self.distribution = FloatDistribution(lr_min, lr_max, log=log, step=step)
 
-    def run(self, losses: Losses, pre_loss: float, name: str, seed: int) -> tuple[optuna.Study, Trials]:
-        """See :class:`srste.sampling.base.Sampling`."""
+    def _make_sampler(self, seed: int) -> BaseSampler:
+        takes_seed = "seed" in inspect.signature(self.sampler).parameters
         with warnings.catch_warnings():
             # Some samplers announce that their interface may change; ours is the YAML's business.
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study = optuna.create_study(
-                storage=LearningRateStorage(), sampler=self.sampler(seed=seed), study_name=name
-            )
-        distribution = FloatDistribution(self.lr_min, self.lr_max, log=self.log)
-        tried, found = np.empty(self.trials), np.empty(self.trials)
-        for number in range(self.trials):
-            trial = study.ask({LR: distribution})
-            tried[number] = trial.params[LR]
-            found[number] = losses(tried[[number]])[0]
-            post_loss = float(found[number])
+            return self.sampler(seed=seed) if takes_seed else self.sampler()
+
+    def rehearse(self) -> None:
+        """See :class:`srste.sampling.base.Sampling`."""
+        self._make_sampler(0)
+
+    def run(self, losses: Losses, pre_loss: float, name: str, seed: int) -> tuple[optuna.Study, Trials]:
+        """See :class:`srste.sampling.base.Sampling`."""
+        study = optuna.create_study(
+            storage=LearningRateStorage(), sampler=self._make_sampler(seed), study_name=name
+        )
+
+        def objective(trial: Trial) -> float:
+            d = self.distribution
+            lr = trial.suggest_float(LR, d.low, d.high, log=d.log, step=d.step)
+            post_loss = float(losses(np.array([lr]))[0])
             trial.set_user_attr("pre_loss", pre_loss)
             trial.set_user_attr("post_loss", post_loss)
-            if math.isfinite(post_loss):
-                study.tell(trial, post_loss)
-            else:
+            if not math.isfinite(post_loss):
                 trial.set_user_attr("reason", failure(post_loss))
-                study.tell(trial, state=TrialState.FAIL)
-        return study, Trials(tried, found, pre_loss, distribution)
+                raise _NotFiniteError(failure(post_loss))
+            return post_loss
+
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the study's record says which failed
+        try:
+            study.optimize(objective, n_trials=self.trials, catch=(_NotFiniteError,))
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+        tried = np.array([trial.params[LR] for trial in study.trials])
+        found = np.array([trial.user_attrs["post_loss"] for trial in study.trials])
+        return study, Trials(tried, found, pre_loss, self.distribution)

@@ -1,0 +1,71 @@
+"""What a launch ends with: tables for the terminal, files for its folder, words for its MLflow run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from srste.files import slug, write_atomically
+from srste.report.notelog import write_note_log
+from srste.report.summary import Condition
+from srste.report.table import caveat, csv_table, print_summary, print_table, text_table
+
+TABLES_SHOWN = 3
+"""With more conditions than that, the terminal gets one line a condition instead of its table."""
+
+
+def show(arranged: list[Condition], console: Console) -> None:
+    """The tables, or their summary where they would scroll out of sight, and how to read them."""
+    if len(arranged) > TABLES_SHOWN:
+        print_summary(arranged, console)
+    else:
+        for condition in arranged:
+            print_table(condition, console)
+    console.print(caveat(arranged), highlight=False, soft_wrap=True)
+
+
+def write_files(arranged: list[Condition], root: Path) -> list[Path]:
+    """Writes results.csv, and per condition the table, the note's log and the note's figure."""
+    from srste.report.figure import note_figure, save
+
+    files = [root / "results.csv"]
+    write_atomically(files[0], csv_table(arranged).encode())
+    for condition in arranged:
+        ending = f"_{slug(condition.label)}" if condition.label else ""
+        table, note, figure = (
+            root / f"{name}{ending}.{kind}"
+            for name, kind in (("table", "txt"), ("note", "log"), ("figure", "png"))
+        )
+        write_atomically(table, text_table(condition).encode())
+        write_note_log(condition.cells.values(), note)
+        save(note_figure(condition), figure)
+        files += [table, note, figure]
+    return files
+
+
+def description(arranged: list[Condition]) -> str:
+    """The tables as Markdown, for the launch's page in MLflow."""
+    tables = "\n".join(f"```\n{text_table(condition)}```" for condition in arranged)
+    shown = tables if len(tables) < 7_000 else "Tables: see Artifacts."  # MLflow's limit is 8,000
+    return f"{shown}\n\n{caveat(arranged)}\n\nFigures: see Artifacts."
+
+
+def names(arranged: list[Condition]) -> dict[str, str]:
+    """A name for each study, by its key, that tells it from all others of the launch."""
+    found = {}
+    for condition in arranged:
+        for (batch, column), record in condition.cells.items():
+            name = record.name.removesuffix(f" batch {batch}")
+            words = [name, column.variant, f"batch {batch}", condition.label]
+            found[record.key] = " ".join(filter(None, words))
+    return found
+
+
+def front(arranged: list[Condition]) -> list[str]:
+    """The keys of the studies to look at first: all columns on one batch."""
+    if not arranged:
+        return []
+    first = arranged[0]
+    found = (first.cells.get((first.batches[0], column)) for column in first.columns)
+    return [record.key for record in found if record]
