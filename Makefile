@@ -27,5 +27,6 @@ $(SET_UP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
+# Of what runs left (outputs, multirun, mlruns, mlflow.db, .srste) nothing is removed.
 clean:
-	rm -rf $(VENV) outputs multirun mlruns mlflow.db .srste
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

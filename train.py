@@ -1,12 +1,17 @@
 """Composes a configuration and runs it: `python train.py --help`."""
 
-import sys
-from pathlib import Path
+import signal
 
-import hydra
-from omegaconf import DictConfig
+# The imports take seconds: until they are through, Ctrl-C ends the program without a traceback of them.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from srste.launch import job, launch
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import hydra  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from srste.launch import job, launch  # noqa: E402
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -16,4 +21,5 @@ def train(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(launch(train, sys.argv[1:], Path(__file__).parent.resolve() / "conf"))

@@ -30,7 +30,7 @@ PARTS = {
     "MLflow runs": [("srste.tracking", "Store.sync"), ("srste.tracking", "Store.track_launch")],
     "pretraining": [("srste.pretraining", "pretrained")],
     "checking the sweep": [("srste.preflight", "check")],
-    "table and figures": [("srste.launch", "_write_reports"), ("srste.launch", "print_table")],
+    "table and figures": [("srste.report.ending", "write_files"), ("srste.report.ending", "show")],
 }
 
 

@@ -79,17 +79,14 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
         if plan is None:
             sys.argv[1:] = [expand(a) for a in argv]
             return _run(task)
-        held = _alone_in(plan.root)
-        try:
-            store = _store(plan.jobs[0].tracking)
-        except UserError as error:
-            raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
+        with _alone_in(plan.root):
+            return _launch_checked(task, plan)
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
-
-    with held:
-        return _launch_checked(task, plan, store)
+    except KeyboardInterrupt:  # before the jobs, or after them
+        print("train.py: interrupted; the same command goes on from there", file=sys.stderr)
+        return 130
 
 
 def _alone_in(root: Path) -> AbstractContextManager[object]:
@@ -104,10 +101,15 @@ def _alone_in(root: Path) -> AbstractContextManager[object]:
         ) from error
 
 
-def _launch_checked(task: Callable[[], Any], plan: Plan, store: Store | None) -> int:
+def _launch_checked(task: Callable[[], Any], plan: Plan) -> int:
+    try:
+        store = _store(plan.jobs[0].tracking)
+    except UserError as error:
+        raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
     started = time.perf_counter()
-    command = without_password(" ".join(["train.py", *plan.argv]))
-    this = open_launch(plan.root, without_password(plan.name), plan.multirun, command)
+    name = without_password(plan.name)
+    command = " ".join(["python train.py", *(["-m"] if plan.multirun else []), name])
+    this = open_launch(plan.root, name, plan.multirun, command)
     sys.argv[1:] = plan.argv
     if stale := sum(record.key not in plan.keys for _, record in records.find(plan.root)):
         print(f"{stale} records there are of other settings or code, and are not reused")
