@@ -22,7 +22,7 @@ from srste.config import Job
 from srste.ellipsis import expand
 from srste.errors import UserError, first_line, without_password
 from srste.manifest import Launch, open_launch, read_launch
-from srste.preflight import Plan
+from srste.preflight import DEFAULTS, Plan
 from srste.progress import Reporter, reporting
 from srste.report.ending import description, front, names, show, write_files
 from srste.report.summary import conditions
@@ -108,7 +108,8 @@ def _launch_checked(task: Callable[[], Any], plan: Plan) -> int:
         raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
     started = time.perf_counter()
     name = without_password(plan.name)
-    command = " ".join(["python train.py", *(["-m"] if plan.multirun else []), name])
+    words = ["python train.py", "-m" if plan.multirun else "", "" if name == DEFAULTS else name]
+    command = " ".join(filter(None, words))
     this = open_launch(plan.root, name, plan.multirun, command)
     sys.argv[1:] = plan.argv
     if stale := sum(record.key not in plan.keys for _, record in records.find(plan.root)):

@@ -30,6 +30,9 @@ from srste.errors import UserError, first_line
 from srste.files import slug
 from srste.provenance import key_of
 
+DEFAULTS = "defaults"
+"""The name of a launch without overrides."""
+
 # Settings of a launch that do not change what its studies find: the same folder serves them all.
 _NOT_OF_THE_RESULT = ("tracking", "resume", "cache", "hydra.")
 
@@ -81,7 +84,7 @@ def folder_name(overrides: Sequence[str]) -> str:
 
     telling = sorted(filter(of_the_result, (override.lstrip("+") for override in overrides)))
     digest = sha256("\n".join(telling).encode()).hexdigest()
-    return f"{slug(' '.join(map(contract, telling)) or 'defaults', 100)}_{digest[:8]}"
+    return f"{slug(' '.join(map(contract, telling)) or DEFAULTS, 100)}_{digest[:8]}"
 
 
 def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
@@ -141,7 +144,7 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
     # The folder goes to Hydra as it was found here: what it is made of may be the time of day.
     folder = str(root.resolve()).replace("'", "\\'")
     hydra_argv = [*(loose.get(word, word) for word in passed_on), f"{where}='{folder}'"]
-    return Plan(root, " ".join(typed) or "defaults", multirun, jobs, hydra_argv)
+    return Plan(root, " ".join(typed) or DEFAULTS, multirun, jobs, hydra_argv)
 
 
 def _parse(overrides: list[str]) -> list[Override]:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from srste.records import Best
-from srste.report.ending import names, show
+from srste.report.ending import names, show, write_files
 from srste.report.figure import note_figure, save
 from srste.report.notelog import note_line, write_note_log
 from srste.report.summary import Column, conditions
@@ -60,7 +60,7 @@ class TestConditions:
         (condition,) = conditions(
             [study("ste", None, 1, 0.3, estimator=tanh), study("ste", None, 1, 0.2, estimator=clip)]
         )
-        assert {c.title for c in condition.columns} == {"STE surrogate=Clipped", "STE surrogate=Tanh"}
+        assert {c.title for c in condition.columns} == {"STE Clipped", "STE Tanh"}
 
     def test_winners(self):
         (condition,) = conditions(sweep())
@@ -173,6 +173,19 @@ class TestNoteLog:
         heads = [re.findall(r"^\[(.*?)\]|samples is (\d+)", line) for line in lines]
         assert [h[0][0] for h in heads] == (["STE"] + ["stochastic STE"] * 3) * 2
         assert [h[1][1] for h in heads if len(h) > 1] == ["1", "2", "10"] * 2
+
+    def test_variants_are_named(self, tmp_path):
+        tanh = {"name": "ste", "surrogate": {"_target_": "x.Tanh", "beta": 1}}
+        clip = {"name": "ste", "surrogate": {"_target_": "x.Clipped", "c": 1}}
+        arranged = conditions(
+            [study("ste", None, 1, 0.3, estimator=tanh), study("ste", None, 1, 0.2, estimator=clip)]
+        )
+        write_files(arranged, tmp_path)
+        lines = (tmp_path / "note.log").read_text().splitlines()
+        assert sorted(line.split("]")[0] for line in lines) == ["[STE Clipped", "[STE Tanh"]
+        assert sorted(p.name for p in tmp_path.iterdir()) == [
+            "figure.png", "note.log", "results.csv", "table.txt",
+        ]  # fmt: skip
 
 
 class TestFigure:

@@ -38,7 +38,8 @@ def write_files(arranged: list[Condition], root: Path) -> list[Path]:
             for name, kind in (("table", "txt"), ("note", "log"), ("figure", "png"))
         )
         write_atomically(table, text_table(condition).encode())
-        write_note_log(condition.cells.values(), note)
+        variants = {record.key: column.variant for (_, column), record in condition.cells.items()}
+        write_note_log(condition.cells.values(), note, variants)
         save(note_figure(condition), figure)
         files += [table, note, figure]
     return files

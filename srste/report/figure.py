@@ -24,24 +24,26 @@ _BLACK, _GREY = "#000000", "#777777"
 def note_figure(condition: Condition) -> Figure:
     """Loss after the best step against the number of samples; STE and the loss before as lines.
 
-    The loss before is often far above the rest. Then the axis is broken, with a strip for it on top,
-    so that the differences between estimators stay visible.
+    The loss before is often far above the rest. Where it is in most panels, the axes are broken, with
+    a strip for it on top, so that the differences between estimators stay visible.
     """
     columns = min(5, len(condition.batches))
     rows = math.ceil(len(condition.batches) / columns)
     figure = Figure(figsize=(2.9 * columns + 0.6, 2.6 * rows + 1.0), layout="constrained")
     grid = figure.add_gridspec(rows, columns)
-    far = {batch: _is_far_above(condition, batch) for batch in condition.batches}
+    far = [_is_above(condition, batch, by=1.5) for batch in condition.batches]
+    broken = sum(far) > len(far) / 2
     for i, batch in enumerate(condition.batches):
         cell = grid[i // columns, i % columns]
-        if any(far.values()):
+        on_top = broken and _is_above(condition, batch, by=0.2)
+        if broken:
             parts = cell.subgridspec(2, 1, height_ratios=[1, 6], hspace=0.04)
             strip, panel = figure.add_subplot(parts[0]), figure.add_subplot(parts[1])
-            _draw_strip(strip, panel, condition.pre_loss(batch), far[batch])
+            _draw_strip(strip, panel, condition.pre_loss(batch), on_top)
         else:
             strip = panel = figure.add_subplot(cell)
         _draw_estimators(panel, condition, batch)
-        if not far[batch]:
+        if not on_top:
             _draw_loss_before(panel, condition.pre_loss(batch))
         strip.set_title(f"batch {batch}", fontsize="medium")
         if i + columns >= len(condition.batches):
@@ -63,9 +65,10 @@ def _shown(condition: Condition, batch: int) -> list[float]:
     return [loss for loss in losses if loss is not None]
 
 
-def _is_far_above(condition: Condition, batch: int) -> bool:
+def _is_above(condition: Condition, batch: int, by: float) -> bool:
+    """Whether the loss before is above all others by that many times their spread."""
     shown = _shown(condition, batch)
-    return bool(shown) and condition.pre_loss(batch) > max(shown) + 1.5 * (max(shown) - min(shown))
+    return bool(shown) and condition.pre_loss(batch) > max(shown) + by * (max(shown) - min(shown))
 
 
 def _draw_estimators(panel: Axes, condition: Condition, batch: int) -> None:
@@ -94,9 +97,9 @@ def _draw_loss_before(panel: Axes, before: float) -> None:
     panel.axhline(before, color=_GREY, lw=1.8, label="loss before")
 
 
-def _draw_strip(strip: Axes, panel: Axes, before: float, far: bool) -> None:
-    """The upper part of a broken axis; left empty where the loss before is not far above."""
-    if not far:
+def _draw_strip(strip: Axes, panel: Axes, before: float, on_top: bool) -> None:
+    """The upper part of a broken axis; left empty where the loss before is not above the rest."""
+    if not on_top:
         strip.set_axis_off()
         return
     _draw_loss_before(strip, before)

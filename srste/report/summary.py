@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ def conditions(records: Iterable[Record]) -> list[Condition]:
 
     variant: dict[str, str] = {}
     for group in by_name.values():
-        labels = _labels([record.identity["estimator"] for record in group])
+        labels = _labels([record.identity["estimator"] for record in group], _short)
         variant |= {r.key: label for r, (_, label) in zip(group, labels, strict=True)}
 
     firsts = [group[0] for group in by_condition.values()]
@@ -105,7 +105,18 @@ def _condition(label: str, records: list[Record], variant: dict[str, str]) -> Co
     )
 
 
-def _labels(nodes: list[dict[str, Any]]) -> list[tuple[list[Any], str]]:
+def _whole(key: str, value: Any) -> str:
+    return f"{key}={value}"
+
+
+def _short(key: str, value: Any) -> str:
+    """A choice by itself, a number with the last word of its key: columns have little room."""
+    return value if isinstance(value, str) else f"{key.rpartition('.')[2]}={value}"
+
+
+def _labels(
+    nodes: list[dict[str, Any]], one_setting: Callable[[str, Any], str] = _whole
+) -> list[tuple[list[Any], str]]:
     """For each configuration a sort key and a label of the settings in which they differ."""
     flats = [flat(node) for node in nodes]
     names = sorted({name for one in flats for name in one})
@@ -116,7 +127,7 @@ def _labels(nodes: list[dict[str, Any]]) -> list[tuple[list[Any], str]]:
     return [
         (
             [_sortable(one.get(n)) for n in shown],
-            " ".join(f"{n}={one[n]}" for n in shown if n in one),
+            " ".join(one_setting(n, one[n]) for n in shown if n in one),
         )
         for one in flats
     ]
