@@ -1,5 +1,7 @@
 """The experiment once more, in plain float64 NumPy, sharing no code with the package.
 
+(The key of a random stream is written out here a second time, as the fixed format that it is.)
+
 A network is a list of (W, b); W is (out, in), b is (out,). Hidden layers end in sign, sign(0) = +1.
 """
 

@@ -38,7 +38,7 @@ def test_composes_builds_and_runs(choice):
         assert node.get("name", name) == name, "the name is the file's"
     problem = job.problem()
     losses = job.pretraining.train(problem, lambda _: None)
-    assert len(losses) == (job.pretraining.steps if name == "adam" else len(losses))
+    assert len(losses) == job.pretraining.steps
     _, best = run_study(problem, problem.batch(1), job.estimator, 1, job.sampling, "s")
     assert best is not None
 

@@ -96,11 +96,12 @@ def test_equals_the_brute_force(case, lr_max, picks):
     curve = loss_curve(model, direction, x, y, lr_max)
     network, g, inputs, targets = as_oracle(model, direction, x, y, case["bias"])
     lrs = np.concatenate(([0.0, lr_max], np.array(picks) * lr_max, np.linspace(0, lr_max, 40)))
-    # 1e-12 relative to the size of the terms that the loss is made of, which may cancel in it.
-    tolerance = 1e-12 * oracle.scale(network, g, inputs, targets, lr_max)
+    # 1e-12 relative; the absolute part, a few roundings of the terms that the loss is made of, matters
+    # only where they cancel in it, as in a perfect fit.
+    floor = 1e-15 * oracle.scale(network, g, inputs, targets, lr_max)
     clear = [lr for lr in lrs if lr == 0 or oracle.distance_to_breakpoint(network, g, inputs, lr) > 1e-9]
     expected = oracle.brute_force(network, g, inputs, targets, clear)
-    np.testing.assert_allclose(curve(clear), expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(curve(clear), expected, rtol=1e-12, atol=floor)
     assert len(clear) >= 20
     assert curve.exact
     assert curve.pre_loss == curve(0.0)
@@ -353,6 +354,48 @@ def test_any_sequential_of_linear_and_sign_is_exact():
     )
 
 
+def test_one_activation_in_several_places():
+    torch.manual_seed(1)
+    act = BinaryActivation()
+    model = nn.Sequential(nn.Linear(4, 3), act, nn.Linear(3, 3), act, nn.Linear(3, 1)).double()
+    direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+    x, y = torch.randn(6, 4).double(), torch.randn(6, 1).double()
+    network, g, inputs, targets = as_oracle(model, direction, x, y, bias=True)
+    lrs = np.linspace(0, 0.5, 50)
+    np.testing.assert_allclose(
+        loss_curve(model, direction, x, y)(lrs),
+        oracle.brute_force(network, g, inputs, targets, lrs),
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_any_float_dtype_is_taken_as_it_is(dtype):
+    model, direction, x, y = make(3, 4, 2, 1, True, 5, "tensor", False)
+    model, x, y = model.to(dtype), x.to(dtype), y.to(dtype)
+    direction = {name: g.to(dtype) for name, g in direction.items()}
+    network, g, inputs, targets = as_oracle(
+        model.double(), {n: d.double() for n, d in direction.items()}, x.double(), y.double(), True
+    )
+    lrs = np.linspace(0.001, 0.5, 7)
+    np.testing.assert_allclose(
+        loss_curve(model.to(dtype), direction, x, y)(lrs),
+        oracle.brute_force(network, g, inputs, targets, lrs),
+        rtol=1e-12,
+    )
+
+
+@settings(max_examples=100)
+@given(case=cases)
+def test_a_loss_is_never_negative(case):
+    model, direction, x, _ = make(**case)
+    with torch.no_grad():
+        y = model(x)  # a perfect fit at lr = 0
+    curve = loss_curve(model, direction, x, y, 1.0)
+    assert (curve(np.linspace(0, 1, 200)) >= 0).all()
+    assert curve.minimum().loss >= 0
+
+
 def test_the_model_is_left_alone():
     model, direction, x, y = make(7, 3, 2, 1, True, 4, "none", False)
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -377,6 +420,23 @@ class TestRefused:
         direction = {n: torch.zeros_like(p) for n, p in module.named_parameters()}
         with pytest.raises(NotExactError, match=says):
             loss_curve(module, direction, torch.zeros(2, 3), torch.zeros(2, 1))
+
+    def test_layers_that_share_their_parameters(self):
+        layer = nn.Linear(3, 3)
+        tied = nn.Sequential(layer, BinaryActivation(), layer)
+        direction = {n: torch.zeros_like(p) for n, p in tied.named_parameters()}
+        with pytest.raises(NotExactError, match="2 shares its parameters with another layer"):
+            loss_curve(tied, direction, torch.zeros(2, 3), torch.zeros(2, 3))
+
+    def test_a_sequential_that_computes_something_else(self):
+        class Residual(nn.Sequential):
+            def forward(self, x):
+                return x + super().forward(x)
+
+        model = Residual(nn.Linear(3, 3))
+        direction = {n: torch.zeros_like(p) for n, p in model.named_parameters()}
+        with pytest.raises(NotExactError, match=r"Residual has a forward\(\) of its own"):
+            loss_curve(model, direction, torch.zeros(2, 3), torch.zeros(2, 3))
 
     def test_a_direction_that_does_not_fit(self):
         with pytest.raises(ValueError, match=r"differ in: 0\.weight"):

@@ -8,6 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from srste.config import Job
+from srste.estimators.base import global_norm, per_row, per_tensor
 from srste.preflight import register_resolvers
 from tests import oracle
 from tests.support import CONF, choices
@@ -149,6 +150,12 @@ def test_normalisations(name, norms):
         if name != "row":
             cosine = (tensor * found[key]).sum() / (tensor.norm() * found[key].norm())
             assert cosine == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("normalise", [per_tensor, per_row, global_norm])
+def test_a_gradient_of_zero_gives_a_direction_of_zero(normalise):
+    zero = {"w": torch.zeros(3, 2), "b": torch.zeros(3)}
+    assert all((g == 0).all() for g in normalise(zero).values())
 
 
 def test_the_baseline_of_sr_ste_is_ste_on_the_same_other_axes():

@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import optuna
@@ -130,6 +131,7 @@ class TestSearched:
             ({"lr_max": 0}, "must be > 0"),
             ({"lr_min": 0}, "must be > 0 and below"),
             ({"lr_min": 0.5}, r"below lr_max=0\.5"),
+            ({"step": 0.1}, r"`Searched\(step=0\.1\)` must be null where log is true"),
         ],
     )
     def test_refused(self, arguments, says):
@@ -139,6 +141,28 @@ class TestSearched:
     def test_tpe_finds_the_bowl(self):
         study, _ = sampling("tpe").run(bowl, 1.0, "s", 0)
         assert study.best_params["lr"] == pytest.approx(0.2, abs=0.02)
+
+    @pytest.mark.parametrize(
+        ("sampler", "arguments", "tried"),
+        [
+            (optuna.samplers.BruteForceSampler, {"log": False, "lr_min": 0.1, "step": 0.1}, 5),
+            (partial(optuna.samplers.GridSampler, {"lr": [0.1, 0.2, 0.4]}), {}, 3),
+            (optuna.samplers.NSGAIISampler, {}, 8),
+            (
+                partial(
+                    optuna.samplers.PartialFixedSampler,
+                    {"lr": 0.3},
+                    optuna.samplers.RandomSampler(seed=0),
+                ),
+                {},
+                8,
+            ),
+        ],
+    )
+    def test_samplers_that_are_finite_or_take_no_seed(self, sampler, arguments, tried):
+        study, trials = Searched(sampler, n_trials=8, **arguments).run(bowl, 1.0, "s", 0)
+        assert len(study.trials) == len(trials) == tried
+        assert study.best_value == trials.post_loss.min()
 
     def test_the_smallest_learning_rate_wins_a_tie(self):
         study, trials = sampling("random", "sampling.n_trials=30").run(
