@@ -9,6 +9,7 @@ between them as a piece of its own, and sign(0) = +1 holds everywhere, t = 0 inc
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,29 @@ class Pieces:
         return first
 
 
+class _Scratch(threading.local):
+    """Large arrays, kept for the next layer and the next curve: a fresh one costs more in page faults
+    than the arithmetic on it. What is in them lasts until the same name is asked for again."""
+
+    _MOST_KEPT = 4_000_000  # numbers of an array, 32 MB
+
+    def __init__(self) -> None:
+        self._held: dict[str, Array] = {}
+
+    def array(self, name: str, rows: int, columns: int) -> Array:
+        """An uninitialised (rows, columns) array."""
+        size = rows * columns
+        held = self._held.get(name)
+        if held is None or held.size < size:
+            held = np.empty(size + size // 4)
+            if held.size <= self._MOST_KEPT:
+                self._held[name] = held
+        return held[:size].reshape(rows, columns)
+
+
+_scratch = _Scratch()
+
+
 def linear_pieces(layers: list[MovingLayer], inputs: Array, lr_max: float) -> Pieces:
     """The pieces of [0, lr_max] for every row of inputs (batch, in), through all layers."""
     batch = len(inputs)
@@ -53,16 +77,16 @@ def linear_pieces(layers: list[MovingLayer], inputs: Array, lr_max: float) -> Pi
     closed = np.ones(batch, dtype=bool)
     h = inputs
     for layer in layers[:-1]:
-        a, d = layer(h)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            tau = a / d
-        parent, unit, flip, at_tau = _flips(tau, d, start, stop)
+        a, d = layer(h, out=_scratch.array("product", len(h), 2 * len(layer.w)))
+        up, parent, unit, flip, at_tau = _signs_and_flips(a, d, start, stop)
 
         # Each piece is followed by one new piece per flip in it: flip k of piece p lands at p + k + 1.
         landing = parent + np.arange(1, parent.size + 1)
         source = np.repeat(np.arange(start.size), np.bincount(parent, minlength=start.size) + 1)
-        h = _signs_at_start(tau, a, d, start)[source]
-        _apply_flips(h, parent, unit, landing)
+        up = up.take(source, axis=0)
+        _apply_flips(up, parent, unit, landing)
+        h = np.multiply(up, 2.0, out=_scratch.array("signs", *up.shape))
+        h -= 1.0
 
         example, closed, stop = example[source], closed[source], stop[source]
         closed[landing] = at_tau
@@ -72,38 +96,45 @@ def linear_pieces(layers: list[MovingLayer], inputs: Array, lr_max: float) -> Pi
     return Pieces(example, start, closed, *layers[-1](h))
 
 
-def _signs_at_start(tau: Array, a: Array, d: Array, start: Array) -> Array:
-    """(S, units) of -1.0 and +1.0: the units at the first float of each piece."""
-    t = start[:, None]
+def _signs_and_flips(
+    a: Array, d: Array, start: Array, stop: Array
+) -> tuple[Mask, Index, Index, Array, Mask]:
+    """The units of one layer on every piece (S of them), whose pre-activation is ``a - t d``.
+
+    Returns (S, units) which are up at the first float of the piece; and of every flip strictly inside
+    its piece, in order of piece and then of learning rate, each (F,): the piece, the unit, the first
+    float after the flip, and whether it is at the crossing itself (d < 0) rather than just after it.
+
+    All large temporaries but the crossings are booleans.
+    """
+    t, units = start[:, None], a.shape[1]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        tau = np.divide(a, d, out=_scratch.array("crossings", *a.shape))
     # By the crossing and not by a - t d, whose rounding could disagree with where the flip is put.
-    falling = d > 0
-    up = (falling & (tau >= t)) | (~falling & (tau <= t))
+    falling, ahead = d > 0, tau >= t
+    up = ahead == falling
+    if (here := tau == t).any():
+        up |= here  # at its crossing a unit is up, whichever way it goes
     if (still := d == 0).any():
         up[still] = a[still] >= 0
-    signs = up.astype(np.float64)
-    signs *= 2.0
-    signs -= 1.0
-    return signs
 
-
-def _flips(tau: Array, d: Array, start: Array, stop: Array) -> tuple[Index, Index, Array, Mask]:
-    """Every flip strictly inside its piece, in order of piece and then of learning rate.
-
-    Returns, each (F,): the piece, the unit, the first float after the flip, and whether the flip is
-    at the crossing itself (d < 0) rather than just after it.
-    """
     # Comparisons with nan (0/0: a unit that stays at zero) are false, which is right: no flip.
-    piece, unit = np.nonzero((tau >= start[:, None]) & (tau < stop[:, None]))
-    at_tau = d[piece, unit] < 0
-    flip = tau[piece, unit]
+    ahead &= tau < stop[:, None]
+    inside = np.flatnonzero(ahead)
+    piece = inside // units
+    at_tau = ~falling.ravel()[inside]
+    flip = tau.ravel()[inside]
     flip = np.where(at_tau, flip, np.nextafter(flip, np.inf))
     real = (flip > start[piece]) & (flip < stop[piece])
-    piece, unit, flip, at_tau = piece[real], unit[real], flip[real], at_tau[real]
-    order = np.lexsort((flip, piece))
-    return piece[order], unit[order], flip[order], at_tau[order]
+    if not real.all():
+        inside, piece, flip, at_tau = inside[real], piece[real], flip[real], at_tau[real]
+    if (piece[1:] == piece[:-1]).any():
+        order = np.lexsort((flip, piece))
+        inside, piece, flip, at_tau = inside[order], piece[order], flip[order], at_tau[order]
+    return up, piece, inside - piece * units, flip, at_tau
 
 
-def _apply_flips(h: Array, parent: Index, unit: Index, landing: Index) -> None:
+def _apply_flips(up: Mask, parent: Index, unit: Index, landing: Index) -> None:
     """Carries each parent's signs along its flips, in place: the k-th flip starts from the (k-1)-th.
 
     All parents at once, so the loop is as long as the most flips in one piece.
@@ -117,5 +148,5 @@ def _apply_flips(h: Array, parent: Index, unit: Index, landing: Index) -> None:
     by_rank = np.argsort(rank, kind="stable")
     for chosen in np.split(by_rank, np.cumsum(np.bincount(rank))[:-1]):
         row = landing[chosen]
-        h[row] = h[row - 1]
-        h[row, unit[chosen]] *= -1.0
+        up[row] = up[row - 1]
+        up[row, unit[chosen]] ^= True
