@@ -49,7 +49,7 @@ class NoPretraining:
 class Adam:
     """Adam with straight-through gradients (sign, clipped), on a fresh batch a step.
 
-    Args: steps: >= 1. batch_size: examples a step, >= 1. lr: Adam's, > 0.
+    Args: steps: >= 1. batch_size: examples a step, >= 1. lr: Adam's, > 0, at most 1e30.
     Raises: ValueError: `Adam(steps=...)` must be an integer >= 1, and so for the others.
     References: Kingma and Ba (2015), algorithm 1; Courbariaux et al. (2016), equation 4.
     """
@@ -58,8 +58,8 @@ class Adam:
         for name, value in (("steps", steps), ("batch_size", batch_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"`Adam({name}={value})` must be an integer >= 1")
-        if not (math.isfinite(lr) and lr > 0):
-            raise ValueError(f"`Adam(lr={lr})` must be > 0")
+        if not 0 < lr <= 1e30:  # beyond, the step does not fit into float32
+            raise ValueError(f"`Adam(lr={lr})` must be > 0 and at most 1e30")
         self.steps = steps
         self.batch_size = batch_size
         self.lr = lr

@@ -384,7 +384,7 @@ def test_a_short_study_is_logged_point_by_point(tmp_path):
 
 def test_a_pretraining_that_diverges_fails_the_studies_and_not_the_job(tmp_path):
     done = train(
-        tmp_path, "pretraining=adam", "pretraining.lr=1e38", "pretraining.steps=3",
+        tmp_path, "pretraining=adam", "pretraining.lr=1e30", "pretraining.steps=3",
         "pretraining.batch_size=10", "batches=1", "batch_size=16", "sampling.step=0.1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -154,7 +154,9 @@ def test_still_falling():
     [
         ({"steps": 0}, r"`Adam\(steps=0\)` must be an integer >= 1"),
         ({"batch_size": 0}, r"`Adam\(batch_size=0\)` must be"),
-        ({"lr": 0.0}, r"`Adam\(lr=0\.0\)` must be > 0"),
+        ({"lr": 0.0}, r"`Adam\(lr=0\.0\)` must be > 0 and at most 1e30"),
+        ({"lr": 1e31}, r"`Adam\(lr=1e\+31\)` must be > 0"),
+        ({"lr": float("nan")}, "must be > 0"),
     ],
 )
 def test_refused(arguments, says):
