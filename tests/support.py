@@ -11,8 +11,13 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
+
+from srste import records
+
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
+SMALL = ["batches=2", "batch_size=64", "model.width=8", "sampling.step=1e-4"]
 
 
 def choices(group):
@@ -63,3 +68,23 @@ def serving(command, cwd, port):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def only(folder):
+    """The one folder in there."""
+    (found,) = (path for path in Path(folder).iterdir() if path.is_dir())
+    return found
+
+
+def studies(root):
+    """{name: (record, losses)} of every record below ``root``."""
+    return {r.name: (r, records.read_trials(f).post_loss) for f, r in records.find(Path(root))}
+
+
+def same_results(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name][1], other[name][1])
+        assert one[name][0].key == other[name][0].key
+        assert one[name][0].best == other[name][0].best
+        assert one[name][0].baseline == other[name][0].baseline

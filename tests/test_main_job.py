@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import mlflow
@@ -17,29 +13,7 @@ import pytest
 import yaml
 
 from srste import records
-from tests.support import ROOT, free_port, serving, train
-
-SMALL = ["batches=2", "batch_size=64", "model.width=8", "sampling.step=1e-4"]
-
-
-def only(folder):
-    """The one folder in there."""
-    (found,) = (path for path in Path(folder).iterdir() if path.is_dir())
-    return found
-
-
-def studies(root):
-    """{name: (record, losses)} of every record below ``root``."""
-    return {r.name: (r, records.read_trials(f).post_loss) for f, r in records.find(Path(root))}
-
-
-def same_results(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name][1], other[name][1])
-        assert one[name][0].key == other[name][0].key
-        assert one[name][0].best == other[name][0].best
-        assert one[name][0].baseline == other[name][0].baseline
+from tests.support import SMALL, only, same_results, studies, train
 
 
 @pytest.fixture(scope="module")
@@ -258,41 +232,6 @@ class TestAgain:
         same_results(studies(root), studies(sweep[0] / "multirun"))
 
 
-def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path):
-    project = tmp_path / "project"
-    for name in ("srste", "conf"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "train.py", project)
-
-    def run():
-        command = [
-            sys.executable,
-            str(project / "train.py"),
-            "-m",
-            "samples=1,2",
-            "batches=1",
-            *SMALL[1:],
-        ]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run()
-    assert "3 reused" in run()
-    estimator = project / "srste" / "estimators" / "another.py"
-    estimator.write_text("# nobody uses this yet\n")
-    assert "3 reused" in run()
-    source = project / "srste" / "binarize.py"
-    source.write_text(source.read_text() + "\n# a change\n")
-    out = run()
-    assert "reused," not in out
-    assert "3 records there are of other settings or code" in out
-    runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
-    names = ["multirun: samples=1,2", "sr_ste N=1 batch 1", "sr_ste N=2 batch 1", "ste batch 1"]
-    assert sorted(r.info.run_name.split(" batches")[0] for r in runs) == names
-    assert sum("srste.front" in r.data.tags for r in runs) == 4
-
-
 def test_the_same_study_in_two_jobs_counts_once(tmp_path):
     done = train(tmp_path, "-m", "batches=1,2", "batch_size=64", "sampling.step=1e-3")
     assert done.returncode == 0, done.stderr
@@ -309,24 +248,6 @@ def test_a_folder_named_by_the_time_and_another_working_directory(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "6 studies, 30,000 trials" in done.stdout
     assert len(list(tmp_path.rglob("shared/*/record.json"))) == 2
-
-
-def test_processes_that_start_at_once_on_a_fresh_store(tmp_path):
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), f"seed={seed}", "batches=1", *SMALL[1:]],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed in range(4)
-    ]
-    for process in started:
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-    runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
-    assert len(runs) == 4 * 3
 
 
 def test_no_result_depends_on_order_company_or_process(tmp_path):
@@ -380,145 +301,6 @@ def test_a_short_study_is_logged_point_by_point(tmp_path):
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     run = next(r for r in client.search_runs(["1"]) if r.data.tags["kind"] == "study")
     assert len(client.get_metric_history(run.info.run_id, "trial/post_loss")) == 700
-
-
-def test_a_pretraining_that_diverges_fails_the_studies_and_not_the_job(tmp_path):
-    done = train(
-        tmp_path, "pretraining=adam", "pretraining.lr=1e30", "pretraining.steps=3",
-        "pretraining.batch_size=10", "batches=1", "batch_size=16", "sampling.step=0.1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "failed" in done.stdout
-    assert all(record.best is None for record, _ in studies(tmp_path).values())
-
-
-def test_learning_rates_beyond_float32(tmp_path):
-    done = train(
-        tmp_path, "sampling=random", "sampling.lr_min=1e38", "sampling.lr_max=1e100",
-        "batches=1", "batch_size=16", "sampling.n_trials=5", "tracking=none",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_losses_that_are_not_finite_fail_their_trials_and_not_the_job(tmp_path):
-    # A learning rate of 1e300 overflows the square of the output.
-    done = train(
-        tmp_path,
-        "sampling=random",
-        "sampling.n_trials=20",
-        "sampling.lr_max=1e300",
-        "sampling.log=false",
-        "batches=1",
-        "batch_size=16",
-    )
-    assert done.returncode == 0, done.stderr
-    assert "20 of 20 trials failed: loss after the update is" in done.stdout + done.stderr
-    found = studies(tmp_path)
-    assert all(record.best is None and record.failed == 20 for record, _ in found.values())
-    assert "failed" in done.stdout
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    runs = [r for r in client.search_runs(["1"]) if r.data.tags["kind"] == "study"]
-    assert {r.info.status for r in runs} == {"FAILED"}
-    assert all("not finite" in r.data.tags["failure"] for r in runs)
-
-
-def test_the_same_command_does_not_run_twice_at_once(tmp_path):
-    arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("record.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    second = train(tmp_path, *arguments)
-    still_running = process.poll() is None
-    process.kill()
-    process.wait()
-    assert still_running, "the first one ended too soon to tell"
-    assert second.returncode == 2
-    assert "another process is running this command there" in second.stderr
-    assert second.stderr.count("\n") == 1
-    done = train(tmp_path, *arguments)  # killed, it holds nothing any more
-    assert done.returncode == 0, done.stderr
-
-
-def test_interrupted_it_says_so_and_goes_on_later(tmp_path):
-    arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.rglob("record.json"))) < 25:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert re.search(
-        r"train.py: stopped after \d+ of 160 studies; their records are kept in multirun/", err
-    )
-    kept = studies(tmp_path)
-    assert 25 <= len(kept) < 160
-    done = train(tmp_path, *arguments)
-    assert done.returncode == 0, done.stderr
-    reused = int(re.search(r"160 studies, (\d+) reused", done.stdout)[1])
-    assert reused >= len(kept)
-    assert studies(tmp_path).keys() > kept.keys()
-
-
-def mlflow_server(folder, port):
-    """A real MLflow server with its store in ``folder``."""
-    folder.mkdir(exist_ok=True)
-    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-               "--backend-store-uri", f"sqlite:///{folder}/server.db",
-               "--artifacts-destination", f"{folder}/artifacts"]  # fmt: skip
-    return serving(command, folder, port)
-
-
-def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path):
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    arguments = ["-m", "samples=1,2,...,12", f"tracking.uri={uri}", *SMALL]
-    with mlflow_server(tmp_path / "server", port):
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *arguments],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        deadline = time.monotonic() + 90
-        while len(list(tmp_path.rglob("note.log"))) < 2:  # two jobs are through
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 2, err
-    assert "MLflow did not take everything" in err
-    assert "the records are kept in multirun/" in err
-    assert "Traceback" not in err + out
-    assert len(studies(tmp_path)) == 2 * 12 + 2
-
-    with mlflow_server(tmp_path / "server", port):
-        done = train(tmp_path, *arguments)
-        assert done.returncode == 0, done.stderr
-        assert "26 reused" in done.stdout
-        client = mlflow.MlflowClient(uri)
-        runs = client.search_runs(["1"], "tags.kind = 'study'", max_results=1000)
-        assert len(runs) == 26
-        assert len({r.data.tags["srste.key"] for r in runs}) == 26
-        assert f"Charts: {uri}/#/experiments/1/runs?" in done.stdout
 
 
 def test_the_verbatim_command(tmp_path):
