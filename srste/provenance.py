@@ -28,6 +28,8 @@ _ALWAYS = (
     "problem",
     "randomness",
     "replay",
+    "sampling.base",
+    "sampling.storage",
     "study",
 )
 

@@ -67,12 +67,12 @@ def run_job(job: Job, folders: Folders) -> list[Path]:
     torch.set_num_threads(1)
     with threadpool_limits(1):
         studies = _Studies(job, folders)
-        found: list[Path] = []
+        found: dict[Path, Record] = {}
         for batch in range(1, job.batches + 1):
             baseline = None
             if job.baseline_config is not None:
                 path, record = studies.get(batch, job.baseline_config, job.baseline(), None)
-                found.append(path)
+                found[path] = record
                 best = record.best
                 baseline = Baseline(
                     record.key,
@@ -80,10 +80,10 @@ def run_job(job: Job, folders: Folders) -> list[Path]:
                     best.lr if best else None,
                     best.post_loss if best else None,
                 )
-            path, _ = studies.get(batch, job.config["estimator"], job.estimator, baseline)
-            found.append(path)
-    write_note_log([r for r in map(records.read, found) if r], folders.job / NOTE_LOG)
-    return found
+            path, record = studies.get(batch, job.config["estimator"], job.estimator, baseline)
+            found[path] = record
+    write_note_log(found.values(), folders.job / NOTE_LOG)
+    return list(found)
 
 
 class _Studies:

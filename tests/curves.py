@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from srste.curve import loss_curve
 from srste.models.mlp import MLP
 from tests import oracle
 
@@ -53,3 +54,13 @@ def as_oracle(model, direction, x, y, bias):
 def a_case(seed, width, depth, out, bias, batch, how):
     names = ("seed", "width", "depth", "out", "bias", "batch", "how", "whole")
     return dict(zip(names, (seed, width, depth, out, bias, batch, how, False), strict=True))
+
+
+def assert_equals_brute_force(model, direction, x, y, bias, lrs):
+    """The curve at these learning rates, to 1e-12 relative."""
+    network, g, inputs, targets = as_oracle(model, direction, x, y, bias)
+    np.testing.assert_allclose(
+        loss_curve(model, direction, x, y)(lrs),
+        oracle.brute_force(network, g, inputs, targets, lrs),
+        rtol=1e-12,
+    )

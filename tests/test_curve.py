@@ -13,7 +13,7 @@ from srste.binarize import BinaryActivation
 from srste.curve import NotExactError, loss_curve
 from srste.models.mlp import MLP
 from tests import oracle
-from tests.curves import TINY, as_oracle, make, normalised
+from tests.curves import TINY, as_oracle, assert_equals_brute_force, make, normalised
 
 shapes = {
     "seed": st.integers(0, 2**31),
@@ -132,15 +132,11 @@ def test_the_note_s_size_in_float32():
     x = torch.randn(1024, 32)
     y = teacher(x).detach()
     direction = normalised({n: torch.randn_like(p) for n, p in model.named_parameters()}, "tensor")
-    network, g, inputs, targets = as_oracle(model, direction, x, y, bias=False)
+    network, g, inputs, _ = as_oracle(model, direction, x, y, bias=False)
     lrs = np.random.default_rng(0).uniform(0, 0.5, 60)
     clear = [t for t in lrs if oracle.distance_to_breakpoint(network, g, inputs, t) > 1e-9]
     assert len(clear) > 50
-    np.testing.assert_allclose(
-        loss_curve(model, direction, x, y)(clear),
-        oracle.brute_force(network, g, inputs, targets, clear),
-        rtol=1e-12,
-    )
+    assert_equals_brute_force(model, direction, x, y, False, clear)
 
 
 def test_any_sequential_of_linear_and_sign_is_exact():
@@ -149,13 +145,7 @@ def test_any_sequential_of_linear_and_sign_is_exact():
     model = nn.Sequential(block, nn.Sequential(nn.Linear(3, 2))).double()
     direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
     x, y = torch.randn(6, 4).double(), torch.randn(6, 2).double()
-    network, g, inputs, targets = as_oracle(model, direction, x, y, bias=True)
-    lrs = np.linspace(0, 0.5, 50)
-    np.testing.assert_allclose(
-        loss_curve(model, direction, x, y)(lrs),
-        oracle.brute_force(network, g, inputs, targets, lrs),
-        rtol=1e-12,
-    )
+    assert_equals_brute_force(model, direction, x, y, True, np.linspace(0, 0.5, 50))
 
 
 def test_one_activation_in_several_places():
@@ -164,13 +154,7 @@ def test_one_activation_in_several_places():
     model = nn.Sequential(nn.Linear(4, 3), act, nn.Linear(3, 3), act, nn.Linear(3, 1)).double()
     direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
     x, y = torch.randn(6, 4).double(), torch.randn(6, 1).double()
-    network, g, inputs, targets = as_oracle(model, direction, x, y, bias=True)
-    lrs = np.linspace(0, 0.5, 50)
-    np.testing.assert_allclose(
-        loss_curve(model, direction, x, y)(lrs),
-        oracle.brute_force(network, g, inputs, targets, lrs),
-        rtol=1e-12,
-    )
+    assert_equals_brute_force(model, direction, x, y, True, np.linspace(0, 0.5, 50))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])

@@ -8,8 +8,7 @@ import torch
 
 from srste.curve import loss_curve
 from srste.models.mlp import MLP
-from tests import oracle
-from tests.curves import TINY, as_oracle, make
+from tests.curves import TINY, assert_equals_brute_force, make
 
 
 def one_unit(w1, g1, w2, g2, x=1.0, y=0.0, lr_max=2.0):
@@ -135,13 +134,7 @@ class TestByHand:
         with torch.no_grad():
             model[0].weight[2] = 0  # always +1 ...
             direction[names[0]][2] = 0
-        network, g, inputs, targets = as_oracle(model, direction, x, y, bias=False)
-        lrs = np.linspace(0, 0.5, 101)
-        np.testing.assert_allclose(
-            loss_curve(model, direction, x, y)(lrs),
-            oracle.brute_force(network, g, inputs, targets, lrs),
-            rtol=1e-12,
-        )
+        assert_equals_brute_force(model, direction, x, y, False, np.linspace(0, 0.5, 101))
 
     def test_duplicate_examples_change_nothing(self):
         case = {

@@ -51,16 +51,7 @@ def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path
 
 
 def test_processes_that_start_at_once_on_a_fresh_store(tmp_path):
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), f"seed={seed}", "batches=1", *SMALL[1:]],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed in range(4)
-    ]
+    started = [start(tmp_path, f"seed={seed}", "batches=1", *SMALL[1:]) for seed in range(4)]
     for process in started:
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
@@ -109,22 +100,34 @@ def test_losses_that_are_not_finite_fail_their_trials_and_not_the_job(tmp_path):
     assert all("not finite" in r.data.tags["failure"] for r in runs)
 
 
+def start(cwd, *arguments):
+    """train.py in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process, folder, pattern, count):
+    """Until the running process has left that many such files in the folder."""
+    deadline = time.monotonic() + 90
+    while len(list(folder.rglob(pattern))) < count:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
 def test_the_same_command_does_not_run_twice_at_once(tmp_path):
     arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("record.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    process = start(tmp_path, *arguments)
+    wait_for(process, tmp_path, "record.json", 1)
     second = train(tmp_path, *arguments)
     still_running = process.poll() is None
     process.kill()
-    process.wait()
+    process.communicate()
     assert still_running, "the first one ended too soon to tell"
     assert second.returncode == 2
     assert "another process is running this command there" in second.stderr
@@ -135,18 +138,8 @@ def test_the_same_command_does_not_run_twice_at_once(tmp_path):
 
 def test_interrupted_it_says_so_and_goes_on_later(tmp_path):
     arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.rglob("record.json"))) < 25:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
+    process = start(tmp_path, *arguments)
+    wait_for(process, tmp_path, "record.json", 25)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -177,18 +170,8 @@ def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path):
     uri = f"http://127.0.0.1:{port}"
     arguments = ["-m", "samples=1,2,...,12", f"tracking.uri={uri}", *SMALL]
     with mlflow_server(tmp_path / "server", port):
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *arguments],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        deadline = time.monotonic() + 90
-        while len(list(tmp_path.rglob("note.log"))) < 2:  # two jobs are through
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
+        process = start(tmp_path, *arguments)
+        wait_for(process, tmp_path, "note.log", 2)  # two jobs are through
     out, err = process.communicate(timeout=240)
     assert process.returncode == 2, err
     assert "MLflow did not take everything" in err

@@ -33,6 +33,11 @@ class Column(NamedTuple):
         return self.series + ("" if self.samples is None else f" N={self.samples}")
 
 
+def ordered(columns: Iterable[Column]) -> list[Column]:
+    """Each column once: those that draw nothing first, then by estimator, variant and samples."""
+    return sorted(set(columns), key=lambda c: (c.samples is not None, c[:2], c.samples or 0))
+
+
 @dataclass(frozen=True)
 class Condition:
     """Comparable studies: one problem, one sampling; they differ in estimator, samples and batch.
@@ -96,10 +101,9 @@ def conditions(records: Iterable[Record]) -> list[Condition]:
 
 def _condition(label: str, records: list[Record], variant: dict[str, str]) -> Condition:
     cells = {(r.batch, Column(r.estimator, variant[r.key], r.samples)): r for r in records}
-    columns = {column for _, column in cells}
     return Condition(
         label=label,
-        columns=sorted(columns, key=lambda c: (c.samples is not None, c[:2], c.samples or 0)),
+        columns=ordered(column for _, column in cells),
         batches=sorted({batch for batch, _ in cells}),
         cells=cells,
     )

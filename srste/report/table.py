@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from srste.records import Record
-from srste.report.summary import Column, Condition
+from srste.report.summary import Column, Condition, ordered
 
 NO_DESCENT, LARGEST = "*", "^"
 
@@ -138,10 +138,7 @@ def _in_parts(condition: Condition, console: Console) -> list[Table]:
 
 def print_summary(arranged: list[Condition], console: Console) -> None:
     """One line a condition: the mean over its batches of every column."""
-    columns = sorted(
-        {column for condition in arranged for column in condition.columns},
-        key=lambda c: (c.samples is not None, c[:2], c.samples or 0),
-    )
+    columns = ordered(column for condition in arranged for column in condition.columns)
     decimals = max(_decimals(condition) for condition in arranged)
     table = Table(
         title=f"Loss after the best step, mean over the batches of each of {len(arranged)} conditions",
