@@ -11,7 +11,8 @@ from pathlib import Path  # noqa: E402
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from srste.launch import job, launch  # noqa: E402
+from srste.job import job  # noqa: E402
+from srste.launch import launch  # noqa: E402
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

@@ -26,8 +26,10 @@ PARTS = {
     "Optuna studies": [("srste.sampling.storage", "columnar_study")],
     "replays": [("srste.replay", "replay")],
     "records": [("srste.records", "encode_trials"), ("srste.records", "write")],
-    "MLflow store": [("srste.tracking", "Store.__init__")],
-    "MLflow runs": [("srste.tracking", "Store.sync"), ("srste.tracking", "Store.track_launch")],
+    "MLflow store": [("srste.tracking.store", "Store.__init__")],
+    "MLflow runs": [
+        ("srste.tracking.store", f"Store.{name}") for name in ("add", "sync", "track_launch")
+    ],
     "pretraining": [("srste.pretraining", "pretrained")],
     "checking the sweep": [("srste.preflight", "check")],
     "table and figures": [("srste.report.ending", "write_files"), ("srste.report.ending", "show")],

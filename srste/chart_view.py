@@ -14,16 +14,19 @@ from typing import Any
 
 TAG_PREFIX = "mlflow.sharedViewState."
 
-_COLUMNS = [
-    *(f"metrics.`{m}`" for m in ("best/pre_loss", "best/post_loss", "best/lr", "baseline/gain")),
-    *(f"tags.`{t}`" for t in ("estimator", "samples", "batch", "pretraining", "sampling", "seed")),
-]
+_METRICS = {
+    "study": ("best/pre_loss", "best/post_loss", "best/lr", "baseline/gain"),
+    "job": ("mean/pre_loss", "mean/post_loss", "mean/lr", "mean/gain"),
+}
+_TAGS = ("estimator", "samples", "batch", "pretraining", "sampling", "seed")
 _SECTION = "srste"
 
 
-def chart_view(search: str, order_by: str) -> str:
+def chart_view(search: str, order_by: str, granularity: str) -> str:
     """The value of the tag ``mlflow.sharedViewState.KEY`` that the link's ``viewStateShareKey=KEY``
-    refers to. search: which runs, in MLflow's filter syntax. order_by: ascending, likewise."""
+    refers to. search: which runs, in MLflow's filter syntax. order_by: ascending, likewise.
+    granularity: whether a run is a study or a job."""
+    metrics = [f"metrics.`{metric}`" for metric in _METRICS[granularity]]
     state = {
         "searchFilter": search,
         "orderByKey": order_by,
@@ -32,7 +35,7 @@ def chart_view(search: str, order_by: str) -> str:
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": _COLUMNS,
+        "selectedColumns": metrics + [f"tags.`{tag}`" for tag in _TAGS],
         "columnOrder": [],
         "columnWidths": {},
         "runsExpanded": {},
@@ -40,12 +43,7 @@ def chart_view(search: str, order_by: str) -> str:
         "runsHidden": [],
         "runsVisibilityMap": {},
         "runsHiddenMode": "FIRST_20_RUNS",
-        "compareRunCharts": [
-            _line("trial/post_loss", "trial/lr", "Loss after the step, against learning rate"),
-            _bar("best/post_loss", "Loss after the best step"),
-            _bar("baseline/gain", "Gain over the baseline (> 0: lower loss)"),
-            _bar("best/lr", "Best learning rate"),
-        ],
+        "compareRunCharts": _of_jobs() if granularity == "job" else _of_studies(),
         "compareRunSections": [
             {
                 "uuid": _SECTION,
@@ -70,6 +68,24 @@ def chart_view(search: str, order_by: str) -> str:
     return "deflate;" + base64.b64encode(compressed).decode()
 
 
+def _of_studies() -> list[dict[str, Any]]:
+    return [
+        _line("trial/post_loss", "trial/lr", "Loss after the step, against learning rate"),
+        _bar("best/post_loss", "Loss after the best step"),
+        _bar("baseline/gain", "Gain over the baseline (> 0: lower loss)"),
+        _bar("best/lr", "Best learning rate"),
+    ]
+
+
+def _of_jobs() -> list[dict[str, Any]]:
+    return [
+        _bar("mean/post_loss", "Loss after the best step, mean over batches"),
+        _bar("mean/gain", "Gain over the baseline (> 0: lower loss), mean over batches"),
+        _line("batch/post_loss", None, "Loss after the best step, batch by batch"),
+        _line("batch/gain", None, "Gain over the baseline, batch by batch"),
+    ]
+
+
 def _chart(kind: str, metric: str, title: str) -> dict[str, Any]:
     return {
         "uuid": f"{_SECTION}-{metric}",
@@ -87,15 +103,15 @@ def _bar(metric: str, title: str) -> dict[str, Any]:
     return _chart("BAR", metric, title)
 
 
-def _line(metric: str, against: str, title: str) -> dict[str, Any]:
+def _line(metric: str, against: str | None, title: str) -> dict[str, Any]:
     return _chart("LINE", metric, title) | {
         "selectedMetricKeys": [metric],
         "lineSmoothness": 0,
         "xAxisScaleType": "linear",
         "scaleType": "linear",
         "range": {},
-        "xAxisKey": "metric",
-        "selectedXAxisMetricKey": against,
+        "xAxisKey": "metric" if against else "step",
+        "selectedXAxisMetricKey": against or "",
         "yAxisKey": "metric",
         "yAxisExpressions": [],
         "ignoreOutliers": False,

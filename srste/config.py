@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from srste.errors import UserError, first_line, without_password
 from srste.estimators import Estimator
 from srste.pretraining import Pretraining
 from srste.problem import Problem
+from srste.rules import Boolean, Device, Integer, OneOf, Positive, Rule, Text
 from srste.sampling import Sampling
 
 Plain = dict[str, Any]
@@ -33,55 +32,7 @@ def build(node: Mapping[str, Any]) -> Any:
     return instantiate({k: v for k, v in node.items() if k not in ("name", "baseline")})
 
 
-@dataclass(frozen=True)
-class Integer:
-    """A rule: a whole number of at least ``least``."""
-
-    least: int
-
-    def broken_by(self, value: object) -> str | None:
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= self.least
-        return None if fits else f"must be a whole number >= {self.least}"
-
-
-@dataclass(frozen=True)
-class Positive:
-    """A rule: a finite number above 0."""
-
-    def broken_by(self, value: object) -> str | None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = number and 0 < float(str(value)) < math.inf
-        return None if fits else "must be a number > 0"
-
-
-@dataclass(frozen=True)
-class Boolean:
-    """A rule: true or false."""
-
-    def broken_by(self, value: object) -> str | None:
-        return None if isinstance(value, bool) else "must be true or false"
-
-
-@dataclass(frozen=True)
-class Text:
-    """A rule: a text that is not empty."""
-
-    def broken_by(self, value: object) -> str | None:
-        return None if isinstance(value, str) and value.strip() else "must be a text, not empty"
-
-
-@dataclass(frozen=True)
-class Device:
-    """A rule: a PyTorch device that is here."""
-
-    def broken_by(self, value: object) -> str | None:
-        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        if torch.cuda.is_available():
-            here.append("cuda")
-        return None if value in here else f"must be a device of this machine: {', '.join(here)}"
-
-
-RULES: dict[str, Integer | Positive | Boolean | Text | Device] = {
+RULES: dict[str, Rule] = {
     "samples": Integer(1),
     "seed": Integer(0),
     "batches": Integer(1),
@@ -103,6 +54,7 @@ RULES: dict[str, Integer | Positive | Boolean | Text | Device] = {
     "sampling.log": Boolean(),
     "tracking.uri": Text(),
     "tracking.experiment": Text(),
+    "tracking.granularity": OneOf(("study", "job")),
     "model.name": Text(),
     "data.name": Text(),
     "estimator.name": Text(),
@@ -121,10 +73,11 @@ _CPU = torch.device("cpu")
 class Job:
     """One job's configuration, resolved and checked: every part of it can be built.
 
+    Args: elsewhere: whether the job runs on another machine, whose devices are not known here.
     Raises: UserError for a value that is not allowed.
     """
 
-    def __init__(self, composed: DictConfig) -> None:
+    def __init__(self, composed: DictConfig, elsewhere: bool = False) -> None:
         own = composed.copy()
         with open_dict(own):
             own.pop("hydra", None)  # its values resolve only while Hydra runs the job
@@ -136,7 +89,8 @@ class Job:
         self.config: Plain = {str(key): value for key, value in plain.items()}
         if unknown := sorted(self.config.keys() - _KEYS):
             raise UserError(f"{unknown[0]}: no such key; known are {', '.join(sorted(_KEYS))}")
-        for key, rule in RULES.items():
+        rules = RULES | {"device": Device(elsewhere)}
+        for key, rule in rules.items():
             value = self._at(key)
             if value is not None and (complaint := rule.broken_by(value)):
                 raise UserError(f"{key}={value}: {complaint}")
@@ -145,10 +99,10 @@ class Job:
                 allowed = RULES[key].broken_by(None) if key in RULES else "must not be null"
                 raise UserError(f"{key}=null: {allowed}")
 
-        self.tracking: Plain = dict(self.config["tracking"])
-        if (uri := self.tracking.get("uri")) is not None:
+        if (uri := self._at("tracking.uri")) is not None:
             # The configuration goes into records and runs; what lets one in does not.
             self.config["tracking"]["uri"] = without_password(str(uri))
+        self.tracking: Plain = dict(self.config["tracking"])
         self.samples: int = self.config["samples"]
         self.batches: int = self.config["batches"]
         self.resume: bool = self.config["resume"]

@@ -1,11 +1,20 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+
+SET_ASIDE = ".set-aside"
+"""The folder, beside what was moved there, of what is no longer used but not thrown away either."""
+
+_TEMPORARY = re.compile(r"\..+\.tmp")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -13,15 +22,51 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     The content is on the disk before the name is; a write that fails leaves nothing behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_through(temporary, content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Writes ``content`` to ``path`` and waits until the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name beside ``path`` that no other process of any host uses at the same time."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+
+
+def set_aside(path: Path) -> Path:
+    """Moves a file or folder into ``.set-aside`` beside it, under a name of its own. Returns where."""
+    kept = path.parent / SET_ASIDE / f"{path.name}-{uuid.uuid4().hex[:8]}"
+    kept.parent.mkdir(exist_ok=True)
+    path.rename(kept)
+    return kept
+
+
+def below(root: Path, name: str) -> Iterator[Path]:
+    """Every file of that name below ``root``, in order of folder; hidden folders are passed over."""
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        if name in files:
+            yield Path(folder) / name
+
+
+def tidy(root: Path) -> None:
+    """Removes what writers that were killed left half written below ``root``."""
+    for folder, folders, files in os.walk(root):
+        for name in filter(_TEMPORARY.fullmatch, files):
+            (Path(folder) / name).unlink(missing_ok=True)
+        for name in filter(_TEMPORARY.fullmatch, folders):
+            shutil.rmtree(Path(folder) / name, ignore_errors=True)
+        folders[:] = [f for f in folders if not f.startswith(".")]
 
 
 def slug(text: str, longest: int = 80) -> str:

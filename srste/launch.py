@@ -2,94 +2,94 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from filelock import FileLock, Timeout
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
 from rich.console import Console
 
 from srste import preflight, records
-from srste.config import Job
 from srste.ellipsis import expand
 from srste.errors import UserError, first_line, without_password
+from srste.files import set_aside, tidy
 from srste.manifest import Launch, open_launch, read_launch
 from srste.preflight import DEFAULTS, Plan
 from srste.progress import Reporter, reporting
-from srste.report.ending import description, front, names, show, write_files
-from srste.report.summary import conditions
-from srste.run import Folders, pretrainings, run_job
+from srste.report.ending import show, write_files
 
 if TYPE_CHECKING:
+    from srste.conclude import Results
+    from srste.report.summary import Condition
     from srste.tracking import Store
 
-log = logging.getLogger(__name__)
+
+_MLFLOW = "MLFLOW_TRACKING_URI"
 
 
-def job(config: DictConfig) -> None:
-    """What Hydra runs: one job, its records, and their runs in MLflow."""
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    root = Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else folder
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    checked = Job(config)
-    found = run_job(checked, Folders(folder, root))
-    this = read_launch(root)
-    if this is not None and checked.tracking["name"] != "none":
-        _track_job(checked, this, found, root)
+class Terminated(KeyboardInterrupt):
+    """A signal that ends the program. number: of the signal."""
 
-
-_given_up: set[str] = set()
-"""Launches whose store failed in this process: the rest of their jobs only leave records."""
-
-
-def _track_job(checked: Job, this: Launch, found: list[Path], root: Path) -> None:
-    """Logs the job's studies while the sweep goes on; if the store fails, that can wait."""
-    from srste.tracking import StoreError
-
-    if this.id in _given_up:
-        return
-    try:
-        if store := _store(checked.tracking):
-            store.sync(this, found, pretrainings([checked], root))
-    except (UserError, *StoreError) as error:
-        _given_up.add(this.id)
-        log.warning(
-            "MLflow: %s. The records are kept, and put there at the end if it answers again",
-            first_line(error),
-        )
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
     """Runs a command line. task: the `hydra.main` function. Returns the exit code.
 
-    0: done. 1: a job failed. 2: the user's input was refused, or the tracking server stopped
-    answering. 130: interrupted.
+    0: done. 1: a job failed or was lost. 2: the user's input was refused, or the tracking server
+    stopped answering. 130, or 128 and a signal's number: interrupted.
     """
+    with _ended_by_signals():
+        try:
+            plan = preflight.check(argv, config_dir)
+            if plan is None:
+                sys.argv[1:] = [expand(a) for a in argv]
+                return _run(task)
+            with alone_in(plan.root):
+                return _launch_checked(task, plan)
+        except UserError as error:
+            print(f"train.py: {without_password(str(error))}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            print(f"train.py: {first_line(error)}; what was recorded is kept", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt as interrupt:  # before the jobs, or after them
+            print("train.py: interrupted; the same command goes on from there", file=sys.stderr)
+            return _exit_code(interrupt)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM, and SIGHUP unless it is ignored (nohup), end the program as Ctrl-C does."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, end)
     try:
-        plan = preflight.check(argv, config_dir)
-        if plan is None:
-            sys.argv[1:] = [expand(a) for a in argv]
-            return _run(task)
-        with _alone_in(plan.root):
-            return _launch_checked(task, plan)
-    except UserError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before the jobs, or after them
-        print("train.py: interrupted; the same command goes on from there", file=sys.stderr)
-        return 130
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _alone_in(root: Path) -> AbstractContextManager[object]:
+def _exit_code(interrupt: KeyboardInterrupt) -> int:
+    return 128 + (interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT)
+
+
+def alone_in(root: Path) -> AbstractContextManager[object]:
     """Holds the launch's folder, so that the same command does not run there twice at once; the
     system lets go of it however the process ends. Raises: UserError if another process holds it."""
     try:
@@ -102,38 +102,92 @@ def _alone_in(root: Path) -> AbstractContextManager[object]:
 
 
 def _launch_checked(task: Callable[[], Any], plan: Plan) -> int:
+    with _in_the_environment(plan.secret_uri):
+        return _launch_tracked(task, plan)
+
+
+@contextmanager
+def _in_the_environment(uri: str | None) -> Iterator[None]:
+    """While it lasts, MLflow's own variable holds that address, with its password. Workers inherit the
+    environment; files and command lines, which others can read, are not told."""
+    before = os.environ.get(_MLFLOW)
+    if uri is not None:
+        os.environ[_MLFLOW] = uri
     try:
-        store = _store(plan.jobs[0].tracking)
+        yield
+    finally:
+        if uri is not None:
+            os.environ.pop(_MLFLOW)
+            if before is not None:
+                os.environ[_MLFLOW] = before
+
+
+def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
+    try:
+        store = _store(plan.tracking)
     except UserError as error:
         raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
+    _end_left_over(plan.root)
+    tidy(plan.root)
     started = time.perf_counter()
-    name = without_password(plan.name)
-    words = ["python train.py", "-m" if plan.multirun else "", "" if name == DEFAULTS else name]
-    command = " ".join(filter(None, words))
-    this = open_launch(plan.root, name, plan.multirun, command)
+    this = _open(plan)
     sys.argv[1:] = plan.argv
-    if stale := sum(record.key not in plan.keys for _, record in records.find(plan.root)):
-        print(f"{stale} records there are of other settings or code, and are not reused")
-    for estimator in plan.that_ignore_samples:
-        print(f"estimator={estimator} draws nothing: it ignores `samples`, one study a batch serves all")
-    with reporting(len(plan.keys)) as reporter:
+    _announce(plan)
+    with reporting(len(plan.contents.keys)) as reporter:
         code = _run(task)
+    if reporter.refused is not None:
+        raise reporter.refused
     if code:
         print(
-            f"train.py: stopped after {len(reporter.done)} of {len(plan.keys)} studies; their records "
-            f"are kept in {plan.root}, and the same command goes on from there",
+            f"train.py: stopped after {len(reporter.done)} of {len(plan.contents.keys)} studies; their "
+            f"records are kept in {plan.root}, and the same command goes on from there",
             file=sys.stderr,
         )
         return code
-    tracked = _finish(plan, this, store, reporter, time.perf_counter() - started)
-    return 0 if tracked else 2
+    return _finish(plan, this, store, reporter, time.perf_counter() - started)
+
+
+def _open(plan: Plan) -> Launch:
+    """The launch in its folder."""
+    name = without_password(plan.name)
+    words = ["python train.py", "-m" if plan.multirun else "", "" if name == DEFAULTS else name]
+    command = " ".join(filter(None, words))
+    return open_launch(plan.root, name, plan.multirun, command, plan.tracking, plan.contents)
+
+
+def _announce(plan: Plan) -> None:
+    """Says what is not reused, and sets aside what is to run again."""
+    again = plan.to_run_again
+    stale = 0
+    for folder, record in records.find(plan.root):
+        if record.key in again:
+            set_aside(folder)
+        stale += record.key not in plan.contents.keys
+    if stale:
+        print(f"{stale} records there are of other settings or code, and are not reused")
+    for estimator in plan.that_ignore_samples:
+        print(f"estimator={estimator} draws nothing: it ignores `samples`, one study a batch serves all")
+
+
+def _end_left_over(root: Path) -> None:
+    """Cancels what an earlier launching process of this command left on the cluster, killed before it
+    could do so itself."""
+    if (known := read_launch(root)) is None or not (root / ".submitit").exists():
+        return
+    if shutil.which("squeue") is None:
+        return
+    from srste.cluster.slurm import cancel_left_over
+
+    with suppress(UserError):  # a cluster that does not answer: the launcher will say so
+        if count := cancel_left_over(known.id):
+            print(f"{count} Slurm tasks that an earlier run of this command had left: cancelled")
 
 
 def _run(task: Callable[[], Any]) -> int:
     try:
         task()
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        return _exit_code(interrupt)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     return 0
@@ -142,51 +196,55 @@ def _run(task: Callable[[], Any]) -> int:
 def _store(tracking: dict[str, Any]) -> Store | None:
     if tracking["name"] == "none":
         return None
-    from srste.tracking import connect
+    from srste.tracking import open_store
 
-    return connect(tracking["uri"], tracking["experiment"])
+    return open_store(tracking)
 
 
-def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, seconds: float) -> bool:
-    """The table, the figures, the link. Returns whether MLflow has everything."""
-    # Records of other settings or older code may lie in the same folder, and two jobs may have asked
-    # for the same study; one record counts for each that this launch is about.
-    found = {r.key: (f, r) for f, r in records.find(plan.root) if r.key in plan.keys}
-    studies = [record for _, record in found.values()]
-    arranged = conditions(studies)
+def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, seconds: float) -> int:
+    """The table, the figures, the link, what was lost. Returns the exit code."""
+    from srste.conclude import arranged_in, results_in, show_lost
+
+    results = results_in(plan.root, this, plan.contents)
+    arranged = arranged_in(results)
     # Into a file or a pipe the table goes as wide as it is.
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
-    show(arranged, console)
-    files = write_files(arranged, plan.root)
+    if arranged:
+        show(arranged, console)
+    files: list[Path] = []
+    try:
+        files = write_files(arranged, plan.root)
+    except OSError as error:
+        print(f"train.py: no tables and figures: {first_line(error)}", file=sys.stderr)
 
-    trials = sum(record.trials for record in studies)
+    trials = sum(record.trials for record in results.studies)
     reused = f", {reporter.reused} reused" if reporter.reused else ""
     console.print(
-        f"\n{len(studies)} studies{reused}, {trials:,} trials in {seconds:.0f} s; "
+        f"\n{len(results.found)} studies{reused}, {trials:,} trials in {seconds:.0f} s; "
         f"records, tables and figures in {plan.root}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    if store is None:
-        return True
+    tracked = store is None or _track(results, store, arranged, files, console)
+    show_lost(results, reporter.failures, console)
+    return 1 if results.lost else 0 if tracked else 2
+
+
+def _track(
+    results: Results, store: Store, arranged: list[Condition], files: list[Path], console: Console
+) -> bool:
+    """Puts all of it into MLflow. Returns whether that worked."""
+    from srste.conclude import track
     from srste.tracking import StoreError
 
     try:
-        store.sync(this, [f for f, _ in found.values()], pretrainings(plan.jobs, plan.root))
-        store.track_launch(
-            this,
-            configs=[job.config for job in plan.jobs],
-            description=description(arranged),
-            files=files,
-            studies=names(arranged),
-            front=front(arranged),
-        )
+        track(results, store, arranged, files)
     except StoreError as error:
         print(
-            f"train.py: MLflow did not take everything ({first_line(error)}); the records "
-            f"are kept in {plan.root}, and the same command puts them there later",
+            f"train.py: MLflow did not take everything ({first_line(error)}); the records are kept in "
+            f"{results.root}, and the same command, or python -m srste sync, puts them there later",
             file=sys.stderr,
         )
         return False
     where = "" if store.uri.startswith("http") else "run `mlflow ui` in this folder, then open "
-    console.print(f"Charts: {where}{store.link(this)}", highlight=False, soft_wrap=True)
+    console.print(f"Charts: {where}{store.link(results.launch)}", highlight=False, soft_wrap=True)
     return True

@@ -1,4 +1,4 @@
-"""What a launch is: its name, its command and an identity of its own, kept in its root folder."""
+"""What a launch is, kept in its folder: a name and an identity of its own, and what it asks for."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import datetime
 import json
 import uuid
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from srste.files import write_atomically
 
-FILE = "launch.json"
+LAUNCH, CONTENTS = "launch.json", "contents.json"
 
 
 @dataclass(frozen=True)
 class Launch:
     """id: unique, kept when the same command goes on in the same folder. name: for people.
-    multirun: whether by -m. command: as it was typed, expanded. created: UTC, ISO 8601."""
+    multirun: whether by -m. command: as it was last typed, expanded. created: UTC, ISO 8601.
+    tracking: where its results go: name, uri (without password), experiment, granularity."""
 
     id: str
     name: str
     multirun: bool
     command: str
     created: str
+    tracking: dict[str, Any]
 
     @property
     def title(self) -> str:
@@ -30,20 +34,63 @@ class Launch:
         return f"{'multirun' if self.multirun else 'job'}: {self.name}"
 
 
-def open_launch(root: Path, name: str, multirun: bool, command: str) -> Launch:
+@dataclass(frozen=True)
+class JobContents:
+    """One job. folder: of its output, below the launch's ("." if that is the same); keys: of its
+    studies, baselines included; groups: their keys without the batch."""
+
+    folder: str
+    keys: list[str]
+    groups: list[str]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a launch asks for. pretrainings: keys of those that the studies start from."""
+
+    jobs: list[JobContents]
+    pretrainings: list[str]
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Of all studies; one that several jobs share counts once."""
+        return frozenset(key for job in self.jobs for key in job.keys)
+
+    @cached_property
+    def everything(self) -> frozenset[str]:
+        """The keys of studies, groups and pretrainings."""
+        groups = (key for job in self.jobs for key in job.groups)
+        return self.keys.union(groups, self.pretrainings)
+
+
+def open_launch(
+    root: Path, name: str, multirun: bool, command: str, tracking: dict[str, Any], contents: Contents
+) -> Launch:
     """The launch of that folder, made (and the folder with it) if there is none yet."""
-    if (known := read_launch(root)) is not None:
-        return known
+    known = read_launch(root)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    launch = Launch(uuid.uuid4().hex, name, multirun, command, now)
+    launch = Launch(
+        known.id if known else uuid.uuid4().hex, name, multirun, command,
+        known.created if known else now, tracking,
+    )  # fmt: skip
     root.mkdir(parents=True, exist_ok=True)
-    write_atomically(root / FILE, json.dumps(asdict(launch), indent=1).encode())
+    write_atomically(root / CONTENTS, json.dumps(asdict(contents)).encode())
+    write_atomically(root / LAUNCH, json.dumps(asdict(launch), indent=1).encode())
     return launch
 
 
 def read_launch(root: Path) -> Launch | None:
     """The launch of that folder; None if there is none, or no longer a legible one."""
     try:
-        return Launch(**json.loads((root / FILE).read_bytes()))
+        return Launch(**json.loads((root / LAUNCH).read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def read_contents(root: Path) -> Contents | None:
+    """What the launch of that folder asks for; None as in :func:`read_launch`."""
+    try:
+        plain = json.loads((root / CONTENTS).read_bytes())
+        return Contents([JobContents(**job) for job in plain["jobs"]], plain["pretrainings"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None

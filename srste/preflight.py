@@ -7,9 +7,9 @@ import itertools
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,29 +24,41 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from srste.cluster.options import Options, SlurmOptions, options_of
 from srste.config import Job
 from srste.ellipsis import contract, expand
-from srste.errors import UserError, first_line
+from srste.errors import UserError, first_line, without_password
 from srste.files import slug
+from srste.manifest import Contents, JobContents
 from srste.provenance import key_of
+from srste.run import group_of
 
 DEFAULTS = "defaults"
 """The name of a launch without overrides."""
 
 # Settings of a launch that do not change what its studies find: the same folder serves them all.
-_NOT_OF_THE_RESULT = ("tracking", "resume", "cache", "hydra.")
+_NOT_OF_THE_RESULT = ("tracking", "resume", "cache", "hydra.", "hydra/")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked launch. root: its folder; name: for people; jobs: in Hydra's order; argv: what Hydra
-    is to see, ellipses written out."""
+    """A checked launch. root: its folder; name: for people; jobs: in Hydra's order; contents: what they
+    ask for; argv: what Hydra is to see, ellipses written out, passwords left out; secret_uri: of the
+    store, with its password; None if it has none."""
 
     root: Path
     name: str
     multirun: bool
     jobs: list[Job]
+    contents: Contents
     argv: list[str]
+    secret_uri: str | None
+
+    @property
+    def tracking(self) -> dict[str, Any]:
+        """The tracking that all jobs share, without password."""
+        nothing = {"uri": None, "experiment": "srste", "granularity": "study"}
+        return nothing | self.jobs[0].tracking
 
     @property
     def that_ignore_samples(self) -> list[str]:
@@ -55,10 +67,11 @@ class Plan:
         given = len({j.samples for j in self.jobs}) > 1 or self.jobs[0].samples != 1
         return sorted(deterministic) if given else []
 
-    @cached_property
-    def keys(self) -> frozenset[str]:
-        """The keys of all studies that the jobs ask for; one that several share counts once."""
-        return frozenset(key_of(identity) for job in self.jobs for identity in job.identities())
+    @property
+    def to_run_again(self) -> frozenset[str]:
+        """The keys of the studies whose records are not to be reused."""
+        pairs = zip(self.jobs, self.contents.jobs, strict=True)
+        return frozenset(key for job, contents in pairs if not job.resume for key in contents.keys)
 
 
 def register_resolvers(command: str = "", swept: frozenset[str] = frozenset()) -> None:
@@ -128,23 +141,75 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
             return None
         if multirun and any(key.partition(".")[0] == "tracking" for key in swept):
             raise UserError("tracking: cannot be swept; one launch has one store")
+        launcher = _launcher(master, multirun)
         lines = _job_lines(master, overrides) if multirun else [overrides]
         from_experiment = frozenset(map(str, master.hydra.sweeper.get("params") or {}))
         register_resolvers(folder_name(overrides), swept | from_experiment)
         composed = [composer.compose(line) for line in lines]
-        jobs = [Job(config) for config in composed]
+        jobs = [Job(config, elsewhere=isinstance(launcher, SlurmOptions)) for config in composed]
         where = "hydra.sweep.dir" if multirun else "hydra.run.dir"
         root = Path(str(OmegaConf.select(master, where)))
-        if multirun:
-            _apart([str(config.hydra.sweep.subdir) for config in composed])
+        folders = [str(config.hydra.sweep.subdir) for config in composed] if multirun else ["."]
+        _below_and_apart(folders if multirun else [])
+    _gpus(jobs, launcher)
     for job in {_parts(job): job for job in jobs}.values():
         job.rehearse()
+    if launcher is not None:
+        launcher.check()
     _writable(root, where)
     _writable(jobs[0].cache, "cache")
     # The folder goes to Hydra as it was found here: what it is made of may be the time of day.
     folder = str(root.resolve()).replace("'", "\\'")
     hydra_argv = [*(loose.get(word, word) for word in passed_on), f"{where}='{folder}'"]
-    return Plan(root, " ".join(typed) or DEFAULTS, multirun, jobs, hydra_argv)
+    secret_uri = _secret_uri(composed[0])
+    if secret_uri is not None:
+        # Hydra writes its overrides and its configurations to disk.
+        hydra_argv = [without_password(word) for word in hydra_argv]
+        hydra_argv.append(f"++tracking.uri='{without_password(secret_uri)}'")
+    return Plan(
+        root=root,
+        name=" ".join(typed) or DEFAULTS,
+        multirun=multirun,
+        jobs=jobs,
+        contents=_contents(jobs, folders),
+        argv=hydra_argv,
+        secret_uri=secret_uri,
+    )
+
+
+def _launcher(master: DictConfig, multirun: bool) -> Options | None:
+    """The options of the launcher, if it is one of ours. Raises: UserError."""
+    launcher = options_of(master.hydra.launcher)
+    if launcher is not None and not multirun:
+        raise UserError(f"hydra/launcher={launcher.name}: needs -m (--multirun)")
+    return launcher
+
+
+def _gpus(jobs: list[Job], launcher: Options | None) -> None:
+    """Raises: UserError when jobs would look for a GPU that they have not asked Slurm for."""
+    if isinstance(launcher, SlurmOptions) and not launcher.gpus:
+        for job in jobs:
+            if job.config["device"] != "cpu":
+                device = job.config["device"]
+                raise UserError(f"hydra.launcher.gpus=0: must be at least 1 for device={device}")
+
+
+def _contents(jobs: list[Job], folders: list[str]) -> Contents:
+    """What the jobs ask for, by key."""
+    pretrainings: dict[str, None] = {}
+    asked = []
+    for job, folder in zip(jobs, folders, strict=True):
+        identities = list(job.identities())
+        groups = dict.fromkeys(group_of(identity) for identity in identities)
+        asked.append(JobContents(folder, [key_of(identity) for identity in identities], list(groups)))
+        pretrainings[key_of(job.pretraining_identity())] = None
+    return Contents(asked, list(pretrainings))
+
+
+def _secret_uri(config: DictConfig) -> str | None:
+    """The address of the store, if it holds what lets one in."""
+    uri = OmegaConf.select(config, "tracking.uri")
+    return str(uri) if uri is not None and without_password(str(uri)) != str(uri) else None
 
 
 def _parse(overrides: list[str]) -> list[Override]:
@@ -166,11 +231,14 @@ def _parts(job: Job) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
-def _apart(folders: list[str]) -> None:
-    """Raises: UserError when two jobs would write into one folder."""
-    for folder in folders:
-        if folders.count(folder) > 1:
+def _below_and_apart(folders: list[str]) -> None:
+    """Raises: UserError when two jobs would write into one folder, or one outside the launch's."""
+    for folder, count in Counter(folders).items():
+        if count > 1:
             raise UserError(f"hydra.sweep.subdir={folder}: must differ from job to job")
+        parts = Path(folder).parts
+        if not parts or Path(folder).is_absolute() or any(part.startswith(".") for part in parts):
+            raise UserError(f"hydra.sweep.subdir={folder}: must be a folder within the launch's own")
 
 
 def _is_of_a_group_in(override: Override, swept: frozenset[str]) -> bool:

@@ -18,18 +18,25 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from srste.errors import UserError
+
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class Reporter:
-    """Counts studies by their keys. total: how many there will be; None if that is not known."""
+    """Counts studies by their keys. total: how many there will be; None if that is not known.
+
+    failures: why jobs failed, by their folder. refused: what a scheduler would not take.
+    """
 
     def __init__(self, total: int | None, console: Console) -> None:
         self.total = total
         self.done: set[str] = set()
         self.reused = 0
+        self.failures: dict[str, str] = {}
+        self.refused: UserError | None = None
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
         self._studies: TaskID | None = None
@@ -56,6 +63,15 @@ class Reporter:
             self._bar.advance(self._studies)
             return
         self._line()
+
+    def job_failed(self, folder: str, why: str) -> None:
+        """The job of that folder did not get through."""
+        self.failures[folder] = why
+
+    def note(self, words: str) -> None:
+        """What the launch is waiting for, beside the bar."""
+        if self._bar is not None and self._studies is not None:
+            self._bar.update(self._studies, description=f"studies ({words})")
 
     def _line(self) -> None:
         now = time.monotonic()
@@ -100,8 +116,13 @@ _active: Reporter | None = None
 
 
 def reporter() -> Reporter:
-    """The launch's reporter; outside a launch (a job on another machine) one that only counts."""
+    """The launch's reporter; outside a launch (a job in a process of its own) one that only counts."""
     return _active or Reporter(None, Console(stderr=True, force_terminal=False))
+
+
+def is_launching() -> bool:
+    """Whether this is the process that launched the jobs."""
+    return _active is not None
 
 
 @contextmanager
@@ -118,3 +139,15 @@ def reporting(total: int | None) -> Iterator[Reporter]:
         if bar is not None:
             bar.stop()
         _active = None
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar for work after the jobs, on a terminal; yields what is called after each step."""
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

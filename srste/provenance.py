@@ -57,7 +57,11 @@ def code_digest(identity: dict[str, Any]) -> str:
     """A hash of the source that determines a result: of what all studies use, and of the modules that
     the configuration names. A new estimator's file does not change other studies' keys."""
     modules = {f"srste.{name}" for name in _ALWAYS}
-    modules |= {target.rpartition(".")[0] for target in _targets(identity)}
+    return _digest_of(frozenset(modules | {target.rpartition(".")[0] for target in _targets(identity)}))
+
+
+@cache
+def _digest_of(modules: frozenset[str]) -> str:
     digest = hashlib.sha256()
     for module in sorted(modules):
         digest.update(module.encode() + b"\0" + _source_of(module) + b"\0")

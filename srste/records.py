@@ -1,8 +1,9 @@
 """What a study leaves on disk: the single source for resuming, tracking and reports.
 
-A record is a folder with `trials.parquet` (all trials as columns) and `record.json`, written in that
-order, each whole or not at all. The JSON names the table's checksum and the key of all that
-determines the result; a folder whose two files do not fit together, or of another key, is no record.
+A record is a folder with `record.json` and `trials.parquet` (all trials as columns) that appears whole
+or not at all. The JSON holds its own checksum, the table's, and the key of all that determines the
+result; a folder that does not agree with them, or of another key, is no record. Nothing in it is ever
+executed: JSON and Parquet are data.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +22,11 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from srste.files import write_atomically
+from srste.files import below, set_aside, temporary_beside, write_through
 from srste.sampling import Trials
 from srste.sampling.storage import columnar_study
 
-FORMAT = 1
+FORMAT = 2
 RECORD, TRIALS = "record.json", "trials.parquet"
 
 
@@ -63,14 +65,16 @@ class Baseline:
 class Record:
     """One study's result.
 
-    key: of all that determines it. identity: its configuration (seed, model, data, pretraining,
-    batch_size, batch, sampling, estimator, samples, device). samples: None where the estimator draws
-    nothing. best: None if every trial failed. failed: how many did; reason: the first one's.
-    seconds: what it took. created: UTC, ISO 8601. config: the whole resolved configuration of the
-    job that made it. git_commit, versions: of the code. table: checksum of `trials.parquet`.
+    key: of all that determines it. group: of all that does but the batch. identity: its configuration
+    (seed, model, data, pretraining, batch_size, batch, sampling, estimator, samples, device). samples:
+    None where the estimator draws nothing. best: None if every trial failed. failed: how many did;
+    reason: the first one's. seconds: what it took. created: UTC, ISO 8601. config: the whole resolved
+    configuration of the job that made it. git_commit, versions: of the code. table:
+    checksum of `trials.parquet`.
     """
 
     key: str
+    group: str
     identity: dict[str, Any]
     pre_loss: float
     trials: int
@@ -163,12 +167,65 @@ def checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write(folder: Path, record: Record, table: bytes) -> None:
-    """Puts a record into ``folder``; the JSON last, since it is what makes the rest count."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / TRIALS, table)
-    text = json.dumps(asdict(record), indent=1)  # NaN where a network has no finite loss
-    write_atomically(folder / RECORD, text.encode())
+def write(folder: Path, record: Record, table: bytes) -> bool:
+    """Puts a record into ``folder``, all of it at once.
+
+    Of several processes that write the same record one succeeds. What else lies there, damaged or of
+    another key, is set aside. Returns: whether this call put it there.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(folder)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        write_through(temporary / TRIALS, table)
+        write_through(temporary / RECORD, _sealed(asdict(record)))
+        while True:
+            try:
+                temporary.rename(folder)
+                return True
+            except OSError:
+                if not folder.is_dir():
+                    raise
+            if holds(folder, record.key):
+                return False
+            try:
+                set_aside(folder)
+            except FileNotFoundError:  # another process was faster
+                continue
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def holds(folder: Path, key: str) -> bool:
+    """Whether a sound record of that key lies in ``folder``."""
+    try:
+        record = read(folder)
+    except DamagedRecordError:
+        return False
+    return record is not None and record.key == key
+
+
+def _sealed(plain: dict[str, Any]) -> bytes:
+    """The JSON of a record, its own checksum the last entry."""
+    text = json.dumps(plain, indent=1)  # NaN where a network has no finite loss
+    return json.dumps(plain | {"checksum": checksum(text.encode())}, indent=1).encode()
+
+
+def _unsealed(content: bytes) -> dict[str, Any]:
+    """The entries of such a JSON. Raises: DamagedRecordError."""
+    try:
+        plain = json.loads(content)
+    except ValueError as error:  # not JSON, or not text
+        raise DamagedRecordError(f"{RECORD} is not JSON ({error})") from error
+    if not isinstance(plain, dict) or "checksum" not in plain:
+        raise DamagedRecordError(f"{RECORD} does not hold a record")
+    if plain.get("format") != FORMAT:
+        raise DamagedRecordError(f"{RECORD} has format {plain.get('format')}, not {FORMAT}")
+    noted = plain.pop("checksum")
+    if noted != checksum(json.dumps(plain, indent=1).encode()):
+        raise DamagedRecordError(f"{RECORD} does not agree with its own checksum")
+    return plain
 
 
 def read(folder: Path) -> Record | None:
@@ -177,22 +234,16 @@ def read(folder: Path) -> Record | None:
     Raises: DamagedRecordError when the files are not those that were written.
     """
     try:
-        plain = json.loads((folder / RECORD).read_bytes())
+        content = (folder / RECORD).read_bytes()
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise DamagedRecordError(f"{RECORD} is not JSON ({error})") from error
-    try:
-        best, baseline = plain.pop("best"), plain.pop("baseline")
-        record = Record(
-            best=Best(**best) if best else None,
-            baseline=Baseline(**baseline) if baseline else None,
-            **plain,
-        )
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DamagedRecordError(f"{RECORD} does not hold a record ({error})") from error
-    if record.format != FORMAT:
-        raise DamagedRecordError(f"{RECORD} has format {record.format}, not {FORMAT}")
+    plain = _unsealed(content)
+    best, baseline = plain.pop("best"), plain.pop("baseline")
+    record = Record(
+        best=Best(**best) if best else None,
+        baseline=Baseline(**baseline) if baseline else None,
+        **plain,
+    )
     try:
         table = (folder / TRIALS).read_bytes()
     except FileNotFoundError as error:
@@ -219,12 +270,15 @@ def load_study(folder: str | Path) -> optuna.Study:
     return columnar_study(read_trials(folder), record.name)
 
 
-def find(root: Path) -> Iterator[tuple[Path, Record]]:
-    """Every sound record below ``root``, in order of folder; damaged ones are passed over."""
-    for path in sorted(root.rglob(RECORD)):
+def find(root: Path, damaged: list[Path] | None = None) -> Iterator[tuple[Path, Record]]:
+    """Every sound record below ``root``, in order of folder. Damaged ones are passed over; their
+    folders are added to ``damaged``."""
+    for path in below(root, RECORD):
         try:
             record = read(path.parent)
         except DamagedRecordError:
+            if damaged is not None:
+                damaged.append(path.parent)
             continue
         if record:
             yield path.parent, record

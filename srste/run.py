@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from srste import provenance, records
 from srste.config import Job, Plain
 from srste.estimators import Estimator
-from srste.files import slug, write_atomically
+from srste.files import set_aside, slug, write_atomically
 from srste.pretraining import pretrained, still_falling
 from srste.problem import Problem
 from srste.progress import reporter
@@ -57,12 +58,14 @@ def pretrainings(jobs: Iterable[Job], root: Path) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
-_made_here: set[str] = set()
-"""Keys of the studies that this process ran, which `resume=false` does not run again."""
+def group_of(identity: Plain) -> str:
+    """The key of what a study shares with those of the same estimator, samples and problem on other
+    batches."""
+    return provenance.key_of({name: value for name, value in identity.items() if name != "batch"})
 
 
 def run_job(job: Job, folders: Folders) -> list[Path]:
-    """Runs the job's studies that have no record yet. Returns the folders of their records."""
+    """Runs the job's studies that have no record yet. Returns the folders of the records it made."""
     # One thread: the arithmetic is small, and its result must not depend on the number of cores.
     torch.set_num_threads(1)
     with threadpool_limits(1):
@@ -83,7 +86,7 @@ def run_job(job: Job, folders: Folders) -> list[Path]:
             path, record = studies.get(batch, job.config["estimator"], job.estimator, baseline)
             found[path] = record
     write_note_log(found.values(), folders.job / NOTE_LOG)
-    return list(found)
+    return studies.made
 
 
 class _Studies:
@@ -92,6 +95,7 @@ class _Studies:
     def __init__(self, job: Job, folders: Folders) -> None:
         self.job = job
         self.folders = folders
+        self.made: list[Path] = []
 
     def get(
         self, batch: int, config: Plain, estimator: Estimator, baseline: Baseline | None
@@ -102,32 +106,31 @@ class _Studies:
         record = self._existing(folder, key)
         reused = record is not None
         if record is None:
-            record = self._run(folder, key, identity, config, estimator, baseline)
-            _made_here.add(key)
+            record, table = self._run(key, identity, config, estimator, baseline)
+            if records.write(folder, record, table):
+                self.made.append(folder)
         reporter().study_done(key, reused)
         return folder, record
 
     def _existing(self, folder: Path, key: str) -> Record | None:
-        if not self.job.resume and key not in _made_here:
-            return None
         try:
             record = records.read(folder)
         except DamagedRecordError as error:
-            log.warning("The record in %s is damaged (%s); running it again", folder, error)
+            log.warning("The record in %s is damaged (%s); set aside, running it again", folder, error)
+            with suppress(FileNotFoundError):  # another process was faster
+                set_aside(folder)
             return None
-        if record is not None and record.key != key:
-            return None  # of other settings or code; the launch has said so
-        return record
+        # One of other settings or code is none; the launch has said so.
+        return record if record is not None and record.key == key else None
 
     def _run(
         self,
-        folder: Path,
         key: str,
         identity: Plain,
         config: Plain,
         estimator: Estimator,
         baseline: Baseline | None,
-    ) -> Record:
+    ) -> tuple[Record, bytes]:
         problem = self._problem
         started = time.perf_counter()
         batch, samples = problem.batch(identity["batch"]), identity["samples"]
@@ -139,6 +142,7 @@ class _Studies:
         table = records.encode_trials(trials)
         record = Record(
             key=key,
+            group=group_of(identity),
             identity=identity,
             pre_loss=trials.pre_loss,
             trials=len(trials),
@@ -161,8 +165,7 @@ class _Studies:
                 record.trials,
                 record.reason,
             )
-        records.write(folder, record, table)
-        return record
+        return record, table
 
     @cached_property
     def _problem(self) -> Problem:

@@ -175,7 +175,7 @@ def test_the_jobs_of_a_sweep_are_hydra_s(monkeypatch, tmp_path):
     assert jobs == [(n, p) for n in (2, 4, 6) for p in ("none", "adam")]
     assert found.argv[:-1] == ["-m", "estimator=sr_ste", "samples=2,4,6", "pretraining=none,adam"]
     assert found.argv[-1] == f"hydra.sweep.dir='{found.root.resolve()}'"
-    assert len(found.keys) == 2 * (3 + 1) * 10
+    assert len(found.contents.keys) == 2 * (3 + 1) * 10
     assert found.root.parts[0] == "multirun"
 
 
@@ -198,7 +198,7 @@ def test_a_key_that_only_the_swept_choices_have(monkeypatch, tmp_path):
 def test_ste_is_one_job_s_work_however_many_sample_counts(monkeypatch, tmp_path):
     found = plan(monkeypatch, tmp_path, "-m", "estimator=ste", "samples=1,2,...,10")
     assert len(found.jobs) == 10
-    assert len(found.keys) == 10
+    assert len(found.contents.keys) == 10
     assert found.that_ignore_samples == ["ste"]
     assert plan(monkeypatch, tmp_path, "estimator=ste").that_ignore_samples == []
 
@@ -264,6 +264,7 @@ def test_the_key_covers_the_code_that_a_study_uses_and_no_other(monkeypatch):
 
     original = provenance._source_of
     monkeypatch.setattr(provenance, "_source_of", with_a_comment)
+    monkeypatch.setattr(provenance, "_digest_of", provenance._digest_of.__wrapped__)
     identity = {
         "estimator": {"_target_": "srste.estimators.straight_through.StraightThrough"},
         "sampling": {"_target_": "srste.sampling.grid.Grid"},
@@ -274,7 +275,7 @@ def test_the_key_covers_the_code_that_a_study_uses_and_no_other(monkeypatch):
     for changed in (
         "srste.sampling.searched",
         "srste.models.mlp",
-        "srste.tracking",
+        "srste.tracking.store",
         "srste.report.table",
     ):
         assert provenance.key_of(identity) == before, changed

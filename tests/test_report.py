@@ -29,7 +29,8 @@ def study(name, samples, batch, post_loss, pre_loss=0.7, lr=0.25, **identity):
     }
     best = None if post_loss is None else Best(9, lr, 0.5, post_loss, pre_loss, post_loss, True, 0)
     key = repr((name, samples, batch, sorted(identity.items(), key=str)))
-    return record(b"", key=key, identity=whole | identity, pre_loss=pre_loss, best=best)
+    group = repr((name, samples, sorted(identity.items(), key=str)))
+    return record(b"", key=key, group=group, identity=whole | identity, pre_loss=pre_loss, best=best)
 
 
 def sweep(batches=2, **identity):
@@ -136,7 +137,8 @@ class TestTable:
     def test_names_tell_all_studies_of_a_launch_apart(self):
         arranged = conditions([r for seed in range(2) for r in sweep(seed=seed)])
         found = names(arranged)
-        assert len(set(found.values())) == 16
+        assert len(set(found.values())) == 16 + 8  # studies, and groups of all batches
+        assert "sr_ste N=2 seed=1" in found.values()
         assert "sr_ste N=2 batch 1 seed=1" in found.values()
 
     def test_csv_has_full_precision_and_the_note_s_columns(self):

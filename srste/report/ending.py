@@ -53,20 +53,21 @@ def description(arranged: list[Condition]) -> str:
 
 
 def names(arranged: list[Condition]) -> dict[str, str]:
-    """A name for each study, by its key, that tells it from all others of the launch."""
+    """A name for each study and each group of studies, by its key, that tells it from all others."""
     found = {}
     for condition in arranged:
         for (batch, column), record in condition.cells.items():
-            name = record.name.removesuffix(f" batch {batch}")
-            words = [name, column.variant, f"batch {batch}", condition.label]
-            found[record.key] = " ".join(filter(None, words))
+            words = [record.name.removesuffix(f" batch {batch}"), column.variant]
+            of_batch = [*words, f"batch {batch}", condition.label]
+            found[record.key] = " ".join(filter(None, of_batch))
+            found[record.group] = " ".join(filter(None, [*words, condition.label]))
     return found
 
 
 def front(arranged: list[Condition]) -> list[str]:
-    """The keys of the studies to look at first: all columns on one batch."""
+    """The keys of the studies to look at first, and of their groups: all columns on one batch."""
     if not arranged:
         return []
     first = arranged[0]
-    found = (first.cells.get((first.batches[0], column)) for column in first.columns)
-    return [record.key for record in found if record]
+    found = [first.cells.get((first.batches[0], column)) for column in first.columns]
+    return [record.key for record in found if record] + [record.group for record in found if record]

@@ -1,0 +1,116 @@
+"""What a launch ends with, made from its records: tables, figures, MLflow, and what was lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from srste import records
+from srste.manifest import Contents, JobContents, Launch
+from srste.progress import counting
+from srste.records import Record
+from srste.report.ending import description, front, names
+from srste.report.summary import Condition, conditions
+from srste.run import PRETRAINING
+from srste.tracking import Store, entries
+
+LOST_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Results:
+    """A launch's records. found: by key, with their folders; damaged: folders of those that cannot be
+    trusted."""
+
+    root: Path
+    launch: Launch
+    contents: Contents
+    found: dict[str, tuple[Path, Record]]
+    damaged: list[Path]
+
+    @property
+    def studies(self) -> list[Record]:
+        """The records, in order of folder."""
+        return [record for _, record in self.found.values()]
+
+    @property
+    def lost(self) -> list[JobContents]:
+        """The jobs of which a study lacks its record."""
+        return [job for job in self.contents.jobs if not self.found.keys() >= set(job.keys)]
+
+    def missing(self, job: JobContents) -> int:
+        """How many of the job's studies lack their record."""
+        return sum(key not in self.found for key in job.keys)
+
+
+def results_in(root: Path, launch: Launch, contents: Contents) -> Results:
+    """What there is of a launch. Records of other settings or older code may lie in the same folder,
+    and two jobs may have asked for the same study; one record counts for each that it is about."""
+    damaged: list[Path] = []
+    found = {r.key: (f, r) for f, r in records.find(root, damaged) if r.key in contents.keys}
+    return Results(root, launch, contents, found, damaged)
+
+
+def track(results: Results, store: Store, arranged: list[Condition], files: list[Path]) -> int:
+    """Makes the store hold all of it. Returns how many runs were added. Raises: StoreError."""
+    launch, contents = results.launch, results.contents
+    notes = (results.root / PRETRAINING / f"{key[:12]}.json" for key in contents.pretrainings)
+    granularity = launch.tracking["granularity"]
+    wanted = entries(results.found.values(), sorted(filter(Path.exists, notes)), granularity)
+    with counting("MLflow", len(wanted)) as step:
+        synced = store.sync(launch, wanted, contents.everything, step)
+    lost = results.lost
+    complaint = f"**{len(lost)} of {len(contents.jobs)} jobs are missing.**\n\n" if lost else ""
+    store.track_launch(
+        launch,
+        synced,
+        configs=_configurations(arranged),
+        description=complaint + description(arranged),
+        files=files,
+        names=names(arranged),
+        front=front(arranged),
+        complete=not lost,
+    )
+    return synced.added
+
+
+def _configurations(arranged: list[Condition]) -> list[dict[str, object]]:
+    """The jobs' configurations, each once."""
+    configs = {}
+    for condition in arranged:
+        for record in condition.cells.values():
+            configs[json.dumps(record.config, sort_keys=True)] = record.config
+    return list(configs.values())
+
+
+def show_lost(results: Results, reasons: Mapping[str, str], console: Console) -> None:
+    """Names the jobs that are missing, why, and the command that runs just those."""
+    lost, jobs = results.lost, results.contents.jobs
+    if not lost:
+        return
+    console.print(f"\n[bold red]{len(lost)} of {len(jobs)} jobs did not get through[/]", highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("job", no_wrap=True)
+    table.add_column("studies missing", justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for job in lost[:LOST_SHOWN]:
+        why = reasons.get(job.folder, "did not run")
+        table.add_row(job.folder, f"{results.missing(job)} of {len(job.keys)}", why)
+    console.print(table)
+    if len(lost) > LOST_SHOWN:
+        console.print(f"... and {len(lost) - LOST_SHOWN} more", highlight=False)
+    console.print(
+        f"The same command runs just those, and reuses the rest:\n  {results.launch.command}",
+        highlight=False, soft_wrap=True, markup=False,
+    )  # fmt: skip
+
+
+def arranged_in(results: Results) -> list[Condition]:
+    """The records arranged for looking at."""
+    return conditions(results.studies)
