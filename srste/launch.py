@@ -138,8 +138,9 @@ def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
     if reporter.refused is not None:
         raise reporter.refused
     if code:
+        done = plan.contents.keys.intersection(records.keys_in(plan.root))
         print(
-            f"train.py: stopped after {len(reporter.done)} of {len(plan.contents.keys)} studies; their "
+            f"train.py: stopped after {len(done)} of {len(plan.contents.keys)} studies; their "
             f"records are kept in {plan.root}, and the same command goes on from there",
             file=sys.stderr,
         )

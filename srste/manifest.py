@@ -17,8 +17,8 @@ LAUNCH, CONTENTS = "launch.json", "contents.json"
 
 @dataclass(frozen=True)
 class Launch:
-    """id: unique, kept when the same command goes on in the same folder. name: for people.
-    multirun: whether by -m. command: as it was last typed, expanded. created: UTC, ISO 8601.
+    """id: unique. name: for people. Both are kept when the same command goes on in the same folder.
+    multirun: whether by -m. command: as it was last typed. created: UTC, ISO 8601.
     tracking: where its results go: name, uri (without password), experiment, granularity."""
 
     id: str
@@ -70,9 +70,13 @@ def open_launch(
     known = read_launch(root)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     launch = Launch(
-        known.id if known else uuid.uuid4().hex, name, multirun, command,
-        known.created if known else now, tracking,
-    )  # fmt: skip
+        id=known.id if known else uuid.uuid4().hex,
+        name=known.name if known else name,
+        multirun=multirun,
+        command=command,
+        created=known.created if known else now,
+        tracking=tracking,
+    )
     root.mkdir(parents=True, exist_ok=True)
     write_atomically(root / CONTENTS, json.dumps(asdict(contents)).encode())
     write_atomically(root / LAUNCH, json.dumps(asdict(launch), indent=1).encode())

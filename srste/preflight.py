@@ -151,6 +151,8 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
         root = Path(str(OmegaConf.select(master, where)))
         folders = [str(config.hydra.sweep.subdir) for config in composed] if multirun else ["."]
         _below_and_apart(folders if multirun else [])
+        for key in ("hydra.job.name", "hydra.output_subdir"):
+            _below(key, str(OmegaConf.select(composed[0], key) or "x"))
     _gpus(jobs, launcher)
     for job in {_parts(job): job for job in jobs}.values():
         job.rehearse()
@@ -221,7 +223,10 @@ def _parse(overrides: list[str]) -> list[Override]:
         try:
             parsed += parser.parse_overrides([override])
         except (HydraException, KeyError) as error:
-            raise UserError(f"{override}: not an override, which is written key=value") from error
+            raise UserError(
+                f"{override}: not an override, which is written key=value; quote a value that holds "
+                "spaces or signs"
+            ) from error
     return parsed
 
 
@@ -236,9 +241,15 @@ def _below_and_apart(folders: list[str]) -> None:
     for folder, count in Counter(folders).items():
         if count > 1:
             raise UserError(f"hydra.sweep.subdir={folder}: must differ from job to job")
-        parts = Path(folder).parts
-        if not parts or Path(folder).is_absolute() or any(part.startswith(".") for part in parts):
-            raise UserError(f"hydra.sweep.subdir={folder}: must be a folder within the launch's own")
+        _below("hydra.sweep.subdir", folder)
+        if folder.startswith("."):
+            raise UserError(f"hydra.sweep.subdir={folder}: must not be hidden")
+
+
+def _below(key: str, name: str) -> None:
+    """Raises: UserError when a name would lead out of the launch's folder."""
+    if not Path(name).parts or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"{key}={name}: must be a name within the launch's folder")
 
 
 def _is_of_a_group_in(override: Override, swept: frozenset[str]) -> bool:
@@ -310,7 +321,7 @@ class _Composer:
             return first_line(error)
         culprit = culprits[0]
         key = re.split(r"=", culprit.lstrip("+~"), maxsplit=1)[0]
-        known = _keys(self._compose([o for o in overrides if o not in culprits]))
+        known = _keys(self._compose([o for o in overrides if o not in culprits]), key)
         if key in known or culprit.startswith(("+", "~")):
             return f"{culprit}: {first_line(error)}"
         group = key.partition(".")[0]
@@ -346,13 +357,13 @@ class _Composer:
         return True
 
 
-def _keys(config: DictConfig) -> list[str]:
-    """Every dotted key of a configuration except Hydra's own, parents before children."""
+def _keys(config: DictConfig, near: str) -> list[str]:
+    """Every dotted key of a configuration, parents before children; Hydra's own only if near one."""
     found: list[str] = []
 
     def walk(node: Any, prefix: str) -> None:
         for key, value in node.items():
-            if prefix == "" and key == "hydra":
+            if prefix == "" and key == "hydra" and not near.startswith("hydra."):
                 continue
             found.append(f"{prefix}{key}")
             if isinstance(value, dict):

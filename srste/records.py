@@ -253,6 +253,15 @@ def read(folder: Path) -> Record | None:
     return record
 
 
+def keys_in(root: Path) -> Iterator[str]:
+    """The keys of the records below ``root`` as they are noted, quickly: nothing is verified."""
+    for path in below(root, RECORD):
+        try:
+            yield str(json.loads(path.read_bytes())["key"])
+        except (ValueError, KeyError, TypeError):
+            continue
+
+
 def read_trials(folder: Path) -> Trials:
     """All trials of the record in ``folder``."""
     return decode_trials((folder / TRIALS).read_bytes())

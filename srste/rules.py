@@ -91,6 +91,18 @@ class Pattern:
 
 
 @dataclass(frozen=True)
+class EachOf:
+    """A rule: a list of what another rule allows."""
+
+    rule: Rule
+
+    def broken_by(self, value: object) -> str | None:
+        if not isinstance(value, list):
+            return "must be a list"
+        return next((said for one in value if (said := self.rule.broken_by(one))), None)
+
+
+@dataclass(frozen=True)
 class Or:
     """A rule: null, or what another rule allows."""
 

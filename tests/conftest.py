@@ -7,11 +7,23 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.support import started
+
 # Machines are shared and noisy, so no deadline; the same examples every time.
 settings.register_profile(
     "srste", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("srste")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running():
+    yield
+    while started:
+        process = started.pop()
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,12 +12,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from srste import records
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SMALL = ["batches=2", "batch_size=64", "model.width=8", "sampling.step=1e-4"]
+
+
+def skip(reason):
+    """Skips the test for that reason; where everything is to be there, as in CI, it fails."""
+    if os.environ.get("REQUIRE_SLURM") == "1":
+        pytest.fail(f"REQUIRE_SLURM=1, but {reason}")
+    pytest.skip(reason)
 
 
 def choices(group):
@@ -36,6 +44,42 @@ def train(cwd, *arguments, timeout=300, **environment):
         check=False,
         env=os.environ | {"COLUMNS": "200"} | environment,
     )
+
+
+def start(cwd, *arguments, **environment):
+    """train.py in a process of its own, which does not outlive the test."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"} | environment,
+    )
+    started.append(process)
+    return process
+
+
+started = []
+"""The processes of the test that runs."""
+
+
+def wait_for(process, folder, pattern, count):
+    """Until the running process has left that many such files in the folder."""
+    deadline = time.monotonic() + 90
+    while len(list(folder.rglob(pattern))) < count:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def eventually(condition, seconds=60, what=""):
+    """Waits until the condition holds; returns what it gives."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+    return found
 
 
 def free_port():
@@ -68,6 +112,33 @@ def serving(command, cwd, port):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def mlflow_server(folder, port, *options, store=None):
+    """A real MLflow server, its store in ``folder`` unless another one is named."""
+    folder.mkdir(exist_ok=True)
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+               "--backend-store-uri", store or f"sqlite:///{folder}/server.db",
+               "--artifacts-destination", f"{folder}/artifacts", *options]  # fmt: skip
+    return serving(command, folder, port)
+
+
+def runs_in(uri):
+    """All runs of the experiment there that are not deleted."""
+    import mlflow
+
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("srste")
+    return client.search_runs([experiment.experiment_id], max_results=1000)
+
+
+def tracked_once(uri, found):
+    """Each of these studies has one finished run there, and the launch has one."""
+    runs = runs_in(uri)
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    keys = sorted(r.data.tags["srste.key"] for r in runs if r.data.tags["kind"] == "study")
+    assert keys == sorted(record.key for record, _ in found.values())
+    assert sum(r.data.tags["kind"] == "launch" for r in runs) == 1
 
 
 def only(folder):

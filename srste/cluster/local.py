@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import submitit
 import torch
 
@@ -34,7 +37,8 @@ class Local:
 
     def submit(self, works: Sequence[Work]) -> list[str]:
         """Starts them. Returns their ids."""
-        started = {str(job.job_id): job for job in map(self._executor.submit, works)}
+        with _deaf_to_ctrl_c():
+            started = {str(job.job_id): job for job in map(self._executor.submit, works)}
         self._jobs |= started
         return list(started)
 
@@ -47,9 +51,21 @@ class Local:
         return f"its process ended, as if killed (log: {self._jobs[task].paths.stderr})"
 
     def cancel(self) -> None:
-        """Ends all tasks, and waits until they have."""
-        for task in self.alive():
-            self._jobs[task].cancel()
+        """Ends all tasks at once; their records are whole or not there."""
+        for controller in self.alive():
+            with suppress(psutil.NoSuchProcess):
+                for worker in psutil.Process(int(controller)).children():
+                    worker.kill()
         deadline = time.monotonic() + 10
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.05)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that are started here do not hear the terminal's Ctrl-C; this one ends them itself."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

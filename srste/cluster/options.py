@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
 from srste.errors import UserError, first_line
-from srste.rules import Integer, Or, Pattern, Rule, Text
+from srste.rules import EachOf, Integer, Or, Pattern, Rule, Text
 
 MOST_TASKS_AT_ONCE = 1_000
 """An array of Slurm jobs is at most that long; the cluster's own limit may be lower."""
@@ -54,7 +54,7 @@ class SlurmOptions:
     jobs_per_task: int = 10
     requeues: int = 3
     setup: list[str] = field(default_factory=list)
-    sbatch: dict[str, Any] = field(default_factory=dict)
+    sbatch: list[str] = field(default_factory=list)
 
     name: ClassVar[str] = "slurm"
     rules: ClassVar[dict[str, Rule]] = {
@@ -67,7 +67,15 @@ class SlurmOptions:
         "array_parallelism": Integer(1),
         "jobs_per_task": Integer(1),
         "requeues": Integer(0),
+        "setup": EachOf(Text()),
+        "sbatch": EachOf(Pattern(r"--[a-z][a-z-]*(=.+)?", "an option of sbatch, as --qos=long")),
     }
+
+    @property
+    def more(self) -> dict[str, str | bool]:
+        """The other options of sbatch, by name."""
+        pairs = (option.removeprefix("--").partition("=") for option in self.sbatch)
+        return {name: value if equals else True for name, equals, value in pairs}
 
     def check(self) -> None:
         """Asks the cluster for what only it knows. Raises: UserError."""

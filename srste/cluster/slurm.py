@@ -7,9 +7,11 @@ NODE_FAIL, in which a job that is requeued rests for some seconds, for its end.
 from __future__ import annotations
 
 import getpass
+import io
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import submitit
@@ -52,7 +54,7 @@ class Slurm:
             array_parallelism=options.array_parallelism,
             signal_delay_s=signal_before,
             setup=options.setup or None,
-            additional_parameters={"requeue": True} | options.sbatch,
+            additional_parameters={"requeue": True} | options.more,
             **({"partition": options.partition} if options.partition else {}),
             **({"account": options.account} if options.account else {}),
             **({"gpus_per_node": options.gpus} if options.gpus else {}),
@@ -65,7 +67,8 @@ class Slurm:
     def submit(self, works: Sequence[Work]) -> list[str]:
         """Submits them as one array. Returns their ids. Raises: UserError with what sbatch says."""
         try:
-            with self._executor.batch():
+            # What sbatch says of a mistake is said once, below.
+            with redirect_stderr(io.StringIO()), self._executor.batch():
                 jobs = [self._executor.submit(work) for work in works]
         except (FailedJobError, FailedSubmissionError) as error:
             words = [line for line in str(error).splitlines() if "error:" in line]

@@ -22,6 +22,8 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+# Its links, with the password that the address may hold, are not for logs.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import mlflow
 import yaml
@@ -258,10 +260,17 @@ def _connect(uri: str | None, experiment: str) -> Store:
 
 
 def _with_credentials(uri: str | None) -> str | None:
-    """The address as the environment has it, if that is this one and lets in: configurations, which
-    are written to disk, hold addresses without passwords."""
+    """The address with what lets in, as the environment has it: configurations, which are written to
+    disk, hold addresses without passwords. A server's go to MLflow beside the address."""
     own = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return own if uri is not None and without_password(own) == uri else uri
+    if uri is not None and without_password(own) != uri:
+        return uri
+    parts = urllib.parse.urlsplit(own)
+    if not _is_server(own) or parts.username is None:
+        return own or None
+    os.environ["MLFLOW_TRACKING_USERNAME"] = urllib.parse.unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = urllib.parse.unquote(parts.password or "")
+    return without_password(own)
 
 
 def is_server(tracking: Mapping[str, Any]) -> bool:

@@ -44,7 +44,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket=$dir/munge.sock,cred_expire=15
+AuthInfo=socket=$dir/munge.sock,cred_expire=6
 SlurmctldPort=$port
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool/%n
@@ -65,7 +65,7 @@ EnforcePartLimits=ALL
 JobRequeue=1
 MaxArraySize=$max_array
 KillWait=2
-SlurmdTimeout=10
+SlurmdTimeout=8
 ReturnToService=1
 NodeName=n[1-$nodes] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((port + 2))-$((port + 1 + nodes))] CPUs=$cpus RealMemory=4000 Gres=gpu:2 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP

@@ -8,11 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import mlflow
 
-from tests.support import ROOT, SMALL, free_port, serving, studies, train
+from tests.support import ROOT, SMALL, start, studies, train, wait_for
 
 
 def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path):
@@ -48,15 +47,6 @@ def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path
     names = ["multirun: samples=1,2", "sr_ste N=1 batch 1", "sr_ste N=2 batch 1", "ste batch 1"]
     assert sorted(r.info.run_name.split(" batches")[0] for r in runs) == names
     assert sum("srste.front" in r.data.tags for r in runs) == 4
-
-
-def test_processes_that_start_at_once_on_a_fresh_store(tmp_path):
-    started = [start(tmp_path, f"seed={seed}", "batches=1", *SMALL[1:]) for seed in range(4)]
-    for process in started:
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-    runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
-    assert len(runs) == 4 * 3
 
 
 def test_a_pretraining_that_diverges_fails_the_studies_and_not_the_job(tmp_path):
@@ -100,26 +90,6 @@ def test_losses_that_are_not_finite_fail_their_trials_and_not_the_job(tmp_path):
     assert all("not finite" in r.data.tags["failure"] for r in runs)
 
 
-def start(cwd, *arguments):
-    """train.py in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(process, folder, pattern, count):
-    """Until the running process has left that many such files in the folder."""
-    deadline = time.monotonic() + 90
-    while len(list(folder.rglob(pattern))) < count:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-
-
 def test_the_same_command_does_not_run_twice_at_once(tmp_path):
     arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
     process = start(tmp_path, *arguments)
@@ -154,37 +124,3 @@ def test_interrupted_it_says_so_and_goes_on_later(tmp_path):
     reused = int(re.search(r"160 studies, (\d+) reused", done.stdout)[1])
     assert reused >= len(kept)
     assert studies(tmp_path).keys() > kept.keys()
-
-
-def mlflow_server(folder, port):
-    """A real MLflow server with its store in ``folder``."""
-    folder.mkdir(exist_ok=True)
-    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-               "--backend-store-uri", f"sqlite:///{folder}/server.db",
-               "--artifacts-destination", f"{folder}/artifacts"]  # fmt: skip
-    return serving(command, folder, port)
-
-
-def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path):
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    arguments = ["-m", "samples=1,2,...,12", f"tracking.uri={uri}", *SMALL]
-    with mlflow_server(tmp_path / "server", port):
-        process = start(tmp_path, *arguments)
-        wait_for(process, tmp_path, "note.log", 2)  # two jobs are through
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 2, err
-    assert "MLflow did not take everything" in err
-    assert "the records are kept in multirun/" in err
-    assert "Traceback" not in err + out
-    assert len(studies(tmp_path)) == 2 * 12 + 2
-
-    with mlflow_server(tmp_path / "server", port):
-        done = train(tmp_path, *arguments)
-        assert done.returncode == 0, done.stderr
-        assert "26 reused" in done.stdout
-        client = mlflow.MlflowClient(uri)
-        runs = client.search_runs(["1"], "tags.kind = 'study'", max_results=1000)
-        assert len(runs) == 26
-        assert len({r.data.tags["srste.key"] for r in runs}) == 26
-        assert f"Charts: {uri}/#/experiments/1/runs?" in done.stdout

@@ -1,0 +1,252 @@
+"""kill -9 at random moments, full disks, damaged files, clocks that go backwards: the same command again
+ends with nothing lost, nothing doubled, and the results of an uninterrupted run, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+
+from srste import records
+from tests.support import (
+    SMALL,
+    only,
+    same_results,
+    skip,
+    start,
+    studies,
+    tracked_once,
+    train,
+    wait_for,
+)
+
+SWEEP = ["-m", "samples=1,2,...,4", *SMALL]
+LOCAL = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=1"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The results of SWEEP without interruption."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert train(folder, *SWEEP, "tracking=none").returncode == 0
+    return studies(folder)
+
+
+def workers_of(process):
+    """The processes that run jobs for that launching process."""
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [c for c in children if "submitit.core._submit" in c.cmdline()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.parametrize("launcher", [[], LOCAL], ids=["in one process", "local_parallel"])
+def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher):
+    moments = random.Random(20261124)
+    killed = 0
+    for _ in range(5):
+        process = start(tmp_path, *SWEEP, *launcher)
+        # A sweep takes some seven seconds: checking, computing, tracking.
+        try:
+            process.communicate(timeout=moments.uniform(1.5, 7))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+    assert killed >= 2
+    done = train(tmp_path, *SWEEP, *launcher)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = studies(tmp_path / "multirun")
+    same_results(found, uninterrupted)
+    tracked_once(f"sqlite:///{tmp_path}/mlflow.db", found)
+    assert not [p for p in tmp_path.rglob("*.tmp") if ".submitit" not in p.parts]
+
+
+def test_kill_9_of_a_worker_is_one_failed_job(tmp_path, uninterrupted):
+    slower = ["-m", "samples=1,2,...,4", "batches=6", "batch_size=16384", "tracking=none"]
+    process = start(tmp_path, *slower, *LOCAL, "hydra.launcher.workers=2")
+    wait_for(process, tmp_path, "record.json", 2)
+    workers_of(process)[0].kill()
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 1, out + err
+    assert "1 of 4 jobs did not get through" in out
+    assert "its process ended, as if killed (log: " in out
+    assert "hydra/launcher=local_parallel" in out.split("The same command runs just those")[1]
+    done = train(tmp_path, *slower, *LOCAL)
+    assert done.returncode == 0, done.stderr
+    assert "local_parallel: 1 jobs in 1 tasks" in done.stdout
+    assert len(studies(tmp_path)) == 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_workers_do_not_outlive_the_launching_process(tmp_path, number):
+    arguments = ["samples=1,2,...,8", "batches=20", "batch_size=16384", "tracking=none"]
+    process = start(tmp_path, "-m", *arguments, *LOCAL)
+    wait_for(process, tmp_path, "record.json", 1)
+    workers = workers_of(process)
+    assert workers
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    if number != signal.SIGKILL:
+        assert re.search(r"stopped after \d+ of 180 studies", err), err
+        assert "Traceback" not in err
+    _, alive = psutil.wait_procs(workers, timeout=15)
+    assert not alive
+
+
+def test_a_job_that_raises_is_one_failed_job_in_one_process_too(tmp_path):
+    (tmp_path / "failing.py").write_text(
+        "class Failing:\n"
+        "    stochastic = False\n"
+        "    def direction(self, problem, batch, samples):\n"
+        "        if problem.batch_size > 2:  # not in the rehearsal\n"
+        "            raise RuntimeError('boom')\n"
+        "        return {n: p.detach() * 0 for n, p in problem.model.named_parameters()}\n"
+    )
+    (tmp_path / "own" / "estimator").mkdir(parents=True)
+    (tmp_path / "own" / "estimator" / "failing.yaml").write_text(
+        "name: failing\n_target_: failing.Failing\n"
+    )
+    for launcher in ([], LOCAL):
+        done = train(
+            tmp_path, "-m", f"--config-dir={tmp_path}/own", "estimator=failing,ste", "tracking=none",
+            *SMALL, *launcher, PYTHONPATH=str(tmp_path),
+        )  # fmt: skip
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "1 of 2 jobs did not get through" in done.stdout
+        assert re.search(r"estimator=failing +2 of 2 +RuntimeError: boom", done.stdout)
+        assert len(studies(tmp_path)) == 2
+
+
+def damage(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "truncated":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 0x10
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
+@pytest.mark.parametrize("name", [records.RECORD, records.TRIALS])
+def test_a_damaged_record_is_set_aside_and_run_again(tmp_path, uninterrupted, how, name):
+    assert train(tmp_path, *SWEEP, "tracking=none").returncode == 0
+    folder = only(tmp_path / "multirun") / "samples=3" / "studies" / "batch-02"
+    damage(folder / name, how)
+    damaged = (folder / name).read_bytes()
+    launcher = LOCAL if how == "flipped" else []
+    done = train(tmp_path, *SWEEP, *launcher, "tracking=none")
+    assert done.returncode == 0, done.stderr
+    assert "10 studies, 9 reused" in done.stdout
+    (kept,) = (folder.parent / ".set-aside").iterdir()
+    assert (kept / name).read_bytes() == damaged
+    same_results(studies(tmp_path), uninterrupted)
+
+
+def test_a_full_disk(tmp_path, uninterrupted):
+    """A file system of its own that has room for some of the records."""
+    if os.geteuid() != 0:
+        skip("mounting a small file system needs root")
+    disk = tmp_path / "multirun"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        skip("no file system can be mounted here")
+    try:
+        done = train(tmp_path, *SWEEP, "tracking=none")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "No space left on device" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert "jobs did not get through" in done.stdout
+        kept = studies(disk)
+        assert 0 < len(kept) < 10
+        same_results(kept, {name: uninterrupted[name] for name in kept})
+        grow = ["mount", "-o", "remount,size=64m", str(disk)]
+        subprocess.run(grow, check=True)
+        again = train(tmp_path, *SWEEP, "tracking=none")
+        assert again.returncode == 0, again.stderr
+        assert f"10 studies, {len(kept)} reused" in again.stdout
+        same_results(studies(disk), uninterrupted)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def faketime():
+    """The library that shows a process another time; the test is skipped where there is none."""
+    found = sorted(Path("/usr/lib").rglob("libfaketime.so.1"))
+    if not found:
+        skip("libfaketime is not installed (Debian: libfaketime)")
+    return str(found[0])
+
+
+def test_a_clock_that_goes_backwards(tmp_path, uninterrupted):
+    """Two hours back in mid-run, and a day back for the next run."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    fake = {"LD_PRELOAD": faketime(), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_XRESET": "1"}  # fmt: skip
+    process = start(tmp_path, *SWEEP, **fake)
+    wait_for(process, tmp_path, "record.json", 3)
+    clock.write_text("-2h")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    created = sorted(record.created for record, _ in studies(tmp_path / "multirun").values())
+    hours = [int(when[11:13]) for when in (created[0], created[-1])]
+    assert (hours[1] - hours[0]) % 24 == 2, "the clock did not go back"
+    clock.write_text("-1d")
+    again = train(tmp_path, *SWEEP, **fake)
+    assert again.returncode == 0, again.stderr
+    assert "10 studies, 10 reused" in again.stdout
+    found = studies(tmp_path / "multirun")
+    same_results(found, uninterrupted)
+    tracked_once(f"sqlite:///{tmp_path}/mlflow.db", found)
+
+
+def test_eight_processes_at_once_on_a_fresh_store_and_eight_writers_on_one(tmp_path):
+    seeds = range(8)
+    started = [start(tmp_path, f"seed={seed}", "batches=1", *SMALL[1:]) for seed in seeds]
+    for process in started:
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, out + err
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(client.search_runs(["1"])) == 8 * 3
+    assert len(client.search_experiments(filter_string="name = 'srste'")) == 1
+
+
+def test_eight_writers_of_one_record(tmp_path):
+    """One of them succeeds, the others see that it did, and what is read is whole at every moment."""
+    from tests.test_records import record, trials
+
+    table = records.encode_trials(trials())
+    children = []
+    for _ in range(8):
+        if (pid := os.fork()) == 0:
+            try:
+                wrote = records.write(tmp_path / "r", record(table), table)
+                os._exit(0 if wrote else 3)
+            except BaseException:
+                os._exit(1)
+        children.append(pid)
+    codes = sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children)
+    assert codes == [0] + [3] * 7
+    assert records.read(tmp_path / "r") == record(table)
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
+
+
+def test_records_of_older_code_are_kept_aside(tmp_path, uninterrupted):
+    assert train(tmp_path, *SWEEP, "tracking=none").returncode == 0
+    done = train(tmp_path, *SWEEP, "resume=false", "tracking=none")
+    assert done.returncode == 0
+    assert "reused" not in done.stdout
+    same_results(studies(tmp_path), uninterrupted)
+    kept = [p for p in tmp_path.rglob("record.json") if ".set-aside" in p.parts]
+    assert len(kept) == 10

@@ -1,0 +1,134 @@
+"""`python -m srste sync`: records put into MLflow later, from anywhere, as often as one likes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from filelock import FileLock
+
+from tests.support import SMALL, only, runs_in, studies, tracked_once, train
+
+
+def sync(cwd, *arguments):
+    """Runs the command; returns the process."""
+    return subprocess.run(
+        [sys.executable, "-m", "srste", "sync", *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def untracked(tmp_path_factory):
+    """A sweep that left records only."""
+    folder = tmp_path_factory.mktemp("untracked")
+    done = train(folder, "-m", "samples=1,2", "pretraining=adam", "pretraining.steps=20",
+                 "pretraining.batch_size=50", "tracking=none", *SMALL)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def copied(untracked, tmp_path):
+    """As it would be copied from a cluster: the sweep's folder alone."""
+    folder = tmp_path / "from the cluster"
+    shutil.copytree(only(untracked / "multirun"), folder)
+    return folder
+
+
+def files_of(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_twice_gives_no_double_run_and_the_folder_is_only_read(copied, tmp_path):
+    before = files_of(copied)
+    first = sync(tmp_path, copied)
+    assert first.returncode == 0, first.stderr
+    assert "7 runs added, 6 studies there" in first.stdout  # with the pretraining's
+    assert "Charts: run `mlflow ui` in this folder" in first.stdout
+    second = sync(tmp_path, copied)
+    assert "0 runs added, 6 studies there" in second.stdout
+    tracked_once(f"sqlite:///{tmp_path}/mlflow.db", studies(copied))
+    assert files_of(copied) == before
+
+
+def test_the_launch_s_run_carries_its_table_and_figure(copied, tmp_path):
+    import mlflow
+
+    assert sync(tmp_path, copied).returncode == 0
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    (launch,) = (r for r in runs_in(uri) if r.data.tags["kind"] == "launch")
+    names = {f.path for f in mlflow.MlflowClient(uri).list_artifacts(launch.info.run_id)}
+    assert {"results.csv", "table.txt", "figure.png", "note.log", "config.yaml"} <= names
+    assert launch.data.params["samples"] == "1, 2"
+
+
+def test_a_launch_that_lacks_studies_is_completed_later(copied, tmp_path):
+    away = tmp_path / "away"
+    shutil.move(copied / "samples=2", away)
+    first = sync(tmp_path, copied, "--granularity", "job")
+    assert "2 studies are missing" in first.stdout
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    (launch,) = (r for r in runs_in(uri) if r.data.tags["kind"] == "launch")
+    assert launch.info.status == "FAILED"
+    assert "1 of 2 jobs are missing" in launch.data.tags["mlflow.note.content"]
+    shutil.move(away, copied / "samples=2")
+    # Half of a job that is known is not taken for the whole of it.
+    shutil.move(copied / "samples=2" / "studies" / "batch-02", away)
+    assert sync(tmp_path, copied, "--granularity", "job").returncode == 0
+    shutil.move(away, copied / "samples=2" / "studies" / "batch-02")
+    assert sync(tmp_path, copied, "--granularity", "job").returncode == 0
+    jobs = {r.info.run_name: r for r in runs_in(uri) if r.data.tags["kind"] == "job"}
+    assert {name: r.data.metrics["job/studies"] for name, r in jobs.items()} == {
+        "ste": 2, "sr_ste N=1": 2, "sr_ste N=2": 2,
+    }  # fmt: skip
+    assert len(runs_in(uri)) == 3 + 1 + 1  # the pretraining's, and the launch's
+
+
+def test_several_launches_and_one_that_is_not_legible(copied, untracked, tmp_path):
+    other = copied.parent / "other"
+    shutil.copytree(copied, other)
+    (other / "contents.json").write_text("{")
+    done = sync(tmp_path, copied.parent, "--experiment", "mine")
+    assert done.returncode == 2
+    assert f"{other}: the launch there is not legible" in done.stderr
+    assert f"{copied}: 7 runs added" in done.stdout
+
+
+def test_a_damaged_record_is_named_and_passed_over(copied, tmp_path):
+    folder = copied / "samples=1" / "studies" / "batch-01"
+    (folder / "trials.parquet").write_bytes(b"")
+    done = sync(tmp_path, copied)
+    assert done.returncode == 0
+    assert f"{folder}: the record is damaged and passed over" in done.stdout
+    assert "5 studies there, 1 studies are missing" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "nowhere: must be the folder of a launch, or one above it"),
+        ([], "the following arguments are required: FOLDER"),
+        (["x", "--granularity", "trial"], "invalid choice: 'trial'"),
+    ],
+)
+def test_refused(tmp_path, arguments, says):
+    done = sync(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_a_launch_that_runs_is_left_alone(copied, tmp_path):
+    with FileLock(copied / ".lock"):
+        done = sync(tmp_path, copied)
+    assert done.returncode == 2
+    assert "another process is running this command there" in done.stderr
+
+
+def test_a_server_that_does_not_answer(copied, tmp_path):
+    done = sync(tmp_path, copied, "--uri", "http://user:hunter2@127.0.0.1:9")
+    assert done.returncode == 2
+    assert "tracking.uri=http://127.0.0.1:9: no answer" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
