@@ -4,13 +4,13 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: study test lint benchmark clean
+.PHONY: study test lint benchmark soak clean
 
 study: $(SET_UP)
 	$(BIN)/python train.py -m estimator=sr_ste samples=1,2,...,10
 
 test: $(SET_UP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: $(SET_UP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lint]'
@@ -21,6 +21,10 @@ lint: $(SET_UP)
 benchmark: $(SET_UP)
 	$(BIN)/python benchmarks/loss_curve.py
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/scaling.py
+
+soak: $(SET_UP)
+	$(BIN)/python -m tests.soak
 
 $(SET_UP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
