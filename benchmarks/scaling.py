@@ -203,7 +203,7 @@ def main() -> None:
             )
         if not small:
             unit["finish"] = finishing_cost(root, launch, contents, folder)
-            print(f"  tables and figures at the end: {unit['finish']:.0f} s")
+            print(f"  tables of all {count:,} and 20 figures at the end: {unit['finish']:.0f} s")
         whole = by_job["reading"] + by_job["seconds"]
         print(f"\n{count:,} studies tracked with granularity=job, records read, in {whole:.0f} s")
         if not small:
@@ -226,6 +226,8 @@ def print_sums(unit: dict[str, float], by_study: dict[str, float], by_job: dict[
     line("computing, one process", human, lambda n: n * per_study)
     line("computing, 100 tasks at once", human, lambda n: n * per_study / 100)
     line("launching (checked, composed)", human, lambda n: n / BATCHES * unit["job"])
+    if "finish" in unit:
+        line("tables at the end", human, lambda n: n / 1e4 * unit["finish"])
     line("records, disk", gigabytes, lambda n: n * unit["bytes"])
     line("records, read once", human, lambda n: n * unit["read"])
     for name, cost in (("study", by_study), ("job", by_job)):

@@ -23,7 +23,7 @@ from srste.files import set_aside, tidy
 from srste.manifest import Launch, open_launch, read_launch
 from srste.preflight import DEFAULTS, Plan
 from srste.progress import Reporter, reporting
-from srste.report.ending import show, write_files
+from srste.report.ending import FIGURES_DRAWN, show, write_files
 
 if TYPE_CHECKING:
     from srste.conclude import Results
@@ -225,6 +225,8 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
         f"records, tables and figures in {plan.root}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+    if len(arranged) > FIGURES_DRAWN:
+        console.print(f"Figures: of the first {FIGURES_DRAWN} of {len(arranged)} conditions")
     tracked = store is None or _track(results, store, arranged, files, console)
     show_lost(results, reporter.failures, console)
     return 1 if results.lost else 0 if tracked else 2

@@ -23,6 +23,13 @@ def test_loss_curve():
         assert re.search(rf"^{name} +[\d.]+ ms +[\d.]+ s +[\d.]+ s +[\d,]+ +[\d,]+ +[\d,]+$", out, re.M)
 
 
+def test_scaling():
+    out = output("benchmarks/scaling.py", "--studies", "60")
+    assert re.search(r"MLflow, granularity=study: 60 studies as 60 runs in \d+ s", out)
+    assert re.search(r"MLflow, granularity=job: 60 studies as 6 runs in \d+ s", out)
+    assert re.search(r"^ +MLflow by job, rows +\S+ +\S+$", out, re.M)
+
+
 def test_main_job():
     out = output("benchmarks/main_job.py", "batches=1", "samples=1,2")
     assert "3 studies, 150,000 trials in" in out

@@ -33,13 +33,18 @@ PYTHON = [block for language, block in BLOCKS if language == "python"]
 YAML = [block for language, block in BLOCKS if language == "yaml"]
 
 IN_CI = {"make test", "make lint"}
-BY_OTHER_TESTS = {"make benchmark"}  # tests/test_benchmarks.py
+BY_OTHER_TESTS = {
+    "make benchmark",  # tests/test_benchmarks.py
+    "make soak",  # tests/faults/test_soak.py
+    "python train.py -m hydra/launcher=slurm estimator=sr_ste samples=1,2,...,10",  # tests/slurm
+}
 FIRST = "python train.py -m estimator=sr_ste samples=1,2,...,10"
 SMALLER = {
     "experiment=note": ["batches=1", "batch_size=32", "sampling.step=1e-2", "tracking=none"],
     "pretraining=none,adam": ["batches=2"],
     "note_pretrained": ["pretraining.steps=20", "pretraining.batch_size=100"],
     "estimator=ste,sr_ste": ["batches=2"],
+    "local_parallel": ["batches=2"],
 }
 
 

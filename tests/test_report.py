@@ -189,6 +189,13 @@ class TestNoteLog:
             "figure.png", "note.log", "results.csv", "table.txt",
         ]  # fmt: skip
 
+    def test_of_many_conditions_the_first_get_a_figure(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("srste.report.ending.FIGURES_DRAWN", 2)
+        write_files(conditions([r for seed in range(3) for r in sweep(seed=seed)]), tmp_path)
+        drawn = sorted(p.name for p in tmp_path.glob("*.png"))
+        assert drawn == ["figure_seed=0.png", "figure_seed=1.png"]
+        assert len(list(tmp_path.glob("table*.txt"))) == 3
+
 
 class TestFigure:
     def drawn(self, records):

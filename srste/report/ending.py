@@ -14,6 +14,9 @@ from srste.report.table import caveat, csv_table, print_summary, print_table, te
 TABLES_SHOWN = 3
 """With more conditions than that, the terminal gets one line a condition instead of its table."""
 
+FIGURES_DRAWN = 20
+"""Of more conditions than that, only the first ones get a figure: each takes most of a second."""
+
 
 def show(arranged: list[Condition], console: Console) -> None:
     """The tables, or their summary where they would scroll out of sight, and how to read them."""
@@ -26,12 +29,13 @@ def show(arranged: list[Condition], console: Console) -> None:
 
 
 def write_files(arranged: list[Condition], root: Path) -> list[Path]:
-    """Writes results.csv, and per condition the table, the note's log and the note's figure."""
+    """Writes results.csv, and per condition the table, the note's log and, for the first
+    ``FIGURES_DRAWN`` of them, the note's figure. Returns the files."""
     from srste.report.figure import note_figure, save
 
     files = [root / "results.csv"]
     write_atomically(files[0], csv_table(arranged).encode())
-    for condition in arranged:
+    for place, condition in enumerate(arranged):
         ending = f"_{slug(condition.label)}" if condition.label else ""
         table, note, figure = (
             root / f"{name}{ending}.{kind}"
@@ -40,8 +44,10 @@ def write_files(arranged: list[Condition], root: Path) -> list[Path]:
         write_atomically(table, text_table(condition).encode())
         variants = {record.key: column.variant for (_, column), record in condition.cells.items()}
         write_note_log(condition.cells.values(), note, variants)
-        save(note_figure(condition), figure)
-        files += [table, note, figure]
+        files += [table, note]
+        if place < FIGURES_DRAWN:
+            save(note_figure(condition), figure)
+            files.append(figure)
     return files
 
 
