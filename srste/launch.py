@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -21,7 +22,7 @@ from srste.ellipsis import expand
 from srste.errors import UserError, first_line, without_password
 from srste.files import set_aside, tidy
 from srste.manifest import Launch, open_launch, read_launch
-from srste.preflight import DEFAULTS, Plan
+from srste.preflight import Plan
 from srste.progress import Reporter, reporting
 from srste.report.ending import FIGURES_DRAWN, show, write_files
 
@@ -150,10 +151,8 @@ def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
 
 def _open(plan: Plan) -> Launch:
     """The launch in its folder."""
-    name = without_password(plan.name)
-    words = ["python train.py", "-m" if plan.multirun else "", "" if name == DEFAULTS else name]
-    command = " ".join(filter(None, words))
-    return open_launch(plan.root, name, plan.multirun, command, plan.tracking, plan.contents)
+    command = without_password(shlex.join(["python", "train.py", *plan.typed]))
+    return open_launch(plan.root, plan.name, plan.multirun, command, plan.tracking, plan.contents)
 
 
 def _announce(plan: Plan) -> None:

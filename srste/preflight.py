@@ -42,12 +42,14 @@ _NOT_OF_THE_RESULT = ("tracking", "resume", "cache", "hydra.", "hydra/")
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked launch. root: its folder; name: for people; jobs: in Hydra's order; contents: what they
+    """A checked launch. root: its folder; name: for people, of what determines its results; typed: the
+    command line as it was typed; jobs: in Hydra's order; contents: what they
     ask for; argv: what Hydra is to see, ellipses written out, passwords left out; secret_uri: of the
     store, with its password; None if it has none."""
 
     root: Path
     name: str
+    typed: list[str]
     multirun: bool
     jobs: list[Job]
     contents: Contents
@@ -89,13 +91,14 @@ def register_resolvers(command: str = "", swept: frozenset[str] = frozenset()) -
     OmegaConf.register_new_resolver("srste_job", job_name, replace=True)
 
 
+def _is_of_the_result(override: str) -> bool:
+    return not override.lstrip("+").startswith(_NOT_OF_THE_RESULT)
+
+
 def folder_name(overrides: Sequence[str]) -> str:
     """A folder name from a command, ellipses written out: readable, and the same in any order."""
 
-    def of_the_result(override: str) -> bool:
-        return not override.startswith(_NOT_OF_THE_RESULT)
-
-    telling = sorted(filter(of_the_result, (override.lstrip("+") for override in overrides)))
+    telling = sorted(override.lstrip("+") for override in overrides if _is_of_the_result(override))
     digest = sha256("\n".join(telling).encode()).hexdigest()
     return f"{slug(' '.join(map(contract, telling)) or DEFAULTS, 100)}_{digest[:8]}"
 
@@ -170,7 +173,8 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
         hydra_argv.append(f"++tracking.uri='{without_password(secret_uri)}'")
     return Plan(
         root=root,
-        name=" ".join(typed) or DEFAULTS,
+        name=" ".join(filter(_is_of_the_result, typed)) or DEFAULTS,
+        typed=list(argv),
         multirun=multirun,
         jobs=jobs,
         contents=_contents(jobs, folders),
