@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from srste import records  # noqa: E402
 from srste.conclude import arranged_in, results_in, track  # noqa: E402
+from srste.files import sealed  # noqa: E402
 from srste.manifest import Contents, JobContents, Launch  # noqa: E402
 from srste.records import Record  # noqa: E402
 from srste.report.ending import write_files  # noqa: E402
@@ -100,7 +101,7 @@ def many_records(folder: Path, count: int) -> tuple[Path, Launch, Contents]:
         key = f"{number:064x}"
         place = (original.estimator, original.samples, seed)
         name = f"seed={seed}-{original.estimator}-{original.samples}"
-        job = jobs.setdefault(place, JobContents(name, [], [f"{len(jobs):064d}"]))
+        job = jobs.setdefault(place, JobContents(name, [], [f"{len(jobs):064d}"], None))
         job.keys.append(key)
         record: Record = replace(
             original, key=key, group=job.groups[0], identity=original.identity | {"seed": seed},
@@ -109,10 +110,10 @@ def many_records(folder: Path, count: int) -> tuple[Path, Launch, Contents]:
         path = root / job.folder / "studies" / f"batch-{record.batch:02d}"
         path.mkdir(parents=True)
         os.link(source / records.TRIALS, path / records.TRIALS)
-        (path / records.RECORD).write_bytes(records._sealed(asdict(record)))
+        (path / records.RECORD).write_bytes(sealed(asdict(record)))
     tracking = {"name": "mlflow", "uri": None, "experiment": "srste", "granularity": "job"}
     launch = Launch("0" * 32, "many", True, "", "2026-01-01T00:00:00+00:00", tracking)
-    return root, launch, Contents(list(jobs.values()), [])
+    return root, launch, Contents(list(jobs.values()))
 
 
 def tracking_cost(

@@ -17,7 +17,7 @@ from srste.progress import counting
 from srste.records import Record
 from srste.report.ending import description, front, names
 from srste.report.summary import Condition, conditions
-from srste.run import PRETRAINING
+from srste.run import read_note
 from srste.tracking import Store, entries
 
 LOST_SHOWN = 20
@@ -60,9 +60,8 @@ def results_in(root: Path, launch: Launch, contents: Contents) -> Results:
 def track(results: Results, store: Store, arranged: list[Condition], files: list[Path]) -> int:
     """Makes the store hold all of it. Returns how many runs were added. Raises: StoreError."""
     launch, contents = results.launch, results.contents
-    notes = (results.root / PRETRAINING / f"{key[:12]}.json" for key in contents.pretrainings)
-    granularity = launch.tracking["granularity"]
-    wanted = entries(results.found.values(), sorted(filter(Path.exists, notes)), granularity)
+    notes = [note for key in contents.pretrainings if (note := read_note(results.root, key))]
+    wanted = entries(results.found.values(), notes, launch.tracking["granularity"])
     with counting("MLflow", len(wanted)) as step:
         synced = store.sync(launch, wanted, contents.everything, step)
     lost = results.lost

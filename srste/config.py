@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from srste.curve import loss_curve
 from srste.data import RandomTeacher
-from srste.errors import UserError, first_line, without_password
+from srste.errors import UserError, address_without_password, first_line
 from srste.estimators import Estimator
 from srste.pretraining import Pretraining
 from srste.problem import Problem
@@ -98,10 +98,13 @@ class Job:
             if self.config.get(key) is None:
                 allowed = RULES[key].broken_by(None) if key in RULES else "must not be null"
                 raise UserError(f"{key}=null: {allowed}")
+        for key in ("experiment", "granularity"):
+            if key in self.config["tracking"] and self.config["tracking"][key] is None:
+                raise UserError(f"tracking.{key}=null: {RULES[f'tracking.{key}'].broken_by(None)}")
 
         if (uri := self._at("tracking.uri")) is not None:
             # The configuration goes into records and runs; what lets one in does not.
-            self.config["tracking"]["uri"] = without_password(str(uri))
+            self.config["tracking"]["uri"] = address_without_password(str(uri))
         self.tracking: Plain = dict(self.config["tracking"])
         self.samples: int = self.config["samples"]
         self.batches: int = self.config["batches"]

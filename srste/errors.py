@@ -7,14 +7,18 @@ class UserError(Exception):
     """Bad input: one line that names the key, the value and what is allowed. Exit code 2."""
 
 
-_USER = re.compile(r"(?<=://)[^\s'\"]*@")
-_SECRET = re.compile(r"(?i)([?&](?:ssl)?(?:pass(?:word|wd)?|pwd|token|secret|api_?key)=)[^&\s'\"]*")
+_SECRET = re.compile(r"(?i)([?&;]\w*(?:pass|pwd|token|secret|key)\w*=)[^&;\s]*")
 
 
 def without_password(text: str) -> str:
     """The text without what lets someone in: in every address in it, what stands before an ``@``, and
     the value of ``password=...`` and the like after a ``?``."""
-    return _SECRET.sub(r"\1***", _USER.sub("", text))
+    return _SECRET.sub(r"\1***", re.sub(r"(?<=://)\S*@", "", text))
+
+
+def address_without_password(uri: str) -> str:
+    """The same of a text that is one address, or ends with one, whatever the password is made of."""
+    return _SECRET.sub(r"\1***", re.sub(r"(?<=://).*@", "", uri, flags=re.DOTALL))
 
 
 def first_line(error: BaseException, longest: int = 200) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 SET_ASIDE = ".set-aside"
 """The folder, beside what was moved there, of what is no longer used but not thrown away either."""
@@ -36,6 +38,26 @@ def write_through(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def sealed(plain: dict[str, Any]) -> bytes:
+    """JSON of the entries, its own checksum the last of them."""
+    text = json.dumps(plain, indent=1)
+    return json.dumps(plain | {"checksum": sha256(text.encode()).hexdigest()}, indent=1).encode()
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """The entries of such a JSON. Raises: ValueError with what is wrong with it."""
+    try:
+        plain = json.loads(content)
+    except ValueError as error:  # not JSON, or not text
+        raise ValueError(f"is not JSON ({error})") from error
+    if not isinstance(plain, dict) or "checksum" not in plain:
+        raise ValueError("does not hold what it should")
+    noted = plain.pop("checksum")
+    if noted != sha256(json.dumps(plain, indent=1).encode()).hexdigest():
+        raise ValueError("does not agree with its own checksum")
+    return plain
 
 
 def temporary_beside(path: Path) -> Path:

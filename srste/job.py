@@ -63,7 +63,8 @@ def _track(launch: Launch, made: list[Path]) -> None:
     try:
         if launch.id not in _given_up and (is_launching() or is_server(launch.tracking)):
             found = [(path, record) for path in made if (record := records.read(path))]
-            open_store(launch.tracking).add(launch, entries(found, [], launch.tracking["granularity"]))
+            store = open_store(launch.tracking, patient=not is_launching())
+            store.add(launch, entries(found, [], launch.tracking["granularity"]))
     except (UserError, *StoreError) as error:
         _given_up.add(launch.id)
         log.warning(

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -19,12 +17,13 @@ from rich.console import Console
 
 from srste import preflight, records
 from srste.ellipsis import expand
-from srste.errors import UserError, first_line, without_password
+from srste.errors import UserError, address_without_password, first_line, without_password
 from srste.files import set_aside, tidy
-from srste.manifest import Launch, open_launch, read_launch
+from srste.manifest import Launch, open_launch
 from srste.preflight import Plan
 from srste.progress import Reporter, reporting
 from srste.report.ending import FIGURES_DRAWN, show, write_files
+from srste.signals import ended_by_signals, exit_code
 
 if TYPE_CHECKING:
     from srste.conclude import Results
@@ -35,21 +34,13 @@ if TYPE_CHECKING:
 _MLFLOW = "MLFLOW_TRACKING_URI"
 
 
-class Terminated(KeyboardInterrupt):
-    """A signal that ends the program. number: of the signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
 def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
     """Runs a command line. task: the `hydra.main` function. Returns the exit code.
 
     0: done. 1: a job failed or was lost. 2: the user's input was refused, or the tracking server
     stopped answering. 130, or 128 and a signal's number: interrupted.
     """
-    with _ended_by_signals():
+    with ended_by_signals():
         try:
             plan = preflight.check(argv, config_dir)
             if plan is None:
@@ -65,29 +56,7 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
             return 1
         except KeyboardInterrupt as interrupt:  # before the jobs, or after them
             print("train.py: interrupted; the same command goes on from there", file=sys.stderr)
-            return _exit_code(interrupt)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM, and SIGHUP unless it is ignored (nohup), end the program as Ctrl-C does."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated(number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _exit_code(interrupt: KeyboardInterrupt) -> int:
-    return 128 + (interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT)
+            return exit_code(interrupt)
 
 
 def alone_in(root: Path) -> AbstractContextManager[object]:
@@ -151,7 +120,8 @@ def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
 
 def _open(plan: Plan) -> Launch:
     """The launch in its folder."""
-    command = without_password(shlex.join(["python", "train.py", *plan.typed]))
+    typed = map(address_without_password, plan.typed)
+    command = shlex.join(["python", "train.py", *typed])
     return open_launch(plan.root, plan.name, plan.multirun, command, plan.tracking, plan.contents)
 
 
@@ -172,14 +142,12 @@ def _announce(plan: Plan) -> None:
 def _end_left_over(root: Path) -> None:
     """Cancels what an earlier launching process of this command left on the cluster, killed before it
     could do so itself."""
-    if (known := read_launch(root)) is None or not (root / ".submitit").exists():
-        return
-    if shutil.which("squeue") is None:
+    if not (root / ".submitit").exists() or shutil.which("squeue") is None:
         return
     from srste.cluster.slurm import cancel_left_over
 
     with suppress(UserError):  # a cluster that does not answer: the launcher will say so
-        if count := cancel_left_over(known.id):
+        if count := cancel_left_over(root):
             print(f"{count} Slurm tasks that an earlier run of this command had left: cancelled")
 
 
@@ -187,7 +155,7 @@ def _run(task: Callable[[], Any]) -> int:
     try:
         task()
     except KeyboardInterrupt as interrupt:
-        return _exit_code(interrupt)
+        return exit_code(interrupt)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     return 0

@@ -37,19 +37,25 @@ class Launch:
 @dataclass(frozen=True)
 class JobContents:
     """One job. folder: of its output, below the launch's ("." if that is the same); keys: of its
-    studies, baselines included; groups: their keys without the batch."""
+    studies, baselines included; groups: their keys without the batch; pretraining: the key of the one
+    that its studies start from, if there is any."""
 
     folder: str
     keys: list[str]
     groups: list[str]
+    pretraining: str | None
 
 
 @dataclass(frozen=True)
 class Contents:
-    """All that a launch asks for. pretrainings: keys of those that the studies start from."""
+    """All that a launch asks for."""
 
     jobs: list[JobContents]
-    pretrainings: list[str]
+
+    @cached_property
+    def pretrainings(self) -> list[str]:
+        """The keys of those that studies start from, each once."""
+        return list(dict.fromkeys(job.pretraining for job in self.jobs if job.pretraining))
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -95,6 +101,6 @@ def read_contents(root: Path) -> Contents | None:
     """What the launch of that folder asks for; None as in :func:`read_launch`."""
     try:
         plain = json.loads((root / CONTENTS).read_bytes())
-        return Contents([JobContents(**job) for job in plain["jobs"]], plain["pretrainings"])
+        return Contents([JobContents(**job) for job in plain["jobs"]])
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None

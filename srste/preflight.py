@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from srste.cluster.options import Options, SlurmOptions, options_of
 from srste.config import Job
 from srste.ellipsis import contract, expand
-from srste.errors import UserError, first_line, without_password
+from srste.errors import UserError, address_without_password, first_line
 from srste.files import slug
 from srste.manifest import Contents, JobContents
 from srste.provenance import key_of
@@ -169,8 +169,8 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
     secret_uri = _secret_uri(composed[0])
     if secret_uri is not None:
         # Hydra writes its overrides and its configurations to disk.
-        hydra_argv = [without_password(word) for word in hydra_argv]
-        hydra_argv.append(f"++tracking.uri='{without_password(secret_uri)}'")
+        hydra_argv = [address_without_password(word) for word in hydra_argv]
+        hydra_argv.append(f"++tracking.uri='{address_without_password(secret_uri)}'")
     return Plan(
         root=root,
         name=" ".join(filter(_is_of_the_result, typed)) or DEFAULTS,
@@ -202,20 +202,20 @@ def _gpus(jobs: list[Job], launcher: Options | None) -> None:
 
 def _contents(jobs: list[Job], folders: list[str]) -> Contents:
     """What the jobs ask for, by key."""
-    pretrainings: dict[str, None] = {}
     asked = []
     for job, folder in zip(jobs, folders, strict=True):
         identities = list(job.identities())
+        keys = [key_of(identity) for identity in identities]
         groups = dict.fromkeys(group_of(identity) for identity in identities)
-        asked.append(JobContents(folder, [key_of(identity) for identity in identities], list(groups)))
-        pretrainings[key_of(job.pretraining_identity())] = None
-    return Contents(asked, list(pretrainings))
+        pretraining = key_of(job.pretraining_identity()) if job.pretraining.steps else None
+        asked.append(JobContents(folder, keys, list(groups), pretraining))
+    return Contents(asked)
 
 
 def _secret_uri(config: DictConfig) -> str | None:
     """The address of the store, if it holds what lets one in."""
     uri = OmegaConf.select(config, "tracking.uri")
-    return str(uri) if uri is not None and without_password(str(uri)) != str(uri) else None
+    return str(uri) if uri is not None and address_without_password(str(uri)) != str(uri) else None
 
 
 def _parse(overrides: list[str]) -> list[Override]:

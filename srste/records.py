@@ -22,7 +22,7 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from srste.files import below, set_aside, temporary_beside, write_through
+from srste.files import below, sealed, set_aside, temporary_beside, unsealed, write_through
 from srste.sampling import Trials
 from srste.sampling.storage import columnar_study
 
@@ -179,7 +179,7 @@ def write(folder: Path, record: Record, table: bytes) -> bool:
     try:
         temporary.mkdir()
         write_through(temporary / TRIALS, table)
-        write_through(temporary / RECORD, _sealed(asdict(record)))
+        write_through(temporary / RECORD, sealed(asdict(record)))
         while True:
             try:
                 temporary.rename(folder)
@@ -206,28 +206,6 @@ def holds(folder: Path, key: str) -> bool:
     return record is not None and record.key == key
 
 
-def _sealed(plain: dict[str, Any]) -> bytes:
-    """The JSON of a record, its own checksum the last entry."""
-    text = json.dumps(plain, indent=1)  # NaN where a network has no finite loss
-    return json.dumps(plain | {"checksum": checksum(text.encode())}, indent=1).encode()
-
-
-def _unsealed(content: bytes) -> dict[str, Any]:
-    """The entries of such a JSON. Raises: DamagedRecordError."""
-    try:
-        plain = json.loads(content)
-    except ValueError as error:  # not JSON, or not text
-        raise DamagedRecordError(f"{RECORD} is not JSON ({error})") from error
-    if not isinstance(plain, dict) or "checksum" not in plain:
-        raise DamagedRecordError(f"{RECORD} does not hold a record")
-    if plain.get("format") != FORMAT:
-        raise DamagedRecordError(f"{RECORD} has format {plain.get('format')}, not {FORMAT}")
-    noted = plain.pop("checksum")
-    if noted != checksum(json.dumps(plain, indent=1).encode()):
-        raise DamagedRecordError(f"{RECORD} does not agree with its own checksum")
-    return plain
-
-
 def read(folder: Path) -> Record | None:
     """The record in ``folder``; None if there is none.
 
@@ -237,7 +215,12 @@ def read(folder: Path) -> Record | None:
         content = (folder / RECORD).read_bytes()
     except FileNotFoundError:
         return None
-    plain = _unsealed(content)
+    try:
+        plain = unsealed(content)
+    except ValueError as error:
+        raise DamagedRecordError(f"{RECORD} {error}") from error
+    if plain.get("format") != FORMAT:
+        raise DamagedRecordError(f"{RECORD} has format {plain.get('format')}, not {FORMAT}")
     best, baseline = plain.pop("best"), plain.pop("baseline")
     record = Record(
         best=Best(**best) if best else None,

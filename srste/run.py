@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -18,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from srste import provenance, records
 from srste.config import Job, Plain
 from srste.estimators import Estimator
-from srste.files import set_aside, slug, write_atomically
+from srste.files import sealed, set_aside, slug, unsealed, write_atomically
 from srste.pretraining import pretrained, still_falling
 from srste.problem import Problem
 from srste.progress import reporter
@@ -46,16 +45,20 @@ class Folders:
             return self.root / "shared" / f"{slug(identity['estimator']['name'])}-{batch}-{key[:12]}"
         return self.job / "studies" / batch
 
-    def pretraining(self, key: str) -> Path:
-        """Where the record of a pretraining lies."""
-        return self.root / PRETRAINING / f"{key[:12]}.json"
+
+def note_path(root: Path, key: str) -> Path:
+    """Where the note of a pretraining lies."""
+    return root / PRETRAINING / f"{key[:12]}.json"
 
 
-def pretrainings(jobs: Iterable[Job], root: Path) -> list[Path]:
-    """The records of the pretrainings that these jobs' studies start from, as far as there are any."""
-    keys = {provenance.key_of(job.pretraining_identity()) for job in jobs}
-    paths = sorted(Folders(root, root).pretraining(key) for key in keys)
-    return [path for path in paths if path.exists()]
+def read_note(root: Path, key: str) -> dict[str, Any] | None:
+    """The note of a pretraining: key, identity, config, losses, ...; None if there is none that is
+    sound."""
+    try:
+        note = unsealed(note_path(root, key).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return note if note.get("key") == key else None
 
 
 def group_of(identity: Plain) -> str:
@@ -70,6 +73,7 @@ def run_job(job: Job, folders: Folders) -> list[Path]:
     torch.set_num_threads(1)
     with threadpool_limits(1):
         studies = _Studies(job, folders)
+        studies.note_pretraining()
         found: dict[Path, Record] = {}
         for batch in range(1, job.batches + 1):
             baseline = None
@@ -96,6 +100,13 @@ class _Studies:
         self.job = job
         self.folders = folders
         self.made: list[Path] = []
+
+    def note_pretraining(self) -> None:
+        """Makes the pretraining's note if there is none that is sound, from the cache if it can be."""
+        if self.job.pretraining.steps:
+            key = provenance.key_of(self.job.pretraining_identity())
+            if read_note(self.folders.root, key) is None:
+                _ = self._problem
 
     def get(
         self, batch: int, config: Plain, estimator: Estimator, baseline: Baseline | None
@@ -184,9 +195,9 @@ class _Studies:
                 "git_commit": provenance.git_commit(),
                 "versions": provenance.versions(),
             }
-            path = self.folders.pretraining(key)
+            path = note_path(self.folders.root, key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(note).encode())
+            write_atomically(path, sealed(note))
         return problem
 
 

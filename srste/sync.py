@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from srste.conclude import Results, arranged_in, results_in, track
-from srste.errors import UserError, first_line, without_password
+from srste.errors import UserError, address_without_password, first_line
 from srste.files import below
 from srste.launch import alone_in
 from srste.manifest import LAUNCH, read_contents, read_launch
@@ -28,8 +28,8 @@ def sync(
     Args: uri, experiment, granularity: None: as the launch itself was tracked.
     Returns: whether all of it went in. Raises: UserError for a folder without launch.
     """
-    if uri is not None and without_password(uri) != uri:
-        os.environ["MLFLOW_TRACKING_URI"], uri = uri, without_password(uri)
+    if uri is not None and address_without_password(uri) != uri:
+        os.environ["MLFLOW_TRACKING_URI"], uri = uri, address_without_password(uri)
     given = {"uri": uri, "experiment": experiment, "granularity": granularity}
     changes = {key: value for key, value in given.items() if value is not None}
     done = True

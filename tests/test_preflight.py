@@ -15,6 +15,9 @@ from srste.config import Job
 from srste.launch import launch
 from tests.support import CONF
 
+LOCAL = "-m hydra/launcher=local_parallel"
+SLURM = "-m hydra/launcher=slurm"
+
 
 def never_run():
     raise AssertionError("work was begun")
@@ -120,6 +123,18 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
         ("estimator.name=", "estimator.name=: must be a text, not empty"),
         ("-m samples=1,2 hydra.sweep.subdir=x", "hydra.sweep.subdir=x: must differ from job to job"),
         ("tracking.uri=foo://x", "tracking.uri=foo://x: no answer ("),
+        ("tracking.granularity=null", "tracking.granularity=null: must be one of study, job"),
+        ("tracking.granularity=trial", "tracking.granularity=trial: must be one of study, job"),
+        ("hydra/launcher=local_parallel", "hydra/launcher=local_parallel: needs -m"),
+        (f"{LOCAL} hydra.launcher.workers=0", "hydra.launcher.workers=0: must be a whole number >= 1"),
+        (f"{LOCAL} hydra.launcher.workers=${{oc.env:NO}}", "variable 'NO' not found"),
+        (f"{LOCAL} hydra.launcher.worker=2", "no such key; did you mean hydra.launcher.workers?"),
+        (f"{SLURM} hydra.launcher.time=1h", "hydra.launcher.time=1h: must be a whole number >= 1"),
+        (f"{SLURM} hydra.launcher.memory=2X", "memory=2X: must be a number with K, M, G or T"),
+        (f"{SLURM} hydra.launcher.setup=x", "hydra.launcher.setup=x: must be a list"),
+        (f"{SLURM} hydra.launcher.sbatch=['--array=1-3']", "must be an option of sbatch, as --qos=long"),
+        (f"{SLURM} hydra.launcher.sbatch=['-p']", "must be an option of sbatch, as --qos=long"),
+        (f"{SLURM} device=cuda", "hydra.launcher.gpus=0: must be at least 1 for device=cuda"),
         ("samples", "samples: not an override, which is written key=value"),
         ("=3", "=3: not an override"),
         ("~samples", "~samples: not an override"),

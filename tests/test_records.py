@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srste import files, records
+from srste.files import sealed
 from srste.records import Best, DamagedRecordError, Record
 from srste.sampling.base import Trials
 from srste.sampling.grid import Grid
@@ -122,8 +123,8 @@ def test_damage_is_seen(tmp_path_factory, name, data):
         (lambda f: (f / "trials.parquet").unlink(), r"trials\.parquet is missing"),
         (lambda f: (f / "trials.parquet").write_bytes(b"PAR1"), "is not the table"),
         (lambda f: (f / "record.json").write_text("{"), "is not JSON"),
-        (lambda f: (f / "record.json").write_text("[]"), "does not hold a record"),
-        (lambda f: (f / "record.json").write_text("{}"), "does not hold a record"),
+        (lambda f: (f / "record.json").write_text("[]"), "does not hold what it should"),
+        (lambda f: (f / "record.json").write_text("{}"), "does not hold what it should"),
     ],
 )
 def test_damage_is_named(written, change, says):
@@ -134,7 +135,8 @@ def test_damage_is_named(written, change, says):
 
 def test_another_format_is_not_read(written):
     plain = json.loads((written / "record.json").read_text())
-    (written / "record.json").write_text(json.dumps(plain | {"format": 99}))
+    del plain["checksum"]
+    (written / "record.json").write_bytes(sealed(plain | {"format": 99}))
     with pytest.raises(DamagedRecordError, match="has format 99, not 2"):
         records.read(written)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from srste.files import slug
 from srste.launch import launch
 from tests.support import CONF, ROOT, SMALL, free_port, mlflow_server, only, train
 
-PASSWORD = "hunter2-é"
+PASSWORD = "hunter2-é'\""
 
 
 class Payload:
@@ -109,13 +110,31 @@ def test_the_password_in_a_tracking_uri_is_nowhere(tmp_path, launcher):
 
 
 def test_the_password_in_a_configuration_file_is_not_copied(tmp_path):
-    (tmp_path / "own" / "tracking").mkdir(parents=True)
-    (tmp_path / "own" / "tracking" / "mine.yaml").write_text(
-        "name: mlflow\nuri: http://someone:hunter2@127.0.0.1:9\nexperiment: x\ngranularity: study\n"
-    )
-    done = train(tmp_path, f"--config-dir={tmp_path}/own", "tracking=mine", *SMALL)
-    assert done.returncode == 2
+    port = free_port()
+    own = tmp_path / "own" / "tracking" / "mine.yaml"
+    own.parent.mkdir(parents=True)
+    uri = f"http://someone:hunter2@127.0.0.1:{port}"
+    own.write_text(f"name: mlflow\nuri: {uri}\nexperiment: srste\ngranularity: study\n")
+    with mlflow_server(tmp_path / "server", port):
+        done = train(tmp_path, f"--config-dir={tmp_path}/own", "tracking=mine", *SMALL)
+    assert done.returncode == 0, done.stderr
     assert "hunter2" not in done.stdout + done.stderr
+    telling = [p for p in tmp_path.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
+    assert telling == [own]
+
+
+def test_what_lets_in_to_one_server_is_not_shown_to_another(monkeypatch):
+    from srste.tracking import store
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:hunter2@one:5000")
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD", raising=False)
+    assert store._with_credentials("http://one:5000") == "http://one:5000"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "hunter2"
+    assert store._with_credentials("http://two:5000") == "http://two:5000"
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "the user's own")
+    assert store._with_credentials("http://three:5000") == "http://three:5000"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "the user's own"
 
 
 @pytest.mark.parametrize(
@@ -125,6 +144,8 @@ def test_the_password_in_a_configuration_file_is_not_copied(tmp_path):
         ("at http://u:p@h and postgresql://a:b/c@d:e@h/db", "at http://h and postgresql://h/db"),
         ("'http://u:p@h'", "'http://h'"),
         ("postgresql://h/db?user=u&password=p&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        ("http://h/?access_token=t;pwd=x&n=1", "http://h/?access_token=***;pwd=***&n=1"),
+        ("http://u:it's@h", "http://h"),
         ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
         ("did you mean model.width?", "did you mean model.width?"),
         ("mail me@home, see http://h/", "mail me@home, see http://h/"),
@@ -136,8 +157,8 @@ def test_without_password(text, safe):
 
 
 @given(
-    user=st.text("abc:@/%", min_size=1, max_size=5),
-    password=st.text("XYZ@:/?#%", min_size=1, max_size=8).filter(lambda p: set("XYZ") & set(p)),
+    user=st.text("abc:@/%'", min_size=1, max_size=5),
+    password=st.text("XYZ@:/?#%'\"&;", min_size=1, max_size=8).filter(lambda p: set("XYZ") & set(p)),
 )
 def test_no_password_gets_through(user, password):
     assert not set("XYZ") & set(without_password(f"postgresql://{user}:{password}@host:5432/db"))

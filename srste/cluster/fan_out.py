@@ -20,18 +20,23 @@ import srste
 from srste import records
 from srste.cluster.options import LocalOptions, Options, options_of
 from srste.cluster.work import Launcher, Work, read_reports
-from srste.errors import UserError
-from srste.manifest import Contents, read_contents, read_launch
+from srste.errors import UserError, first_line
+from srste.manifest import Contents, read_contents
 from srste.progress import reporter
+from srste.run import read_note
 
 log = logging.getLogger(__name__)
+
+_ATTEMPTS, _SECONDS_BETWEEN_ATTEMPTS = 6, 10.0
+"""At submitting more tasks when some were taken before, as while a controller restarts."""
 
 _SECONDS_FOR_REPORTS = 5.0
 """How long after a task has ended its last reports may need to be seen, over a network's file system."""
 
 
 class Scheduler(Protocol):
-    """Where tasks run. launcher: the process that tasks are not to outlive, if they are to watch it."""
+    """Where tasks run. launcher: the process that tasks are not to outlive, if they are to watch it.
+    ``submit`` raises UserError for what it does not take."""
 
     seconds_between_looks: float
     launcher: Launcher | None
@@ -42,7 +47,7 @@ class Scheduler(Protocol):
 
     def alive(self) -> set[str] | None: ...
 
-    def why(self, task: str) -> str: ...
+    def why(self, tasks: Sequence[str]) -> dict[str, str]: ...
 
     def cancel(self) -> None: ...
 
@@ -60,15 +65,15 @@ def fan_out(
     """
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     root = Path(str(config.hydra.sweep.dir))
-    launch, contents = read_launch(root), read_contents(root)
+    contents = read_contents(root)
     options = options_of(config.hydra.launcher)
-    assert launch is not None and contents is not None and options is not None
+    assert contents is not None and options is not None
     _importable()
     reports = root / ".reports" / uuid.uuid4().hex[:8]
     numbers = _unfinished(root, contents, range(first, first + len(job_overrides)))
     if not numbers:
         return
-    scheduler = _scheduler(options, root, launch.id)
+    scheduler = _scheduler(options, root)
     works = [
         Work(
             [(n, _composed(hydra_context, config, job_overrides[n - first], n, contents)) for n in some],
@@ -96,20 +101,46 @@ class _Waiting:
         self.reports = reports
         self.contents = contents
         self.reported: set[int] = set()
+        self.taken = False
 
     def run(self, works: list[Work]) -> None:
+        """Until all have ended. Raises: UserError when the scheduler takes none of them."""
         waiting, running = list(works), dict[str, Work]()
         while waiting or running:
             if (room := self.scheduler.room(len(running))) > 0 and waiting:
                 batch, waiting = waiting[:room], waiting[room:]
-                running |= zip(self.scheduler.submit(batch), batch, strict=True)
+                running |= self._submit(batch)
             reporter().note(f"{len(running)} tasks queued or running, {len(waiting)} to come")
             time.sleep(self.scheduler.seconds_between_looks)
             self._read_reports()
             alive = self.scheduler.alive()
-            ended = [task for task in running if alive is not None and task not in alive]
-            for task in ended:
-                self._ended(task, running.pop(task))
+            if alive is not None:
+                self._ended({t: running.pop(t) for t in list(running) if t not in alive})
+
+    def _submit(self, batch: list[Work]) -> dict[str, Work]:
+        """The tasks by their ids. Once some were taken, others that are not, although it was tried some
+        times, are failed jobs and not the end."""
+        why = ""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                ids = self.scheduler.submit(batch)
+            except UserError as error:
+                if not self.taken:
+                    raise
+                why = first_line(error)
+                log.warning("%s", why)
+                if attempt < _ATTEMPTS:
+                    time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+            except OSError as error:  # a full disk, say
+                why = first_line(error)
+                log.warning("%s", why)
+                break
+            else:
+                self.taken = True
+                return dict(zip(ids, batch, strict=True))
+        for number in (number for work in batch for number, _ in work.jobs):
+            reporter().job_failed(self.contents.jobs[number].folder, why)
+        return {}
 
     def _read_reports(self) -> None:
         for number, error in read_reports(self.reports, self.reported).items():
@@ -121,46 +152,52 @@ class _Waiting:
             for key in job.keys:
                 reporter().study_done(key, reused=False)
 
-    def _ended(self, task: str, work: Work) -> None:
+    def _ended(self, tasks: dict[str, Work]) -> None:
         """A job of an ended task that has not reported was lost with it."""
         deadline = time.monotonic() + _SECONDS_FOR_REPORTS
-        while missing := [n for n, _ in work.jobs if n not in self.reported]:
-            if time.monotonic() > deadline:
-                break
+        while (lost := self._unreported(tasks)) and time.monotonic() < deadline:
             time.sleep(0.2)
             self._read_reports()
-        if missing:
-            why = self.scheduler.why(task)
-            log.warning("%d jobs were lost with their task: %s", len(missing), why)
-            for number in missing:
+        for task, why in (self.scheduler.why(list(lost)) if lost else {}).items():
+            log.warning("%d jobs were lost with their task: %s", len(lost[task]), why)
+            for number in lost[task]:
                 reporter().job_failed(self.contents.jobs[number].folder, why)
 
+    def _unreported(self, tasks: dict[str, Work]) -> dict[str, list[int]]:
+        """The jobs of those tasks that have not reported, by task."""
+        missing = {t: [n for n, _ in w.jobs if n not in self.reported] for t, w in tasks.items()}
+        return {task: numbers for task, numbers in missing.items() if numbers}
 
-def _scheduler(options: Options, root: Path, launch_id: str) -> Scheduler:
+
+def _scheduler(options: Options, root: Path) -> Scheduler:
     folder = root / ".submitit"
-    if isinstance(options, LocalOptions):
-        from srste.cluster.local import Local
-
-        return Local(options, folder)
-    from srste.cluster.slurm import Slurm, name_of
-
     try:
-        return Slurm(options, folder, name_of(launch_id))
-    except UserError as error:
-        reporter().refused = error
+        if isinstance(options, LocalOptions):
+            from srste.cluster.local import Local
+
+            return Local(options, folder)
+        from srste.cluster.slurm import Slurm, name_of
+
+        return Slurm(options, folder, name_of(root))
+    except (UserError, OSError) as error:
+        reporter().refused = UserError(first_line(error))
         raise SystemExit(2) from error
 
 
 def _unfinished(root: Path, contents: Contents, numbers: Sequence[int]) -> list[int]:
-    """The jobs of which a study lacks its record; those that are there count as reused."""
+    """The jobs of which a study lacks its record, or a pretraining its note; the records that are there
+    count as reused."""
     there = {record.key for _, record in records.find(root)}
+    noted = {key for key in contents.pretrainings if read_note(root, key) is not None}
     found = []
     for number in numbers:
-        keys = contents.jobs[number].keys
-        for key in there.intersection(keys):
+        job = contents.jobs[number]
+        for key in there.intersection(job.keys):
             reporter().study_done(key, reused=True)
-        if not there.issuperset(keys):
+        if not there.issuperset(job.keys) or (job.pretraining and job.pretraining not in noted):
             found.append(number)
+            if job.pretraining:
+                noted.add(job.pretraining)  # the first such job makes it
     return found
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,6 +14,7 @@ import torch
 
 from srste.cluster.options import LocalOptions
 from srste.cluster.work import Launcher, Work
+from srste.signals import ignored
 
 _FOR_EVER = 60 * 24 * 365  # minutes: no time limit
 
@@ -37,7 +38,7 @@ class Local:
 
     def submit(self, works: Sequence[Work]) -> list[str]:
         """Starts them. Returns their ids."""
-        with _deaf_to_ctrl_c():
+        with ignored(signal.SIGINT):  # the terminal's Ctrl-C is not for them
             started = {str(job.job_id): job for job in map(self._executor.submit, works)}
         self._jobs |= started
         return list(started)
@@ -46,26 +47,18 @@ class Local:
         """The ids of the tasks that have not ended."""
         return {task for task, job in self._jobs.items() if not job.done()}
 
-    def why(self, task: str) -> str:
-        """Why a task ended without doing its work."""
-        return f"its process ended, as if killed (log: {self._jobs[task].paths.stderr})"
+    def why(self, tasks: Sequence[str]) -> dict[str, str]:
+        """Why tasks ended without doing their work."""
+        logs = {task: self._jobs[task].paths.stderr for task in tasks}
+        return {task: f"its process ended, as if killed (log: {path})" for task, path in logs.items()}
 
     def cancel(self) -> None:
         """Ends all tasks at once; their records are whole or not there."""
-        for controller in self.alive():
-            with suppress(psutil.NoSuchProcess):
-                for worker in psutil.Process(int(controller)).children():
-                    worker.kill()
         deadline = time.monotonic() + 10
-        while self.alive() and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes that are started here do not hear the terminal's Ctrl-C; this one ends them itself."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        with ignored():
+            while (alive := self.alive()) and time.monotonic() < deadline:
+                for controller in alive:
+                    with suppress(psutil.NoSuchProcess):
+                        for worker in psutil.Process(int(controller)).children():
+                            worker.kill()
+                time.sleep(0.05)

@@ -9,12 +9,23 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from srste.errors import UserError, first_line
 from srste.rules import EachOf, Integer, Or, Pattern, Rule, Text
 
 MOST_TASKS_AT_ONCE = 1_000
 """An array of Slurm jobs is at most that long; the cluster's own limit may be lower."""
+
+
+_TAKEN = (
+    "--(array|job-name|requeue|no-requeue|parsable|clusters|cluster|output|error|signal|open-mode|wait|"
+    "test-only|wrap|dependency|nodes|partition|account|time|mem|cpus-per-task|gpus-per-node|export)(=|$)"
+)
+_OTHER_OPTIONS = (
+    "an option of sbatch, as --qos=long, that neither has a key of its own nor is the launcher's: not "
+    "array, job-name, output, error, signal, (no-)requeue, clusters, dependency, export, parsable, wait"
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class SlurmOptions:
         "jobs_per_task": Integer(1),
         "requeues": Integer(0),
         "setup": EachOf(Text()),
-        "sbatch": EachOf(Pattern(r"--[a-z][a-z-]*(=.+)?", "an option of sbatch, as --qos=long")),
+        "sbatch": EachOf(Pattern(rf"(?!{_TAKEN})--[a-z][a-z-]*(=.+)?", _OTHER_OPTIONS)),
     }
 
     @property
@@ -107,7 +118,10 @@ def options_of(node: DictConfig) -> Options | None:
 
     Raises: UserError for a value that is not allowed.
     """
-    plain = OmegaConf.to_container(node, resolve=True)
+    try:
+        plain = OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{getattr(error, 'full_key', '')}: {first_line(error)}") from error
     assert isinstance(plain, dict)
     values = {str(key): value for key, value in plain.items()}
     kind = _OF_TARGET.get(values.pop("_target_", ""))
@@ -126,7 +140,10 @@ def options_of(node: DictConfig) -> Options | None:
 def asked(*command: str, patience: float = 30) -> str:
     """What one of Slurm's commands answers. Raises: UserError when it fails or does not answer."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=patience)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=patience,
+            start_new_session=True,  # the terminal's Ctrl-C is not for it
+        )  # fmt: skip
     except subprocess.CalledProcessError as error:
         why = (error.stderr or error.stdout).strip().splitlines() or [f"exit code {error.returncode}"]
         raise UserError(f"hydra/launcher=slurm: {command[0]} says: {why[-1]}") from error

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,25 +27,36 @@ _RETRIES = "5"  # about a minute: a server that is started again is waited for
 
 @dataclass(frozen=True)
 class Launcher:
-    """The launching process, as its workers on the same machine know it. born: when it started, in
-    seconds since 1970, which tells it from a later process of that number."""
+    """The launching process, as its workers on the same machine know it. born: when it started, which
+    tells it from a later process of that number."""
 
     pid: int
-    born: float
+    born: str
 
     @classmethod
     def here(cls) -> Launcher:
         """This process."""
-        return cls(os.getpid(), psutil.Process().create_time())
+        return cls(os.getpid(), _born(os.getpid()) or "")
 
     def lives(self) -> bool:
         """Whether it still runs; a zombie does not."""
+        return _born(self.pid) == self.born
+
+
+def _born(pid: int) -> str | None:
+    """When a process started; None if it does not run. Counted from the machine's start where the
+    system tells that: the time of day may be set while a worker looks."""
+    if Path("/proc/self/stat").exists():
         try:
-            process = psutil.Process(self.pid)
-            same = bool(process.create_time() == self.born)
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
 
 
 @dataclass
@@ -72,8 +84,12 @@ class Work:
         Singleton.set_state(self.singletons)
         setup_globals()
         for number, config in self.jobs:
-            error = self._error_of(self._run(config))
-            write_report(self.reports, number, error)
+            try:
+                error = self._error_of(self._run(config))
+            except OSError as problem:  # Hydra could not make the job's folder, say: a full disk
+                error = f"{type(problem).__name__}: {first_line(problem)}"
+            with suppress(OSError):
+                write_report(self.reports, number, error)
             if error == OUT_OF_TIME:
                 raise UncompletedJobError(error)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime
 import io
-import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -57,10 +56,12 @@ class Entry:
     make: Callable[[], Run]
 
 
-def entries(found: Iterable[Found], pretrainings: Iterable[Path], granularity: str) -> list[Entry]:
+def entries(
+    found: Iterable[Found], pretrainings: Iterable[dict[str, Any]], granularity: str
+) -> list[Entry]:
     """The runs of these records. granularity: "study": one each; "job": one for all batches of an
-    estimator at a sample count. pretrainings: the notes that `srste.run` left of them."""
-    wanted = [_pretraining_entry(path) for path in pretrainings]
+    estimator at a sample count. pretrainings: the notes of them (see :func:`srste.run.read_note`)."""
+    wanted = [_pretraining_entry(note) for note in pretrainings]
     if granularity == "study":
         return wanted + [_study_entry(folder, record) for folder, record in found]
     groups: dict[str, list[Record]] = {}
@@ -77,8 +78,7 @@ def _job_entry(group: list[Record]) -> Entry:
     return Entry(group[0].group, len(group), lambda: job_run(group))
 
 
-def _pretraining_entry(path: Path) -> Entry:
-    note = json.loads(path.read_bytes())
+def _pretraining_entry(note: dict[str, Any]) -> Entry:
     return Entry(note["key"], 1, lambda: pretraining_run(note))
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from srste import provenance
 from srste.chart_view import TAG_PREFIX, chart_view
-from srste.errors import UserError, first_line, without_password
+from srste.errors import UserError, address_without_password, first_line
 from srste.manifest import Launch
 from srste.tracking.runs import Entry, Run, code_tags, milliseconds, side_by_side
 
@@ -79,16 +79,17 @@ class Store:
     Args:
         uri: of the store; None: where MLflow looks by default.
         experiment: its name; made if missing.
-    Raises: UserError when the store cannot be opened or does not answer within 10 s.
+        patient: as in :func:`open_store`.
+    Raises: UserError when the store cannot be opened or does not answer.
     """
 
-    def __init__(self, uri: str | None, experiment: str) -> None:
+    def __init__(self, uri: str | None, experiment: str, patient: bool) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.uri = uri or mlflow.get_tracking_uri()
         try:
             # A new database is migrated table by table, unlocked: one process at a time.
-            with _one_at_a_time(self.uri), _impatiently():
+            with _one_at_a_time(self.uri), nullcontext() if patient else _impatiently():
                 self._client = mlflow.MlflowClient(self.uri)
                 known = self._client.get_experiment_by_name(experiment)
                 self.experiment_id: str = (
@@ -97,9 +98,10 @@ class Store:
                     else self._client.create_experiment(experiment, tags=_EXPERIMENT_TAGS)
                 )
         except (*StoreError, ValueError, ImportError) as error:  # ImportError: a missing driver
+            uri = address_without_password(self.uri)
             raise UserError(
-                f"tracking.uri={without_password(self.uri)}: no answer ({first_line(error)}); start "
-                "that server, name one that answers, or use tracking=none"
+                f"tracking.uri={uri}: no answer ({first_line(error)}); start that server, name one that "
+                "answers, or use tracking=none"
             ) from error
 
     def add(self, launch: Launch, entries: Iterable[Entry]) -> None:
@@ -197,7 +199,9 @@ class Store:
     def link(self, launch: Launch) -> str:
         """The address of the launch's charts in MLflow, where a server shows the store."""
         base = (
-            without_password(self.uri).rstrip("/") if _is_server(self.uri) else "http://127.0.0.1:5000"
+            address_without_password(self.uri).rstrip("/")
+            if _is_server(self.uri)
+            else "http://127.0.0.1:5000"
         )
         # MLflow opens in its GenAI mode unless told otherwise.
         query = "compareRunsMode=CHART&workflowType=machine_learning"
@@ -249,28 +253,35 @@ class Store:
         return run_id
 
 
-def open_store(tracking: Mapping[str, Any]) -> Store:
-    """The store of a launch's ``tracking``, opened once a process. Raises: UserError."""
-    return _connect(_with_credentials(tracking["uri"]), tracking["experiment"])
+def open_store(tracking: Mapping[str, Any], patient: bool = False) -> Store:
+    """The store of a launch's ``tracking``, opened once a process. patient: whether to try again when
+    it does not answer, for about a minute, rather than to give up within 10 s. Raises: UserError."""
+    return _connect(_with_credentials(tracking["uri"]), tracking["experiment"], patient)
 
 
 @cache
-def _connect(uri: str | None, experiment: str) -> Store:
-    return Store(uri, experiment)
+def _connect(uri: str | None, experiment: str, patient: bool) -> Store:
+    return Store(uri, experiment, patient)
+
+
+_lent: list[str] = []
+"""The variables by which MLflow was told what lets in to the address that was opened last."""
 
 
 def _with_credentials(uri: str | None) -> str | None:
     """The address with what lets in, as the environment has it: configurations, which are written to
     disk, hold addresses without passwords. A server's go to MLflow beside the address."""
+    while _lent:  # to that server, and to no other
+        os.environ.pop(_lent.pop(), None)
     own = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri is not None and without_password(own) != uri:
+    if uri is not None and address_without_password(own) != uri:
         return uri
-    parts = urllib.parse.urlsplit(own)
-    if not _is_server(own) or parts.username is None:
+    if not _is_server(own) or (parts := urllib.parse.urlsplit(own)).username is None:
         return own or None
-    os.environ["MLFLOW_TRACKING_USERNAME"] = urllib.parse.unquote(parts.username)
-    os.environ["MLFLOW_TRACKING_PASSWORD"] = urllib.parse.unquote(parts.password or "")
-    return without_password(own)
+    for name, value in (("USERNAME", parts.username), ("PASSWORD", parts.password or "")):
+        _lent.append(f"MLFLOW_TRACKING_{name}")
+        os.environ[_lent[-1]] = urllib.parse.unquote(value)
+    return address_without_password(own)
 
 
 def is_server(tracking: Mapping[str, Any]) -> bool:

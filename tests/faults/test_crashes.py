@@ -3,6 +3,7 @@ ends with nothing lost, nothing doubled, and the results of an uninterrupted run
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -15,9 +16,12 @@ import psutil
 import pytest
 
 from srste import records
+from srste.cluster.work import _born
 from tests.support import (
     SMALL,
+    eventually,
     only,
+    runs_in,
     same_results,
     skip,
     start,
@@ -152,7 +156,8 @@ def test_a_damaged_record_is_set_aside_and_run_again(tmp_path, uninterrupted, ho
     same_results(studies(tmp_path), uninterrupted)
 
 
-def test_a_full_disk(tmp_path, uninterrupted):
+@pytest.mark.parametrize("launcher", [[], LOCAL], ids=["in one process", "local_parallel"])
+def test_a_full_disk(tmp_path, uninterrupted, launcher):
     """A file system of its own that has room for some of the records."""
     if os.geteuid() != 0:
         skip("mounting a small file system needs root")
@@ -162,7 +167,7 @@ def test_a_full_disk(tmp_path, uninterrupted):
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         skip("no file system can be mounted here")
     try:
-        done = train(tmp_path, *SWEEP, "tracking=none")
+        done = train(tmp_path, *SWEEP, *launcher, "tracking=none")
         assert done.returncode == 1, done.stdout + done.stderr
         assert "No space left on device" in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
@@ -172,7 +177,7 @@ def test_a_full_disk(tmp_path, uninterrupted):
         same_results(kept, {name: uninterrupted[name] for name in kept})
         grow = ["mount", "-o", "remount,size=64m", str(disk)]
         subprocess.run(grow, check=True)
-        again = train(tmp_path, *SWEEP, "tracking=none")
+        again = train(tmp_path, *SWEEP, *launcher, "tracking=none")
         assert again.returncode == 0, again.stderr
         assert f"10 studies, {len(kept)} reused" in again.stdout
         same_results(studies(disk), uninterrupted)
@@ -242,7 +247,37 @@ def test_eight_writers_of_one_record(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
 
 
-def test_records_of_older_code_are_kept_aside(tmp_path, uninterrupted):
+def test_a_damaged_note_of_a_pretraining_is_made_again(tmp_path):
+    arguments = ["-m", "samples=1,2", "pretraining=adam", "pretraining.steps=20",
+                 "pretraining.batch_size=50", *SMALL]  # fmt: skip
+    assert train(tmp_path, *arguments).returncode == 0
+    (note,) = tmp_path.rglob("pretraining/*.json")
+    before = json.loads(note.read_text())
+    for how, launcher in (("truncated", []), ("flipped", LOCAL)):
+        damage(note, how)
+        done = train(tmp_path, *arguments, *launcher)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "6 studies, 6 reused" in done.stdout
+        assert json.loads(note.read_text())["losses"] == before["losses"]
+    kinds = [r.data.tags["kind"] for r in runs_in(f"sqlite:///{tmp_path}/mlflow.db")]
+    assert sorted(kinds) == ["launch", "pretraining"] + ["study"] * 6
+
+
+def test_the_launching_process_is_told_from_others():
+    from srste.cluster.work import Launcher
+
+    here = Launcher.here()
+    assert here.lives()
+    assert not Launcher(here.pid, here.born + "0").lives()  # another one, later, of that number
+    child = subprocess.Popen(["sleep", "0.5"])
+    started = Launcher(child.pid, _born(child.pid))
+    eventually(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+    assert not started.lives()
+    child.wait()
+    assert not started.lives()
+
+
+def test_records_that_are_not_to_be_reused_are_kept_aside(tmp_path, uninterrupted):
     assert train(tmp_path, *SWEEP, "tracking=none").returncode == 0
     done = train(tmp_path, *SWEEP, "resume=false", "tracking=none")
     assert done.returncode == 0

@@ -71,10 +71,17 @@ def test_a_server_started_again_is_waited_for(tmp_path):
     with mlflow_server(tmp_path / "server", port):
         process = start(tmp_path, "-m", *LOCAL, "samples=1,2,...,6", f"tracking.uri={uri}", *SMALL)
         eventually(lambda: len(_finished(uri)) >= 3, 90)
+    before = 0
     time.sleep(1)
     with mlflow_server(tmp_path / "server", port):
-        out, err = process.communicate(timeout=240)
+        while process.poll() is None:
+            runs = _finished(uri)
+            if not any(r.data.tags["kind"] == "launch" for r in runs):
+                before = len(runs)
+            time.sleep(0.2)
+        out, err = process.communicate()
         assert process.returncode == 0, out + err
+        assert before >= 8, "jobs gave up the server, and the end made all of it good"
         found = studies(tmp_path / "multirun")
         assert len(found) == 6 * 2 + 2
         tracked_once(uri, found)

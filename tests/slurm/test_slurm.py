@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import mlflow
@@ -131,6 +132,8 @@ def test_the_preset_reaches_slurm(settled, tmp_path):
 def test_interrupted_it_cancels_what_it_started(settled, tmp_path, number, uninterrupted):
     process = launched(settled, tmp_path, arguments=SLOWER)
     process.send_signal(number)
+    time.sleep(0.3)
+    process.send_signal(number)  # as impatient people do
     _, err = ended(process, 128 + number)
     assert re.search(r"stopped after \d+ of 80 studies", err)
     eventually(lambda: not settled.tasks("PD", "R"), 20, "tasks are left")
@@ -259,6 +262,20 @@ def test_a_job_that_raises_is_one_failed_job(settled, tmp_path):
     assert "1 of 2 jobs did not get through" in done.stdout
     assert re.search(r"device=cuda +4 of 4 +UserError: device=cuda: must be a device", done.stdout)
     assert len(studies(tmp_path)) == 4
+
+
+def test_a_partition_that_takes_no_more_for_a_while(bare_cluster, tmp_path):
+    """The second array is refused at first: what was collected is kept, and it is tried again."""
+    arguments = ["samples=1,2,...,5", "hydra.launcher.jobs_per_task=1", "batches=20", "tracking=none"]
+    process = start(tmp_path, *SLURM, *arguments, **bare_cluster.environment)
+    eventually(bare_cluster.workers)
+    bare_cluster.ask("scontrol", "update", "PartitionName=debug", "State=DRAIN")
+    eventually(lambda: not bare_cluster.tasks())
+    time.sleep(2)
+    bare_cluster.ask("scontrol", "update", "PartitionName=debug", "State=UP")
+    out, _ = ended(process, 0)
+    assert "sbatch says: Batch job submission failed: Required partition not available" in out
+    assert len(studies(tmp_path)) == 5 * 20 + 20
 
 
 def test_without_accounting_and_in_pieces(bare_cluster, tmp_path):
