@@ -46,9 +46,9 @@ def train(folder: Path, *arguments: str) -> float:
     return time.perf_counter() - started
 
 
-def study_cost(folder: Path) -> dict[str, float]:
+def study_cost(folder: Path, batches: int) -> dict[str, float]:
     """Seconds and bytes of a study at the note's size, from its record."""
-    train(folder, "-m", "samples=1,3,5,7,9", "tracking=none")
+    train(folder, "-m", "samples=1,3,5,7,9", f"batches={batches}", "tracking=none")
     root = next((folder / "multirun").iterdir())
     found = list(records.find(root))
     started = time.perf_counter()
@@ -72,7 +72,7 @@ def job_cost(folder: Path, few: int, many: int) -> float:
     for count in (few, many):
         sweep = ["-m", f"samples=1,2,...,{count}", "batches=1", "batch_size=16", "sampling.step=0.05",
                  "tracking=none", f"hydra.sweep.dir=jobs-{count}"]  # fmt: skip
-        train(folder, *sweep)
+        train(folder, *sweep)  # makes the records
         seconds[count] = train(folder, *sweep)
     return (seconds[many] - seconds[few]) / (many - few)
 
@@ -182,7 +182,7 @@ def main() -> None:
     small = count < 1_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        unit = study_cost(folder)
+        unit = study_cost(folder, 2 if small else BATCHES)
         unit["job"] = job_cost(folder, *((2, 4) if small else (20, 120)))
         unit["start"] = start_cost(folder)
         print("One of each, measured here:")

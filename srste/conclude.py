@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -18,7 +19,9 @@ from srste.records import Record
 from srste.report.ending import description, front, names
 from srste.report.summary import Condition, conditions
 from srste.run import read_note
-from srste.tracking import Store, entries
+
+if TYPE_CHECKING:
+    from srste.tracking import Store
 
 LOST_SHOWN = 20
 
@@ -59,6 +62,8 @@ def results_in(root: Path, launch: Launch, contents: Contents) -> Results:
 
 def track(results: Results, store: Store, arranged: list[Condition], files: list[Path]) -> int:
     """Makes the store hold all of it. Returns how many runs were added. Raises: StoreError."""
+    from srste.tracking import entries
+
     launch, contents = results.launch, results.contents
     notes = [note for key in contents.pretrainings if (note := read_note(results.root, key))]
     wanted = entries(results.found.values(), notes, launch.tracking["granularity"])

@@ -24,9 +24,9 @@ def test_loss_curve():
 
 
 def test_scaling():
-    out = output("benchmarks/scaling.py", "--studies", "60")
-    assert re.search(r"MLflow, granularity=study: 60 studies as 60 runs in \d+ s", out)
-    assert re.search(r"MLflow, granularity=job: 60 studies as 6 runs in \d+ s", out)
+    out = output("benchmarks/scaling.py", "--studies", "24")
+    assert re.search(r"MLflow, granularity=study: 24 studies as 24 runs in \d+ s", out)
+    assert re.search(r"MLflow, granularity=job: 24 studies as 12 runs in \d+ s", out)
     assert re.search(r"^ +MLflow by job, rows +\S+ +\S+$", out, re.M)
 
 

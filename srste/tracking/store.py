@@ -31,11 +31,14 @@ from filelock import FileLock
 from mlflow.entities import Param, RunStatus
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
 from srste import provenance
 from srste.chart_view import TAG_PREFIX, chart_view
 from srste.errors import UserError, address_without_password, first_line
+from srste.files import temporary_beside
 from srste.manifest import Launch
 from srste.tracking.runs import Entry, Run, code_tags, milliseconds, side_by_side
 
@@ -304,7 +307,19 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
     with path.open("ab"):  # refused at once where MLflow would try again for minutes
         pass
     with FileLock(path.with_name(f"{path.name}.lock")):
+        if path.stat().st_size == 0:
+            _make_database(path)
         yield
+
+
+def _make_database(path: Path) -> None:
+    """A new database, which appears whole: one whose making was cut off would serve nobody again."""
+    for left in path.parent.glob(f".{path.name}.*.tmp*"):
+        left.unlink(missing_ok=True)
+    made = temporary_beside(path)
+    store = SqlAlchemyStore(f"sqlite:///{made}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    made.replace(path)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import mlflow
@@ -225,6 +226,24 @@ def test_eight_processes_at_once_on_a_fresh_store_and_eight_writers_on_one(tmp_p
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert len(client.search_runs(["1"])) == 8 * 3
     assert len(client.search_experiments(filter_string="name = 'srste'")) == 1
+
+
+def test_kill_9_while_a_new_store_is_made(tmp_path):
+    """MLflow migrates a new database table by table; half of one could never be opened again."""
+    for moment in (0.2, 0.5, 0.8):
+        process = start(tmp_path, "batches=1", *SMALL[1:])
+        made = tmp_path / "mlflow.db.lock"
+        eventually(made.exists)
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+        made.unlink()
+        if (tmp_path / "mlflow.db").stat().st_size == 0:  # it was killed in time
+            assert list(tmp_path.glob(".mlflow.db.*.tmp*"))
+    done = train(tmp_path, "batches=1", *SMALL[1:])
+    assert done.returncode == 0, done.stderr
+    assert len(runs_in(f"sqlite:///{tmp_path}/mlflow.db")) == 3
+    assert not list(tmp_path.glob(".mlflow.db.*"))
 
 
 def test_eight_writers_of_one_record(tmp_path):
