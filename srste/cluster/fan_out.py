@@ -110,7 +110,7 @@ class _Waiting:
             if (room := self.scheduler.room(len(running))) > 0 and waiting:
                 batch, waiting = waiting[:room], waiting[room:]
                 running |= self._submit(batch)
-            reporter().note(f"{len(running)} tasks queued or running, {len(waiting)} to come")
+            reporter().note(f"{len(running)} tasks, {len(waiting)} to come")
             time.sleep(self.scheduler.seconds_between_looks)
             self._read_reports()
             alive = self.scheduler.alive()
