@@ -70,22 +70,22 @@ def job_cost(folder: Path, few: int, many: int) -> float:
     slope between two sweeps of which every study has its record."""
     seconds = {}
     for count in (few, many):
-        sweep = ["-m", f"samples=1,2,...,{count}", "batches=1", "batch_size=16", "sampling.step=0.05",
-                 "tracking=none", f"hydra.sweep.dir=jobs-{count}"]  # fmt: skip
+        sweep = ["-m", f"samples=range(1,{count + 1})", "batches=1", "batch_size=16",
+                 "sampling.step=0.05", "tracking=none", f"hydra.sweep.dir=jobs-{count}"]  # fmt: skip
         train(folder, *sweep)  # makes the records
         seconds[count] = train(folder, *sweep)
     return (seconds[many] - seconds[few]) / (many - few)
 
 
-def start_cost(folder: Path) -> float:
+def start_cost(times: int) -> float:
     """Seconds until a process is ready to run jobs."""
     started = time.perf_counter()
-    for _ in range(3):
+    for _ in range(times):
         subprocess.run(
             [sys.executable, "-c", "import submitit.core._submit, srste.job, srste.cluster.work"],
             cwd=ROOT, check=True,
         )  # fmt: skip
-    return (time.perf_counter() - started) / 3
+    return (time.perf_counter() - started) / times
 
 
 def many_records(folder: Path, count: int) -> tuple[Path, Launch, Contents]:
@@ -183,8 +183,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unit = study_cost(folder, 2 if small else BATCHES)
-        unit["job"] = job_cost(folder, *((2, 4) if small else (20, 120)))
-        unit["start"] = start_cost(folder)
+        unit["job"] = job_cost(folder, *((1, 3) if small else (20, 120)))
+        unit["start"] = start_cost(1 if small else 3)
         print("One of each, measured here:")
         print(f"  study: estimator, 50,000 losses, replay      {1e3 * unit['study']:8.1f} ms")
         print(f"  its record: written and synced               {1e3 * unit['write']:8.1f} ms")

@@ -301,19 +301,3 @@ def test_a_short_study_is_logged_point_by_point(tmp_path):
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     run = next(r for r in client.search_runs(["1"]) if r.data.tags["kind"] == "study")
     assert len(client.get_metric_history(run.info.run_id, "trial/post_loss")) == 700
-
-
-def test_the_verbatim_command(tmp_path):
-    """The README's first command, whole: 110 studies, 5.5 million trials."""
-    done = train(tmp_path, "-m", "estimator=sr_ste", "samples=1,2,...,10")
-    assert done.returncode == 0, done.stderr
-    assert "110 studies, 5,500,000 trials in" in done.stdout
-    assert done.stderr == ""
-    found = studies(tmp_path)
-    assert len(found) == 110
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    runs = client.search_runs(["1"], "tags.kind = 'study'", max_results=1000)
-    assert len(runs) == 110
-    assert sum(r.data.metrics["study/trials"] for r in runs) == 5_500_000
-    manifest = json.loads((only(tmp_path / "multirun") / "launch.json").read_text())
-    assert manifest["name"] == "estimator=sr_ste samples=1,2,...,10"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, answers, free_port, serving
+from tests.support import ROOT, answers, free_port, runs_in, serving
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.M | re.S)
@@ -42,7 +42,7 @@ BY_OTHER_TESTS = {
 FIRST = "python train.py -m estimator=sr_ste samples=1,2,...,10"
 SMALLER = {
     "experiment=note": ["batches=1", "batch_size=32", "sampling.step=1e-2", "tracking=none"],
-    "pretraining=none,adam": ["batches=2"],
+    "pretraining=none,adam": ["batches=1"],
     "note_pretrained": ["pretraining.steps=20", "pretraining.batch_size=100"],
     "estimator=ste,sr_ste": ["batches=2"],
     "local_parallel": ["batches=2"],
@@ -91,6 +91,9 @@ def test_command(copy, command):
         # Its environment is this one and not to be set up again: -o takes it for up to date.
         out = run(copy, f"make -o .venv/.set-up {command.removeprefix('make ')}")
         assert "110 studies, 5,500,000 trials in" in out
+        runs = [r for r in runs_in(f"sqlite:///{copy}/mlflow.db") if r.data.tags["kind"] == "study"]
+        assert len(runs) == 110
+        assert sum(r.data.metrics["study/trials"] for r in runs) == 5_500_000
     elif command == "mlflow ui":
         # As it stands where port 5000 is free; otherwise on a port of its own.
         port = free_port() if answers(5000) else 5000

@@ -93,34 +93,44 @@ def test_a_folder_outside_is_refused(monkeypatch, tmp_path, capsys, override):
     assert "within" in line
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """(port, folder) of a real MLflow server."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    with mlflow_server(folder, port):
+        yield port, folder
+
+
+def files_with(secret, *folders):
+    """The files below those folders that hold it."""
+    files = [p for folder in folders for p in folder.rglob("*") if p.is_file()]
+    return [p for p in files if secret in p.read_bytes()]
+
+
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=local_parallel"]])
-def test_the_password_in_a_tracking_uri_is_nowhere(tmp_path, launcher):
-    port = free_port()
+def test_the_password_in_a_tracking_uri_is_nowhere(tmp_path, server, launcher):
+    port, folder = server
     uri = f"http://someone:{quote(PASSWORD)}@127.0.0.1:{port}"
-    with mlflow_server(tmp_path / "server", port):
-        done = train(tmp_path, "-m", "samples=1,2", f"tracking.uri={uri}", "hydra.verbose=true",
-                     *launcher, *SMALL)  # fmt: skip
+    done = train(tmp_path, "-m", "samples=1,2", f"tracking.uri={uri}", "hydra.verbose=true",
+                 *launcher, *SMALL)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"Charts: http://127.0.0.1:{port}/" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
-    telling = [p for p in tmp_path.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
-    assert telling == []
+    assert files_with(b"hunter2", tmp_path, folder) == []
     config = next(tmp_path.rglob(".hydra/config.yaml")).read_text()
     assert f"uri: http://127.0.0.1:{port}" in config
 
 
-def test_the_password_in_a_configuration_file_is_not_copied(tmp_path):
-    port = free_port()
+def test_the_password_in_a_configuration_file_is_not_copied(tmp_path, server):
+    port, folder = server
     own = tmp_path / "own" / "tracking" / "mine.yaml"
     own.parent.mkdir(parents=True)
     uri = f"http://someone:hunter2@127.0.0.1:{port}"
     own.write_text(f"name: mlflow\nuri: {uri}\nexperiment: srste\ngranularity: study\n")
-    with mlflow_server(tmp_path / "server", port):
-        done = train(tmp_path, f"--config-dir={tmp_path}/own", "tracking=mine", *SMALL)
+    done = train(tmp_path, f"--config-dir={tmp_path}/own", "tracking=mine", *SMALL)
     assert done.returncode == 0, done.stderr
     assert "hunter2" not in done.stdout + done.stderr
-    telling = [p for p in tmp_path.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
-    assert telling == [own]
+    assert files_with(b"hunter2", tmp_path, folder) == [own]
 
 
 def test_what_lets_in_to_one_server_is_not_shown_to_another(monkeypatch):

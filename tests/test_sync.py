@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from unittest.mock import patch
 
 import pytest
 from filelock import FileLock
 
+from srste.__main__ import main
 from tests.support import SMALL, only, runs_in, studies, tracked_once, train
 
 
 def sync(cwd, *arguments):
-    """Runs the command; returns the process."""
-    return subprocess.run(
-        [sys.executable, "-m", "srste", "sync", *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, check=False,
+    """Runs the command in this process, whose imports are made; returns what it printed and its code."""
+    out, err = io.StringIO(), io.StringIO()
+    uri = [] if "--uri" in arguments else ["--uri", f"sqlite:///{cwd}/mlflow.db"]
+    environment = patch.dict(os.environ)  # as it was, afterwards
+    with environment, contextlib.chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main(["sync", *map(str, arguments), *uri])
+        except SystemExit as exit_:
+            code = exit_.code
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def test_as_a_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "srste", "sync", "nowhere"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "srste: nowhere: must be the folder of a launch, or one above it\n"
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ LOCAL = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=1"]
 def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path):
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    arguments = ["-m", "samples=1,2,...,12", f"tracking.uri={uri}", *SMALL]
+    arguments = ["-m", "samples=1,2,...,6", f"tracking.uri={uri}", *SMALL]
     with mlflow_server(tmp_path / "server", port):
         process = start(tmp_path, *arguments)
         wait_for(process, tmp_path, "note.log", 2)  # two jobs are through
@@ -36,12 +36,12 @@ def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path):
     assert "MLflow did not take everything" in err
     assert "the records are kept in multirun/" in err
     assert "Traceback" not in err + out
-    assert len(studies(tmp_path)) == 2 * 12 + 2
+    assert len(studies(tmp_path)) == 2 * 6 + 2
 
     with mlflow_server(tmp_path / "server", port):
         done = train(tmp_path, *arguments)
         assert done.returncode == 0, done.stderr
-        assert "26 reused" in done.stdout
+        assert "14 reused" in done.stdout
         tracked_once(uri, studies(tmp_path / "multirun"))
         assert f"Charts: {uri}/#/experiments/1/runs?" in done.stdout
 

@@ -13,7 +13,7 @@ def test_a_soak_of_some_seconds():
     done = subprocess.run(
         [sys.executable, "-m", "tests.soak"],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=280,
-        env=os.environ | {"SOAK_SECONDS": "1", "SOAK_SEED": "1"},
+        env=os.environ | {"SOAK_SECONDS": "1", "SOAK_SEED": "1", "SOAK_SLURM": "0"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 sweeps completed" in done.stdout
