@@ -10,7 +10,7 @@ study: $(SET_UP)
 	$(BIN)/python train.py -m estimator=sr_ste samples=1,2,...,10
 
 test: $(SET_UP)
-	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 lint: $(SET_UP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lint]'
