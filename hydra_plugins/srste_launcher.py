@@ -15,7 +15,7 @@ class _PackingLauncher(Launcher):
     """Runs jobs in other processes, many jobs in each; see :mod:`srste.cluster`."""
 
     def __init__(self, **options: Any) -> None:
-        self.options = options
+        """The options are read from the configuration, where they were checked."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
