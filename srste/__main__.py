@@ -7,32 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from srste.errors import UserError, first_line, without_password
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line. Returns the exit code: 0, or 2 for what was refused."""
-    parser = argparse.ArgumentParser(prog="python -m srste", description=__doc__)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    sync = commands.add_parser(
-        "sync",
-        help="put the records of launches into MLflow",
-        description="Puts the records of launches into MLflow: what is not there yet, each once, at any "
-        "time after the jobs, also from a folder that was copied from a cluster.",
-    )
-    sync.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="of a launch, or of several"
-    )
-    sync.add_argument("--uri", help="of the store; by default the launch's own, or where MLflow looks")
-    sync.add_argument("--experiment", help="its name; by default the launch's own")
-    sync.add_argument(
-        "--granularity", choices=["study", "job"], help="a run each; by default the launch's own"
-    )
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
     try:
-        from srste.sync import sync as put
-
-        done = put(arguments.folders, arguments.uri, arguments.experiment, arguments.granularity)
+        return int(arguments.run(arguments))
     except UserError as error:
         print(f"srste: {without_password(str(error))}", file=sys.stderr)
         return 2
@@ -42,7 +26,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"srste: {first_line(error)}", file=sys.stderr)
         return 1
-    return 0 if done else 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m srste", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    sync = commands.add_parser(
+        "sync",
+        help="put the records of launches into MLflow",
+        description="Puts the records of launches into MLflow: what is not there yet, each once, at any "
+        "time after the jobs, also from a folder that was copied from a cluster.",
+    )
+    sync.set_defaults(run=_sync)
+    sync.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="of a launch, or of several"
+    )
+    sync.add_argument("--uri", help="of the store; by default the launch's own, or where MLflow looks")
+    sync.add_argument("--experiment", help="its name; by default the launch's own")
+    sync.add_argument(
+        "--granularity", choices=["study", "job"], help="a run each; by default the launch's own"
+    )
+    audit = commands.add_parser(
+        "audit",
+        help="recompute what is claimed of a log in the note's line format",
+        description="Recomputes what is claimed of logs in the line format of the note of June 2021, "
+        "and looks for signs that a log is not what it is said to be.",
+    )
+    audit.set_defaults(run=_audit)
+    audit.add_argument("logs", nargs="+", type=Path, metavar="LOG")
+    audit.add_argument(
+        "--claims",
+        type=Path,
+        metavar="YAML",
+        help="what is claimed; by default by the note of June 2021",
+    )
+    audit.add_argument("--rerun", action="store_true", help="run it ourselves, beside it")
+    return parser
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    from srste.sync import sync
+
+    a = arguments
+    return 0 if sync(a.folders, a.uri, a.experiment, a.granularity) else 2
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from srste.audit.audit import audit
+
+    audit(arguments.logs, arguments.claims, arguments.rerun, Console())
+    return 0
 
 
 if __name__ == "__main__":

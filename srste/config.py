@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,14 @@ Plain = dict[str, Any]
 """A resolved configuration: nested dicts, lists, strings, numbers, booleans and None."""
 
 
+_LABELS = frozenset({"name", "baseline", "control"})
+"""Of a part's configuration, what tells others of it: what it is called, what it is set beside, and
+whether it is there to be compared with."""
+
+
 def build(node: Mapping[str, Any]) -> Any:
-    """The object that a configuration node describes; its ``name`` and ``baseline`` are labels."""
-    return instantiate({k: v for k, v in node.items() if k not in ("name", "baseline")})
+    """The object that a configuration node describes; its labels are no arguments."""
+    return instantiate({k: v for k, v in node.items() if k not in _LABELS})
 
 
 RULES: dict[str, Rule] = {
@@ -37,8 +42,10 @@ RULES: dict[str, Rule] = {
     "seed": Integer(0),
     "batches": Integer(1),
     "batch_size": Integer(1),
+    "heldout": Integer(0),
     "device": Device(),
     "resume": Boolean(),
+    "report": Boolean(),
     "data.features": Integer(1),
     "model.width": Integer(1),
     "model.depth": Integer(1),
@@ -65,7 +72,9 @@ RULES: dict[str, Rule] = {
 
 
 _GROUPS = frozenset({"model", "data", "estimator", "pretraining", "sampling", "tracking"})
-_VALUES = frozenset({"samples", "seed", "batches", "batch_size", "device", "resume", "cache"})
+_VALUES = frozenset(
+    {"samples", "seed", "batches", "batch_size", "heldout", "device", "resume", "report", "cache"}
+)
 _KEYS = _GROUPS | _VALUES
 _CPU = torch.device("cpu")
 
@@ -142,7 +151,7 @@ class Job:
             batch = small.batch(1)
             direction = self.estimator.direction(small, batch, 1)
             if self.baseline_config is not None:
-                self.baseline().direction(small, batch, 1)
+                self.baseline.direction(small, batch, 1)
             loss_curve(small.model, direction, batch.inputs, batch.targets)
             self.sampling.rehearse()
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
@@ -154,8 +163,9 @@ class Job:
         node: Plain | None = self.config["estimator"].get("baseline")
         return node
 
+    @cached_property
     def baseline(self) -> Estimator:
-        """The estimator that this one is compared with."""
+        """The estimator that this one is compared with, if it has one."""
         estimator: Estimator = build(self.baseline_config or {})
         return estimator
 
@@ -179,6 +189,7 @@ class Job:
         unused = None if stochastic else "draws"
         return self.pretraining_identity() | {
             "batch_size": self.config["batch_size"],
+            "heldout": self.config["heldout"],
             "batch": batch,
             "sampling": self.config["sampling"],
             # Where nothing is drawn, how it would be drawn is no part of the result.
@@ -190,7 +201,7 @@ class Job:
         """The identity of every study of the job, baselines included."""
         for batch in range(1, self.batches + 1):
             if self.baseline_config is not None:
-                yield self.study_identity(batch, self.baseline_config, self.baseline().stochastic)
+                yield self.study_identity(batch, self.baseline_config, self.baseline.stochastic)
             yield self.study_identity(batch, self.config["estimator"], self.estimator.stochastic)
 
     def _device_type(self) -> str:

@@ -37,7 +37,7 @@ DEFAULTS = "defaults"
 """The name of a launch without overrides."""
 
 # Settings of a launch that do not change what its studies find: the same folder serves them all.
-_NOT_OF_THE_RESULT = ("tracking", "resume", "cache", "hydra.", "hydra/")
+_NOT_OF_THE_RESULT = ("tracking", "resume", "report", "cache", "hydra.", "hydra/")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from srste.randomness import Stream, integer_seed, stream
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch. index: 1, 2, ...; inputs: (batch, features); targets: (batch, outputs)."""
+    """One batch. index: 1, 2, ..., or 0 for the held-out examples; inputs: (batch, features);
+    targets: (batch, outputs)."""
 
     index: int
     inputs: Tensor
@@ -49,6 +51,7 @@ class Problem:
         self.seed = seed
         self.batch_size = batch_size
         self.device = device
+        self._redrawn: tuple[str, ...] = ()
         self.model = self._network(make_model, "init")
         self.teacher = data.teacher(self._network(make_model, "target"))
 
@@ -60,7 +63,7 @@ class Problem:
 
     def stream(self, *names: str | int) -> Stream:
         """The problem's random stream of that name."""
-        return stream(self.seed, *names)
+        return stream(self.seed, *names, *self._redrawn)
 
     def draw(self, generator: Stream, size: int) -> tuple[Tensor, Tensor]:
         """(inputs, targets) of ``size`` fresh examples."""
@@ -70,4 +73,14 @@ class Problem:
 
     def batch(self, index: int) -> Batch:
         """Batch ``index`` (from 1): the same examples whenever and wherever it is asked for."""
-        return Batch(index, *self.draw(self.stream("batch", index), self.batch_size))
+        return Batch(index, *self.draw(stream(self.seed, "batch", index), self.batch_size))
+
+    def heldout(self, size: int) -> Batch:
+        """``size`` examples that no batch and no pretraining holds, the same for every estimator."""
+        return Batch(0, *self.draw(stream(self.seed, "heldout"), size))
+
+    def redrawn(self) -> Problem:
+        """The same problem, network and batches; an estimator that draws draws other numbers."""
+        other = copy.copy(self)
+        other._redrawn = (*self._redrawn, "once more")
+        return other

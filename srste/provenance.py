@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import platform
@@ -22,9 +23,12 @@ _HOME = Path(srste.__file__).parent
 # shows, stores and launches.
 _ALWAYS = (
     "binarize",
+    "checks",
     "curve.exact",
     "curve.network",
     "curve.pieces",
+    "estimators.angles",
+    "heldout",
     "problem",
     "randomness",
     "replay",
@@ -53,11 +57,36 @@ def _source_of(module: str) -> bytes:
     return Path(spec.origin).read_bytes() if spec and spec.origin and spec.has_location else b""
 
 
+def _imported(module: str) -> set[str]:
+    """The modules of its own package that a module names in its imports, wherever in it they stand."""
+    package = module.partition(".")[0]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(_source_of(module))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.partition(".")[0] == package and _source_of(name)}
+
+
+@cache
+def _with_imports(module: str) -> frozenset[str]:
+    """A module and all modules of its own package that it is built on."""
+    found, waiting = {module}, [module]
+    while waiting:
+        new = _imported(waiting.pop()) - found
+        found |= new
+        waiting += new
+    return frozenset(found)
+
+
 def code_digest(identity: dict[str, Any]) -> str:
     """A hash of the source that determines a result: of what all studies use, and of the modules that
-    the configuration names. A new estimator's file does not change other studies' keys."""
-    modules = {f"srste.{name}" for name in _ALWAYS}
-    return _digest_of(frozenset(modules | {target.rpartition(".")[0] for target in _targets(identity)}))
+    the configuration names, with what they import from their own package. A new estimator's file does
+    not change other studies' keys."""
+    named = (target.rpartition(".")[0] for target in _targets(identity))
+    modules = {f"srste.{name}" for name in _ALWAYS}.union(*map(_with_imports, named))
+    return _digest_of(frozenset(modules))
 
 
 @cache

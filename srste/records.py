@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from srste.files import below, sealed, set_aside, temporary_beside, unsealed, write_through
+from srste.heldout import Heldout
 from srste.sampling import Trials
 from srste.sampling.storage import columnar_study
 
-FORMAT = 2
+FORMAT = 3
 RECORD, TRIALS = "record.json", "trials.parquet"
 
 
@@ -36,13 +37,14 @@ class DamagedRecordError(ValueError):
 
 @dataclass(frozen=True)
 class Best:
-    """The winning trial. number: of the trial; lr: its learning rate; largest_lr: the
-    largest that was tried; post_loss: exact, float64;
+    """The winning trial. number: of the trial; lr: its learning rate; smallest_lr, largest_lr: of all
+    that were tried; post_loss: exact, float64;
     replayed_*: of the real model (see `srste.replay`); explained: whether rounding explains the
     difference; on_the_fence: examples whose output rounding can change."""
 
     number: int
     lr: float
+    smallest_lr: float
     largest_lr: float
     post_loss: float
     replayed_pre_loss: float
@@ -53,12 +55,14 @@ class Best:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The study of the baseline estimator on the same batch. post_loss: None if it has no winner."""
+    """The study of the baseline estimator on the same batch. lr, post_loss: of its winner, None if it
+    has none. loss_there: this study's own loss at the baseline's learning rate."""
 
     key: str
     estimator: str
     lr: float | None
     post_loss: float | None
+    loss_there: float | None
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,11 @@ class Record:
     key: of all that determines it. group: of all that does but the batch. identity: its configuration
     (seed, model, data, pretraining, batch_size, batch, sampling, estimator, samples, device). samples:
     None where the estimator draws nothing. best: None if every trial failed. failed: how many did;
-    reason: the first one's. seconds: what it took. created: UTC, ISO 8601. config: the whole resolved
-    configuration of the job that made it. git_commit, versions: of the code. table:
+    reason: the first one's. heldout: the winner on examples that are held out; None if there
+    are none. zero_loss: of a student whose output is zero. angles: in degrees to the baseline's
+    direction, by parameter tensor, and of all together under ""; None for a tensor that does not move.
+    alarms: kinds of them, see `srste.checks`. seconds: what it took. created: UTC, ISO 8601. config:
+    the whole resolved configuration of the job that made it. git_commit, versions: of the code. table:
     checksum of `trials.parquet`.
     """
 
@@ -82,6 +89,10 @@ class Record:
     reason: str | None
     best: Best | None
     baseline: Baseline | None
+    heldout: Heldout | None
+    zero_loss: float
+    angles: dict[str, float | None]
+    alarms: list[str]
     seconds: float
     created: str
     config: dict[str, Any]
@@ -221,10 +232,11 @@ def read(folder: Path) -> Record | None:
         raise DamagedRecordError(f"{RECORD} {error}") from error
     if plain.get("format") != FORMAT:
         raise DamagedRecordError(f"{RECORD} has format {plain.get('format')}, not {FORMAT}")
-    best, baseline = plain.pop("best"), plain.pop("baseline")
+    best, baseline, heldout = (plain.pop(name) for name in ("best", "baseline", "heldout"))
     record = Record(
         best=Best(**best) if best else None,
         baseline=Baseline(**baseline) if baseline else None,
+        heldout=Heldout(**heldout) if heldout else None,
         **plain,
     )
     try:

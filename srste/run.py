@@ -19,12 +19,12 @@ from srste.config import Job, Plain
 from srste.estimators import Estimator
 from srste.files import sealed, set_aside, slug, unsealed, write_atomically
 from srste.pretraining import pretrained, still_falling
-from srste.problem import Problem
+from srste.problem import Batch, Problem
 from srste.progress import reporter
 from srste.records import Baseline, DamagedRecordError, Record
 from srste.report.notelog import write_note_log
 from srste.sampling.base import failure
-from srste.study import run_study
+from srste.study import Beside, run_study
 
 log = logging.getLogger(__name__)
 
@@ -76,18 +76,11 @@ def run_job(job: Job, folders: Folders) -> list[Path]:
         studies.note_pretraining()
         found: dict[Path, Record] = {}
         for batch in range(1, job.batches + 1):
-            baseline = None
+            beside = None
             if job.baseline_config is not None:
-                path, record = studies.get(batch, job.baseline_config, job.baseline(), None)
-                found[path] = record
-                best = record.best
-                baseline = Baseline(
-                    record.key,
-                    record.estimator,
-                    best.lr if best else None,
-                    best.post_loss if best else None,
-                )
-            path, record = studies.get(batch, job.config["estimator"], job.estimator, baseline)
+                path, beside = studies.get(batch, job.baseline_config, job.baseline, None)
+                found[path] = beside
+            path, record = studies.get(batch, job.config["estimator"], job.estimator, beside)
             found[path] = record
     write_note_log(found.values(), folders.job / NOTE_LOG)
     return studies.made
@@ -109,7 +102,7 @@ class _Studies:
                 _ = self._problem
 
     def get(
-        self, batch: int, config: Plain, estimator: Estimator, baseline: Baseline | None
+        self, batch: int, config: Plain, estimator: Estimator, beside: Record | None
     ) -> tuple[Path, Record]:
         identity = self.job.study_identity(batch, config, estimator.stochastic)
         key = provenance.key_of(identity)
@@ -117,7 +110,7 @@ class _Studies:
         record = self._existing(folder, key)
         reused = record is not None
         if record is None:
-            record, table = self._run(key, identity, config, estimator, baseline)
+            record, table = self._run(key, identity, config, estimator, beside)
             if records.write(folder, record, table):
                 self.made.append(folder)
         reporter().study_done(key, reused)
@@ -140,15 +133,19 @@ class _Studies:
         identity: Plain,
         config: Plain,
         estimator: Estimator,
-        baseline: Baseline | None,
+        beside: Record | None,
     ) -> tuple[Record, bytes]:
         problem = self._problem
         started = time.perf_counter()
         batch, samples = problem.batch(identity["batch"]), identity["samples"]
-        trials, best = run_study(
-            problem, batch, estimator, samples or 1, self.job.sampling, config["name"]
-        )
+        best = beside.best if beside else None
+        study = run_study(
+            problem, batch, estimator, samples or 1, self.job.sampling, config["name"],
+            heldout=self._heldout,
+            beside=Beside(self.job.baseline, best.lr if best else None) if beside else None,
+        )  # fmt: skip
         seconds = time.perf_counter() - started
+        trials = study.trials
         failed = trials.failed
         table = records.encode_trials(trials)
         record = Record(
@@ -159,8 +156,12 @@ class _Studies:
             trials=len(trials),
             failed=int(failed.sum()),
             reason=failure(float(trials.post_loss[failed][0])) if failed.any() else None,
-            best=best,
-            baseline=baseline,
+            best=study.best,
+            baseline=_baseline(beside, study.at_baseline_lr) if beside else None,
+            heldout=study.heldout,
+            zero_loss=study.zero_loss,
+            angles=study.angles,
+            alarms=study.alarms,
             seconds=seconds,
             created=_now(),
             config=self.job.config | {"estimator": config, "samples": samples},
@@ -177,6 +178,11 @@ class _Studies:
                 record.reason,
             )
         return record, table
+
+    @cached_property
+    def _heldout(self) -> Batch | None:
+        size = self.job.config["heldout"]
+        return self._problem.heldout(size) if size else None
 
     @cached_property
     def _problem(self) -> Problem:
@@ -199,6 +205,17 @@ class _Studies:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, sealed(note))
         return problem
+
+
+def _baseline(beside: Record, loss_there: float | None) -> Baseline:
+    best = beside.best
+    return Baseline(
+        key=beside.key,
+        estimator=beside.estimator,
+        lr=best.lr if best else None,
+        post_loss=best.post_loss if best else None,
+        loss_there=loss_there,
+    )
 
 
 def _now() -> str:

@@ -1,16 +1,21 @@
-"""One study: a direction, its loss curve, an Optuna study over it, the winner replayed."""
+"""One study: a direction, its loss curve, an Optuna study over it, the winner replayed and held out."""
 
 from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
+import optuna
 import torch
 from numpy.typing import NDArray
 
+from srste.checks import NOT_RESTORED, SAME_DRAWS, Unchanged, draws_do_nothing
 from srste.curve import loss_curve
 from srste.estimators import Direction, Estimator
+from srste.estimators.angles import angle_of_all, angles
+from srste.heldout import Heldout, held_out, zero_loss
 from srste.problem import Batch, Problem
 from srste.randomness import integer_seed
 from srste.records import Best
@@ -21,6 +26,33 @@ from srste.sampling.base import LR, Losses
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Study:
+    """What a study found. best, heldout, at_baseline_lr: None if every trial failed.
+
+    heldout: None also where nothing is held out. zero_loss: of a student whose output is zero, on the
+    batch. angles: to the baseline's direction, in degrees, by parameter tensor, and of all parameters
+    together under ""; empty without a baseline. at_baseline_lr: the loss at the baseline's best
+    learning rate. alarms: kinds of them, see `srste.checks`.
+    """
+
+    trials: Trials
+    best: Best | None
+    heldout: Heldout | None
+    zero_loss: float
+    angles: dict[str, float | None]
+    at_baseline_lr: float | None
+    alarms: list[str]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The study of the baseline on the same batch. lr: its best learning rate, None if it has none."""
+
+    estimator: Estimator
+    lr: float | None
+
+
 def run_study(
     problem: Problem,
     batch: Batch,
@@ -28,17 +60,65 @@ def run_study(
     samples: int,
     sampling: Sampling,
     estimator_name: str,
-) -> tuple[Trials, Best | None]:
-    """Runs one study. Returns its trials, and the winner unless every trial failed."""
+    heldout: Batch | None = None,
+    beside: Beside | None = None,
+) -> Study:
+    """Runs one study. heldout: examples on which the winner is measured too. beside: what the
+    direction is held against."""
     name = f"{estimator_name} samples {samples} batch {batch.index}"
+    unchanged = Unchanged(problem.model)
+    alarms = []
     direction = estimator.direction(problem, batch, samples)
+    if draws_do_nothing(estimator, problem, batch, direction):
+        alarms.append(SAME_DRAWS)
+    if unchanged.restore():
+        alarms.append(NOT_RESTORED)
+    for alarm in alarms:
+        log.warning("%s: alarm: %s", name, alarm)
+
     losses, pre_loss = _losses(problem, batch, direction, sampling.lr_max)
     seed = integer_seed(problem.seed, "sampler", name)
     study, trials = sampling.run(losses, pre_loss, name, seed)
+    found = Study(
+        trials, None, None, zero_loss(batch), _angles(problem, batch, direction, beside), None, alarms
+    )
     if trials.failed.all():
-        return trials, None
-
+        return found
     winner = study.best_trial
+    lr = winner.params[LR]
+    best = _replayed(problem, batch, direction, trials, winner, name)
+    return replace(
+        found,
+        best=best,
+        heldout=held_out(problem.model, direction, heldout, lr, sampling.lr_max) if heldout else None,
+        at_baseline_lr=_at(losses, beside, sampling.lr_max),
+    )
+
+
+def _angles(
+    problem: Problem, batch: Batch, direction: Direction, beside: Beside | None
+) -> dict[str, float | None]:
+    if beside is None:
+        return {}
+    baseline = beside.estimator.direction(problem, batch, 1)
+    return {"": angle_of_all(direction, baseline)} | angles(direction, baseline)
+
+
+def _at(losses: Losses, beside: Beside | None, lr_max: float) -> float | None:
+    if beside is None or beside.lr is None or beside.lr > lr_max:
+        return None
+    return float(losses(np.array([beside.lr]))[0])
+
+
+def _replayed(
+    problem: Problem,
+    batch: Batch,
+    direction: Direction,
+    trials: Trials,
+    winner: optuna.trial.FrozenTrial,
+    name: str,
+) -> Best:
+    """The winner, and what a real update with it gives."""
     lr, post_loss = winner.params[LR], winner.user_attrs["post_loss"]
     real = replay(problem.model, direction, batch.inputs, batch.targets, lr, post_loss)
     if not real.explained:
@@ -47,9 +127,10 @@ def run_study(
             "at a breakpoint does not explain the difference",
             name, real.post_loss, post_loss,
         )  # fmt: skip
-    best = Best(
+    return Best(
         number=winner.number,
         lr=lr,
+        smallest_lr=float(trials.lr.min()),
         largest_lr=float(trials.lr.max()),
         post_loss=post_loss,
         replayed_pre_loss=real.pre_loss,
@@ -57,7 +138,6 @@ def run_study(
         explained=real.explained,
         on_the_fence=real.on_the_fence,
     )
-    return trials, best
 
 
 def _losses(problem: Problem, batch: Batch, direction: Direction, lr_max: float) -> tuple[Losses, float]:

@@ -39,7 +39,7 @@ def test_composes_builds_and_runs(choice):
     problem = job.problem()
     losses = job.pretraining.train(problem, lambda _: None)
     assert len(losses) == job.pretraining.steps
-    _, best = run_study(problem, problem.batch(1), job.estimator, 1, job.sampling, "s")
+    best = run_study(problem, problem.batch(1), job.estimator, 1, job.sampling, "s").best
     assert best is not None
 
 

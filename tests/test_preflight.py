@@ -69,7 +69,7 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
         ("pretraining.steps=3 pretraining.lr=1", "pretraining.steps=3: no such key; known here: pretra"),
         ("+sampels=3", "sampels: no such key; known are batch_size"),
         ("+model.colour=3", "model: MLP.__init__() got an unexpected keyword argument 'colour'"),
-        ("estimator=sr_st", "estimator=sr_st: did you mean sr_ste? must be one of sr_ste, ste"),
+        ("estimator=sr_st", "estimator=sr_st: did you mean sr_ste? must be one of negative_ste, "),
         ("-m estimator=ste,sr_st", "estimator=sr_st: did you mean sr_ste?"),
         ("estimater=ste", "estimater=ste: no such key; did you mean estimator?"),
         ("estimator/surrogate=clip", "did you mean clipped? must be one of approx_sign, clipped"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from srste import files, records
 from srste.files import sealed
+from srste.heldout import Heldout
 from srste.records import Best, DamagedRecordError, Record
 from srste.sampling.base import Trials
 from srste.sampling.grid import Grid
@@ -41,8 +42,12 @@ def record(table, **changes):
         trials=50,
         failed=1,
         reason="loss after the update is nan, not finite",
-        best=Best(14, 0.3, 1.0, 0.0, 1.25, 1e-9, True, 0),
+        best=Best(14, 0.3, 0.02, 1.0, 0.0, 1.25, 1e-9, True, 0),
         baseline=None,
+        heldout=Heldout(20_000, 1.3, 0.29, 0.1, 0.28, True, 0.4),
+        zero_loss=0.38,
+        angles={"": 12.5, "0.weight": None},
+        alarms=[],
         seconds=0.01,
         created="2026-01-02T03:04:05.678+00:00",
         config={"seed": 0},
@@ -137,7 +142,7 @@ def test_another_format_is_not_read(written):
     plain = json.loads((written / "record.json").read_text())
     del plain["checksum"]
     (written / "record.json").write_bytes(sealed(plain | {"format": 99}))
-    with pytest.raises(DamagedRecordError, match="has format 99, not 2"):
+    with pytest.raises(DamagedRecordError, match="has format 99, not 3"):
         records.read(written)
 
 

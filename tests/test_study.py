@@ -36,7 +36,8 @@ def test_against_numpy_from_the_weights_to_the_winner(estimator, seed, bias):
     this = job(f"estimator={estimator}", f"seed={seed}", "samples=2", f"model.bias={bias}")
     problem = this.problem()
     batch = problem.batch(1)
-    trials, best = run_study(problem, batch, this.estimator, 2, this.sampling, "s")
+    study = run_study(problem, batch, this.estimator, 2, this.sampling, "s")
+    trials, best = study.trials, study.best
     assert best is not None
 
     # The same, from the initial weights and the named streams alone.
@@ -86,7 +87,8 @@ def test_a_direction_that_is_not_finite_fails_the_trials_and_not_the_study(caplo
 
     this = job()
     problem = this.problem()
-    trials, best = run_study(problem, problem.batch(1), Spoilt(), 1, this.sampling, "s")
+    study = run_study(problem, problem.batch(1), Spoilt(), 1, this.sampling, "s")
+    trials, best = study.trials, study.best
     assert best is None
     assert trials.failed.all()
     assert np.isfinite(trials.pre_loss)
@@ -98,7 +100,8 @@ def test_weights_that_are_not_finite_fail_the_trials_and_not_the_study(caplog):
     problem = this.problem()
     with torch.no_grad():
         problem.model[2].weight[0, 0] = torch.inf
-    trials, best = run_study(problem, problem.batch(1), this.estimator, 1, this.sampling, "s")
+    study = run_study(problem, problem.batch(1), this.estimator, 1, this.sampling, "s")
+    trials, best = study.trials, study.best
     assert best is None
     assert trials.failed.all()
     assert "weights are not finite in 2.weight: all trials fail" in caplog.text
@@ -108,7 +111,7 @@ def test_the_sampler_s_seed_is_the_study_s_own():
     this = job("sampling=random", "sampling.n_trials=5")
     problem = this.problem()
     found = {
-        tuple(run_study(problem, problem.batch(b), this.estimator, n, this.sampling, name)[0].lr)
+        tuple(run_study(problem, problem.batch(b), this.estimator, n, this.sampling, name).trials.lr)
         for b, n, name in ((1, 1, "x"), (1, 2, "x"), (2, 1, "x"), (1, 1, "y"))
     }
     assert len(found) == 4
@@ -185,7 +188,7 @@ class TestReplay:
         problem = this.problem()
         problem.model[3] = WrongSign()
         with caplog.at_level(logging.WARNING):
-            _, best = run_study(problem, problem.batch(1), this.estimator, 1, this.sampling, "x")
+            best = run_study(problem, problem.batch(1), this.estimator, 1, this.sampling, "x").best
         assert best is not None
         assert not best.explained
         assert "x samples 1 batch 1: the real update gives a loss of" in caplog.text

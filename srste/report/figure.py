@@ -43,6 +43,9 @@ def note_figure(condition: Condition) -> Figure:
         else:
             strip = panel = figure.add_subplot(cell)
         _draw_estimators(panel, condition, batch)
+        panel.axhline(
+            condition.zero_loss(batch), color=_GREY, ls=(0, (1, 2)), lw=1.3, label="zero output"
+        )
         if not on_top:
             _draw_loss_before(panel, condition.pre_loss(batch))
         strip.set_title(f"batch {batch}", fontsize="medium")

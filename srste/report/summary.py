@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 
 from srste.records import Record
 
-DISPLAY = {"ste": "STE", "sr_ste": "sr-STE"}
+DISPLAY = {
+    "ste": "STE",
+    "sr_ste": "sr-STE",
+    "tilted_ste": "tilted STE",
+    "same_angle": "same angle",
+    "negative_ste": "negative STE",
+}
 
 
 class Column(NamedTuple):
@@ -52,9 +58,26 @@ class Condition:
     batches: list[int]
     cells: dict[tuple[int, Column], Record]
 
+    @property
+    def common(self) -> dict[str, Any]:
+        """The identity that all its studies share."""
+        return next(iter(self.cells.values())).common
+
+    @property
+    def seed(self) -> int:
+        """Of its network."""
+        return int(self.common["seed"])
+
     def pre_loss(self, batch: int) -> float:
         """The loss before the update, the same for all estimators."""
-        return next(r.pre_loss for (b, _), r in self.cells.items() if b == batch)
+        return self._on(batch).pre_loss
+
+    def zero_loss(self, batch: int) -> float:
+        """The loss of a student whose output is zero."""
+        return self._on(batch).zero_loss
+
+    def _on(self, batch: int) -> Record:
+        return next(r for (b, _), r in self.cells.items() if b == batch)
 
     def post_loss(self, batch: int, column: Column) -> float | None:
         """The loss after the best update; None where there is none."""
@@ -64,6 +87,10 @@ class Condition:
     def mean_pre_loss(self) -> float:
         """Over the batches."""
         return statistics.fmean(self.pre_loss(batch) for batch in self.batches)
+
+    def mean_zero_loss(self) -> float:
+        """Over the batches."""
+        return statistics.fmean(self.zero_loss(batch) for batch in self.batches)
 
     def mean_post_loss(self, column: Column) -> float | None:
         """Over the batches; None unless every batch has one."""
@@ -87,11 +114,11 @@ def conditions(records: Iterable[Record]) -> list[Condition]:
 
     variant: dict[str, str] = {}
     for group in by_name.values():
-        labels = _labels([record.identity["estimator"] for record in group], _short)
+        labels = labels_of([record.identity["estimator"] for record in group], _short)
         variant |= {r.key: label for r, (_, label) in zip(group, labels, strict=True)}
 
     firsts = [group[0] for group in by_condition.values()]
-    labels = _labels([record.common for record in firsts])
+    labels = labels_of([record.common for record in firsts])
     found = [
         (order, _condition(label, by_condition[first.condition], variant))
         for (order, label), first in zip(labels, firsts, strict=True)
@@ -118,7 +145,7 @@ def _short(key: str, value: Any) -> str:
     return value if isinstance(value, str) else f"{key.rpartition('.')[2]}={value}"
 
 
-def _labels(
+def labels_of(
     nodes: list[dict[str, Any]], one_setting: Callable[[str, Any], str] = _whole
 ) -> list[tuple[list[Any], str]]:
     """For each configuration a sort key and a label of the settings in which they differ."""

@@ -17,13 +17,15 @@ from srste.records import Record
 from srste.report.summary import Column, Condition, ordered
 
 NO_DESCENT, LARGEST = "*", "^"
+ZERO_HEADING = "zero\noutput"
 
 
 def caveat(arranged: list[Condition]) -> str:
     """How to read the tables, and what they do not show."""
     rivals = any(len(condition.columns) > 1 for condition in arranged)
     lines = [
-        "Loss on the batch the step was computed from" + (", the lowest in bold." if rivals else ".")
+        "Loss on the batch the step was computed from" + (", the lowest in bold." if rivals else "."),
+        "zero output: the loss of a student that gives zero for everything.",
     ]
     marks = "".join(_mark(r) for c in arranged for r in c.cells.values())
     if NO_DESCENT in marks:
@@ -79,7 +81,7 @@ def _table(condition: Condition, columns: list[Column], part: str) -> Table:
     marks = max(len(_mark(record)) for record in condition.cells.values())  # keep the digits aligned
     title = f"Loss after the best step{': ' + condition.label if condition.label else ''}{part}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("batch", "before"):
+    for heading in ("batch", "before", ZERO_HEADING):
         table.add_column(heading, justify="right", no_wrap=True)
     for column in columns:
         table.add_column(_heading(columns, column), justify="right", no_wrap=True)
@@ -88,7 +90,8 @@ def _table(condition: Condition, columns: list[Column], part: str) -> Table:
         table.add_column("wins", no_wrap=True)
     for batch in condition.batches:
         winners = condition.winners(batch)
-        cells: list[Text | str] = [str(batch), f"{condition.pre_loss(batch):.{decimals}f}"]
+        lines = (condition.pre_loss(batch), condition.zero_loss(batch))
+        cells: list[Text | str] = [str(batch), *(f"{loss:.{decimals}f}" for loss in lines)]
         for column in columns:
             loss = condition.post_loss(batch, column)
             record = condition.cells.get((batch, column))
@@ -101,8 +104,9 @@ def _table(condition: Condition, columns: list[Column], part: str) -> Table:
         table.add_section()
         means = [condition.mean_post_loss(column) for column in columns]
         shown = ["-" if mean is None else f"{mean:.{decimals}f}{' ' * marks}" for mean in means]
-        before = f"{condition.mean_pre_loss():.{decimals}f}"
-        table.add_row("mean", before, *shown, *([_wins_count(condition)] if rivals else []))
+        lines = (condition.mean_pre_loss(), condition.mean_zero_loss())
+        before = [f"{loss:.{decimals}f}" for loss in lines]
+        table.add_row("mean", *before, *shown, *([_wins_count(condition)] if rivals else []))
     return table
 
 
@@ -145,15 +149,17 @@ def print_summary(arranged: list[Condition], console: Console) -> None:
         title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
     table.add_column("condition", no_wrap=True)
-    table.add_column("before", justify="right", no_wrap=True)
+    for heading in ("before", ZERO_HEADING):
+        table.add_column(heading, justify="right", no_wrap=True)
     for column in columns:
         table.add_column(_heading(columns, column), justify="right", no_wrap=True)
     table.add_column("wins", no_wrap=True)
     for condition in arranged:
         means = [condition.mean_post_loss(column) for column in columns]
         shown = ["-" if mean is None else f"{mean:.{decimals}f}" for mean in means]
-        before = f"{condition.mean_pre_loss():.{decimals}f}"
-        table.add_row(condition.label, before, *shown, _wins_count(condition))
+        lines = (condition.mean_pre_loss(), condition.mean_zero_loss())
+        before = [f"{loss:.{decimals}f}" for loss in lines]
+        table.add_row(condition.label, *before, *shown, _wins_count(condition))
     _print_whole(table, console)
 
 
@@ -182,11 +188,26 @@ def text_table(condition: Condition) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-CSV_COLUMNS = ["condition", "batch", "estimator", "samples", "pre_loss", "lr", "post_loss"]
+CSV_COLUMNS = [
+    "condition",
+    "batch",
+    "estimator",
+    "samples",
+    "pre_loss",
+    "lr",
+    "post_loss",
+    "zero_loss",
+    "angle",
+    "heldout_pre_loss",
+    "heldout_post_loss",
+    "heldout_best_lr",
+    "heldout_best_loss",
+    "heldout_zero_loss",
+]
 
 
 def csv_table(conditions: list[Condition]) -> str:
-    """One line a study, full precision, in the columns of the note's own table of figures."""
+    """One line a study, full precision; the first columns are the note's own table of figures."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -198,5 +219,15 @@ def csv_table(conditions: list[Condition]) -> str:
                     found = [best.lr, best.post_loss] if best else ["", ""]
                     name = " ".join(column[:2]).strip()
                     samples = "" if column.samples is None else column.samples
-                    writer.writerow([condition.label, batch, name, samples, record.pre_loss, *found])
+                    out = record.heldout
+                    held = (
+                        [out.pre_loss, out.post_loss, out.best_lr, out.best_loss, out.zero_loss]
+                        if out
+                        else [""] * 5
+                    )
+                    angle = record.angles.get("")
+                    writer.writerow(
+                        [condition.label, batch, name, samples, record.pre_loss, *found,
+                         record.zero_loss, "" if angle is None else angle, *held]
+                    )  # fmt: skip
     return buffer.getvalue()

@@ -87,6 +87,8 @@ def study_run(folder: Path, record: Record) -> Run:
     tags = {"kind": "study", "batch": str(record.batch)} | _tags(record)
     if record.reason:
         tags["failure"] = f"{record.failed} of {record.trials} trials: {record.reason}"
+    if record.alarms:
+        tags["alarm"] = ", ".join(record.alarms)
     if record.best and not record.best.explained:
         tags["warning"] = "the replayed loss differs from the curve's by more than rounding"
     time = milliseconds(record.created)
@@ -203,13 +205,33 @@ _COLUMNS: dict[str, Callable[[Record], float | None]] = {
     "decrease": lambda r: r.pre_loss - r.best.post_loss if r.best else None,
     "lr": lambda r: r.best.lr if r.best else None,
     "gain": _gain,
+    "heldout_pre_loss": lambda r: r.heldout.pre_loss if r.heldout else None,
+    "heldout_post_loss": lambda r: r.heldout.post_loss if r.heldout else None,
+    "heldout_best_lr": lambda r: r.heldout.best_lr if r.heldout else None,
+    "heldout_best_loss": lambda r: r.heldout.best_loss if r.heldout else None,
+    "zero_loss": lambda r: r.zero_loss,
+    "angle": lambda r: r.angles.get(""),
 }
+"""The numbers of a study, by the name that they have in a job's run."""
+
+_OWN_NAMES = {
+    "gain": "baseline/gain",
+    "angle": "baseline/angle",
+    "zero_loss": "zero/loss",
+    "heldout_pre_loss": "heldout/pre_loss",
+    "heldout_post_loss": "heldout/post_loss",
+    "heldout_best_lr": "heldout/best_lr",
+    "heldout_best_loss": "heldout/best_loss",
+}
+"""Their names in a study's own run; of the others "best/" and the name."""
 
 
 def _scalars(record: Record) -> dict[str, float]:
-    best = {f"best/{name}": v for name, value in _COLUMNS.items() if (v := value(record)) is not None}
-    gain = best.pop("best/gain", None)
-    found: dict[str, float] = best | {
+    found: dict[str, float] = {
+        _OWN_NAMES.get(name, f"best/{name}"): v
+        for name, value in _COLUMNS.items()
+        if (v := value(record)) is not None
+    } | {
         "study/trials": record.trials,
         "study/failed_trials": record.failed,
         "study/seconds": record.seconds,
@@ -219,8 +241,6 @@ def _scalars(record: Record) -> dict[str, float]:
         found["replay/post_loss"] = record.best.replayed_post_loss
     if record.baseline and record.baseline.post_loss is not None:
         found["baseline/post_loss"] = record.baseline.post_loss
-    if gain is not None:
-        found["baseline/gain"] = gain
     return found
 
 

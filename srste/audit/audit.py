@@ -1,0 +1,156 @@
+"""`python -m srste audit`: what is claimed of a log, beside what it says, beside what we find."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import srste
+from srste import records
+from srste.alarms import MEANING, SMALLEST, Alarm
+from srste.audit.claims import OF_THE_NOTE, Claims, claims_of, read_claims
+from srste.audit.findings import Log
+from srste.errors import UserError
+from srste.files import slug
+from srste.report.panels import drawn, panel, settings
+from srste.report.summary import conditions
+from srste.report.words import ranges
+from srste.statistics.note import STATISTICS, Losses
+from srste.statistics.proportions import Proportion, of_networks
+
+AGREES, DIFFERS = "agrees", "[bold red]DIFFERS[/]"
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Our own run. name: of the estimator that takes the place of the log's. counts: by the keys of
+    the note's statistics."""
+
+    name: str
+    counts: dict[str, Proportion]
+
+
+def audit(logs: Sequence[Path], claims: Path | None, rerun: bool, console: Console) -> None:
+    """Prints the audit of each log.
+
+    Args: claims: a YAML file; None: what the note of June 2021 says of its logs.
+        rerun: whether to run the experiment that the claims name, beside it.
+    Raises: UserError for a log or claims of another form, before anything is printed or run.
+    """
+    known = read_claims(claims or OF_THE_NOTE)
+    read = [Log.read(path) for path in logs]
+    for log in read:
+        of_log = claims_of(log.path, known)
+        ours = _rerun(log, of_log) if rerun else []
+        _print(log, of_log, ours, console)
+
+
+def _print(log: Log, claims: Claims, ours: list[Rerun], console: Console) -> None:
+    counts = f"N = {ranges(log.samples)}" if log.samples else "no sample counts"
+    console.print(f"\n[bold]{log.path}[/]", highlight=False)
+    console.print(f"{len(log.lines)} studies: {len(log.batches)} batches, {counts}", highlight=False)
+    if claims.batches not in (None, len(log.batches)):
+        console.print(f"  claimed {claims.batches} batches: {DIFFERS}", highlight=False)
+    if log.samples:
+        console.print(_table(log, claims, ours))
+    _print_learning_rates(log, claims, console)
+    _print_alarms(log.alarms, console)
+
+
+def _table(log: Log, claims: Claims, ours: list[Rerun]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("on how many batches", overflow="fold")
+    table.add_column("claimed", justify="right")
+    table.add_column("log", justify="right")
+    table.add_column("")
+    table.add_column("on batches", overflow="fold")
+    for run in ours:
+        table.add_column(f"our run: {run.name}", justify="right", overflow="fold")
+    for key, (words, _) in STATISTICS.items():
+        claimed, found = claims.counts.get(key), log.count(key)
+        verdict = "" if claimed is None else AGREES if claimed == found.k else DIFFERS
+        said = "-" if claimed is None else str(claimed)
+        own = [str(run.counts[key]) for run in ours]
+        table.add_row(words, said, str(found), verdict, ranges(log.batches_of(key)) or "-", *own)
+    return table
+
+
+def _print_learning_rates(log: Log, claims: Claims, console: Console) -> None:
+    rates = [line.lr for line in log.lines]
+    console.print(f"Learning rates from {min(rates):g} to {max(rates):g}", highlight=False, end="")
+    step, claimed = log.step, claims.learning_rates
+    if step is None:
+        console.print("; no common step", highlight=False)
+    elif claimed is None:
+        console.print(f", all multiples of {step:g}", highlight=False)
+    else:
+        verdict = AGREES if np.isclose(step, claimed.step) else DIFFERS
+        console.print(
+            f", all {len(rates)} multiples of {step:g}; claimed in steps of {claimed.step:g}: {verdict}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if lowest := log.at_the_lowest:
+        ste = sorted({line.batch for line in lowest if line.samples is None})
+        drawn = sorted({line.batch for line in lowest if line.samples is not None})
+        console.print(
+            f"On the lowest grid point: {len(lowest)} of {len(log.lines)} studies; "
+            f"STE on batches {ranges(ste) or '-'}, estimators with samples on batches "
+            f"{ranges(drawn) or '-'}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def _print_alarms(alarms: list[Alarm], console: Console) -> None:
+    if not alarms:
+        console.print("No alarms", highlight=False)
+    for kind in dict.fromkeys(alarm.kind for alarm in alarms):
+        of_kind = [alarm for alarm in alarms if alarm.kind == kind]
+        console.print(f"[bold red]Alarm: {kind}[/] ({MEANING[kind]})", highlight=False, soft_wrap=True)
+        shown = of_kind if kind != SMALLEST else of_kind[:3]
+        for alarm in shown:
+            console.print(
+                f"  {alarm.where}: {alarm.detail}", highlight=False, soft_wrap=True, markup=False
+            )
+        if len(shown) < len(of_kind):
+            console.print(f"  ... and {len(of_kind) - len(shown)} more", highlight=False)
+
+
+def _rerun(log: Log, claims: Claims) -> list[Rerun]:
+    """Runs what the claims name, or goes on with it, and applies the same statistics."""
+    if not claims.rerun:
+        raise UserError(f"--rerun: the claims name no run of our own for {log.path.name}")
+    train = Path(srste.__file__).parent.parent / "train.py"
+    if not train.is_file():
+        raise UserError("--rerun: needs srste installed from a checkout (pip install -e .)")
+    found = []
+    for number, line in enumerate(claims.rerun, 1):
+        folder = Path("multirun") / f"audit_{slug(log.path.stem)}_{number}"
+        command = [sys.executable, str(train), "-m", *shlex.split(line), f"hydra.sweep.dir={folder}"]
+        done = subprocess.run(
+            [*command, "tracking=none", "report=false"], stdout=subprocess.PIPE, check=False
+        )
+        if done.returncode:
+            raise UserError(f"--rerun: python train.py -m {line} ended with exit code {done.returncode}")
+        found += [record for _, record in records.find(folder)]
+    (setting,) = settings(conditions({record.key: record for record in found}.values()))
+    ours = panel(setting)
+    ste = ours.series["STE"]
+    return [
+        Rerun(
+            name,
+            {
+                key: of_networks(function(Losses(ours.before, ste.at(None), ours.series[name].losses)))
+                for key, (_, function) in STATISTICS.items()
+            },
+        )
+        for name in drawn(ours)
+    ]

@@ -1,0 +1,29 @@
+"""Control: the direction opposite to STE's."""
+
+from __future__ import annotations
+
+from srste.binarize import Sign, Surrogate
+from srste.estimators.base import Aggregation, Direction, Normalisation
+from srste.estimators.straight_through import StraightThrough
+from srste.problem import Batch, Problem
+
+
+class Negative:
+    """Minus the STE direction: where STE has anything to say of descent, this one must do worse.
+
+    Direction: -g, with g the STE direction
+
+    Args: surrogate, aggregation, normalisation: STE's, see `StraightThrough`.
+    Properties: deterministic; one forward-backward pass.
+    """
+
+    stochastic = False
+
+    def __init__(
+        self, surrogate: Surrogate, aggregation: Aggregation, normalisation: Normalisation
+    ) -> None:
+        self.ste = StraightThrough(Sign(), surrogate, aggregation, normalisation)
+
+    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+        """See :class:`srste.estimators.base.Estimator`."""
+        return {name: -g for name, g in self.ste.direction(problem, batch, samples).items()}

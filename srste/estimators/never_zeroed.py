@@ -1,0 +1,77 @@
+"""The bookkeeping that the logs of the 2021 note suggest: gradients that are never zeroed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from srste.binarize import Quantiser, Sign, Surrogate, estimating
+from srste.estimators.base import Direction, Normalisation
+from srste.problem import Batch, Problem, mean_squared_error
+
+
+class NeverZeroed:
+    """Every pass adds to the gradient of all passes before it, of earlier batches too; and after the
+    first scan with rounding the network is left with plain sign.
+
+    Scans:     per batch STE, then N = 1, 2, ..., most, of 1, 1, 2, ..., most passes
+    Direction: normalisation(sum of the gradients of all passes up to the scan's last one)
+
+    A mistake, kept to be recognised: on a batch the direction moves from the mean of all earlier
+    batches towards this batch's STE gradient with 1 + N(N+1)/2 passes of weight, so that the loss at a
+    fixed learning rate falls with N(N+1)/2, and a larger N looks better than STE by having more passes.
+    The alarms of `srste.alarms` are for this.
+
+    Args:
+        quantiser: of the one scan that rounds (batch 1, N = 1).
+        surrogate, normalisation: see `srste.binarize` and `srste.estimators.base`.
+        scan: whose direction it is: "sr_ste" at ``samples``, or "ste", the scan before them.
+        most: the largest N that every batch goes through, >= 1.
+    Raises: ValueError that names the argument; and where ``samples`` is above ``most``.
+    Properties: no estimator of anything; as many passes as there are batches up to this one.
+    """
+
+    def __init__(
+        self,
+        quantiser: Quantiser,
+        surrogate: Surrogate,
+        normalisation: Normalisation,
+        scan: Literal["ste", "sr_ste"] = "sr_ste",
+        most: int = 10,
+    ) -> None:
+        if scan not in ("ste", "sr_ste"):
+            raise ValueError(f"`NeverZeroed(scan={scan})` must be one of ste, sr_ste")
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise ValueError(f"`NeverZeroed(most={most})` must be a whole number >= 1")
+        self.quantiser = quantiser
+        self.surrogate = surrogate
+        self.normalisation = normalisation
+        self.stochastic = scan == "sr_ste"
+        self.most = most
+
+    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+        """See :class:`srste.estimators.base.Estimator`."""
+        if samples > self.most:
+            raise ValueError(f"samples={samples} must be at most most={self.most}")
+        names = [name for name, _ in problem.model.named_parameters()]
+        total = [torch.zeros_like(p) for p in problem.model.parameters()]
+        for index in range(1, batch.index + 1):
+            this = batch if index == batch.index else problem.batch(index)
+            last = samples if index == batch.index else self.most
+            drawn = last * (last + 1) // 2 if self.stochastic or index < batch.index else 0
+            with_sign = self._gradient(problem, this, Sign())
+            rounds = index == 1 and drawn > 0
+            for sum_, g in zip(total, with_sign, strict=True):
+                sum_.add_(g, alpha=1 + drawn - rounds)
+            if rounds:
+                for sum_, g in zip(total, self._gradient(problem, this, self.quantiser), strict=True):
+                    sum_.add_(g)
+        return self.normalisation(dict(zip(names, total, strict=True)))
+
+    def _gradient(self, problem: Problem, batch: Batch, quantiser: Quantiser) -> tuple[Tensor, ...]:
+        generator = problem.stream("rounding", "batch", batch.index, "sample", 1)
+        with estimating(problem.model, quantiser, self.surrogate, generator):
+            loss = mean_squared_error(problem.model(batch.inputs), batch.targets)
+        return torch.autograd.grad(loss, list(problem.model.parameters()))

@@ -1,0 +1,31 @@
+"""Control: a random direction."""
+
+from __future__ import annotations
+
+from srste.estimators.base import Direction, Normalisation
+from srste.problem import Batch, Problem
+from srste.randomness import normal
+
+
+class Random:
+    """A direction that knows nothing of the loss.
+
+    Direction: normalisation(standard normals); each ``samples`` is another draw
+
+    What a search of the learning rate finds along any line at all.
+
+    Args: normalisation: see `srste.estimators.base`.
+    Properties: stochastic; one draw whatever ``samples``; no forward or backward pass.
+    """
+
+    stochastic = True
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        self.normalisation = normalisation
+
+    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+        """See :class:`srste.estimators.base.Estimator`."""
+        generator = problem.stream("random", "batch", batch.index, "of", samples)
+        parameters = problem.model.named_parameters()
+        draws = {name: normal(generator, tuple(p.shape), p.device) for name, p in parameters}
+        return self.normalisation(draws)

@@ -1,0 +1,35 @@
+"""Numbers as people write them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers, runs of three and more drawn together: "1, 6-10"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    short = (f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+    return ", ".join(short)
+
+
+def p_value(p: float) -> str:
+    """As it is reported: "0.03", "< 0.001", "-" where there is none."""
+    if math.isnan(p):
+        return "-"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def signed(value: float) -> str:
+    """Three significant digits with a sign; "-" for nan."""
+    return "-" if math.isnan(value) else f"{value:+.3g}"
+
+
+def percent(rate: float) -> str:
+    """A rate in [0, 1] as a whole percentage; "-" for nan."""
+    return "-" if math.isnan(rate) else f"{100 * rate:.0f} %"
