@@ -61,7 +61,41 @@ def _parser() -> argparse.ArgumentParser:
         help="what is claimed; by default by the note of June 2021",
     )
     audit.add_argument("--rerun", action="store_true", help="run it ourselves, beside it")
+    report = commands.add_parser(
+        "report",
+        help="the statistics and figures of launches as one HTML page",
+        description="Writes one self-contained HTML page about the records below these folders: "
+        "verdicts, figures, tables, alarms; beside it a folder with the figures and tables as files.",
+    )
+    report.set_defaults(run=_report)
+    report.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="of a launch, or of several"
+    )
+    report.add_argument("--out", type=Path, metavar="HTML", help="by default report.html in the folder")
+    report.add_argument(
+        "--samples", type=int, metavar="N", help="that was fixed beforehand; by default the smallest"
+    )
+    report.add_argument(
+        "--log",
+        type=Path,
+        action="append",
+        default=[],
+        help="in the note's format: its drift beside ours",
+    )
     return parser
+
+
+def _console() -> Console:
+    """Into a file or a pipe tables go as wide as they are."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from srste.report.command import report
+
+    a = arguments
+    report(a.folders, a.out, a.samples, a.log, _console())
+    return 0
 
 
 def _sync(arguments: argparse.Namespace) -> int:
@@ -74,7 +108,7 @@ def _sync(arguments: argparse.Namespace) -> int:
 def _audit(arguments: argparse.Namespace) -> int:
     from srste.audit.audit import audit
 
-    audit(arguments.logs, arguments.claims, arguments.rerun, Console())
+    audit(arguments.logs, arguments.claims, arguments.rerun, _console())
     return 0
 
 

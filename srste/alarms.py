@@ -92,7 +92,7 @@ def drift(steps: Iterable[Step]) -> Drift:
     """The drift over N of one series (or of several that are to be pooled)."""
     down = total = 0
     fits = []
-    for run in _runs(steps):
+    for run in runs(steps):
         losses = [step.fixed[1] for step in run if step.fixed]
         changes = [after - before for before, after in pairwise(losses) if after != before]
         down += sum(change < 0 for change in changes)
@@ -104,7 +104,7 @@ def drift(steps: Iterable[Step]) -> Drift:
     return Drift(down, total, p_value, float(np.median(fits)) if fits else float("nan"))
 
 
-def _runs(steps: Iterable[Step]) -> Iterator[list[Step]]:
+def runs(steps: Iterable[Step]) -> Iterator[list[Step]]:
     """Per batch and series, the sample counts in a row that share their fixed learning rate."""
     series: dict[tuple[int, str], list[Step]] = defaultdict(list)
     for step in steps:

@@ -21,6 +21,7 @@ from srste.report.summary import Condition, conditions
 from srste.run import read_note
 
 if TYPE_CHECKING:
+    from srste.report.report import Report
     from srste.tracking import Store
 
 LOST_SHOWN = 20
@@ -61,7 +62,8 @@ def results_in(root: Path, launch: Launch, contents: Contents) -> Results:
 
 
 def track(results: Results, store: Store, arranged: list[Condition], files: list[Path]) -> int:
-    """Makes the store hold all of it. Returns how many runs were added. Raises: StoreError."""
+    """Makes the store hold all of it, files and folders of files included. Returns how many runs were
+    added. Raises: StoreError."""
     from srste.tracking import entries
 
     launch, contents = results.launch, results.contents
@@ -76,7 +78,8 @@ def track(results: Results, store: Store, arranged: list[Condition], files: list
         synced,
         configs=_configurations(arranged),
         description=complaint + description(arranged),
-        files=files,
+        files=[path for path in files if not path.is_dir()],
+        folders=[path for path in files if path.is_dir()],
         names=names(arranged),
         front=front(arranged),
         complete=not lost,
@@ -113,6 +116,17 @@ def show_lost(results: Results, reasons: Mapping[str, str], console: Console) ->
         f"The same command runs just those, and reuses the rest:\n  {results.launch.command}",
         highlight=False, soft_wrap=True, markup=False,
     )  # fmt: skip
+
+
+def report_on(results: Results, folder: Path) -> Report:
+    """Writes the launch's report, ``report.html`` and a folder of its figures and tables."""
+    from srste.report.report import Facts, write_report
+
+    launch = results.launch
+    missing = len(results.contents.keys) - len(results.found)
+    return write_report(
+        results.found, folder / "report.html", Facts(launch.title, launch.command, missing)
+    )
 
 
 def arranged_in(results: Results) -> list[Condition]:

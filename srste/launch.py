@@ -192,11 +192,28 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
         f"records, tables and figures in {plan.root}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+    if plan.wants_report and results.found:
+        files += _report(results, console)
     if len(arranged) > FIGURES_DRAWN:
         console.print(f"Figures: of the first {FIGURES_DRAWN} of {len(arranged)} conditions")
     tracked = store is None or _track(results, store, arranged, files, console)
     show_lost(results, reporter.failures, console)
     return 1 if results.lost else 0 if tracked else 2
+
+
+def _report(results: Results, console: Console) -> list[Path]:
+    """The verdicts and the page with the rest. Returns what was written."""
+    from srste.conclude import report_on
+    from srste.report.terminal import print_verdicts
+
+    try:
+        report = report_on(results, results.root)
+    except OSError as error:
+        print(f"train.py: no report: {first_line(error)}", file=sys.stderr)
+        return []
+    print_verdicts(report.chapters, console)
+    console.print(f"Report: {report.page}", highlight=False, soft_wrap=True)
+    return [report.page, report.page.with_suffix("")]
 
 
 def _track(

@@ -63,6 +63,11 @@ class Plan:
         return nothing | self.jobs[0].tracking
 
     @property
+    def wants_report(self) -> bool:
+        """Whether it is to end with a report: a multirun, unless told not to."""
+        return self.multirun and all(job.config["report"] for job in self.jobs)
+
+    @property
     def that_ignore_samples(self) -> list[str]:
         """The names of the estimators for which `samples` was given in vain."""
         deterministic = {j.config["estimator"]["name"] for j in self.jobs if not j.estimator.stochastic}

@@ -106,6 +106,11 @@ class Record:
         return str(self.identity["estimator"]["name"])
 
     @property
+    def is_control(self) -> bool:
+        """Whether the estimator is there to be compared with."""
+        return bool(self.identity["estimator"].get("control"))
+
+    @property
     def samples(self) -> int | None:
         samples: int | None = self.identity["samples"]
         return samples

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from srste.conclude import Results, arranged_in, results_in, track
+from srste.conclude import Results, arranged_in, report_on, results_in, track
 from srste.errors import UserError, address_without_password, first_line
 from srste.files import below
 from srste.launch import alone_in
@@ -78,6 +78,9 @@ def _sync(results: Results) -> None:
     arranged = arranged_in(results)
     with tempfile.TemporaryDirectory() as scratch:
         files = write_files(arranged, Path(scratch))
+        if launch.multirun:
+            page = report_on(results, Path(scratch)).page
+            files += [page, page.with_suffix("")]
         try:
             added = track(results, store, arranged, files)
         except StoreError as error:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from srste.records import Best
 from srste.report.ending import names, show, write_files
-from srste.report.figure import note_figure, save
+from srste.report.figures.note import note_figure
+from srste.report.figures.style import save
 from srste.report.notelog import note_line, write_note_log
 from srste.report.summary import Column, conditions
 from srste.report.table import caveat, csv_table, print_table, text_table
@@ -81,8 +82,28 @@ class TestTable:
             ["zero", "sr-STE"],
             ["batch", "before", "output", "STE", "N=1", "N=2", "N=10", "wins"],
         ]
-        assert lines[5] == ["1", "0.7000", "0.3800", "0.4000", "0.4000", "0.3900", "0.3100", "sr-STE", "N=10"]
-        assert lines[6] == ["2", "0.7000", "0.3800", "0.4000", "0.3900", "0.3700", "0.2100", "sr-STE", "N=10"]
+        assert lines[5] == [
+            "1",
+            "0.7000",
+            "0.3800",
+            "0.4000",
+            "0.4000",
+            "0.3900",
+            "0.3100",
+            "sr-STE",
+            "N=10",
+        ]
+        assert lines[6] == [
+            "2",
+            "0.7000",
+            "0.3800",
+            "0.4000",
+            "0.3900",
+            "0.3700",
+            "0.2100",
+            "sr-STE",
+            "N=10",
+        ]
         assert lines[8][:7] == ["mean", "0.7000", "0.3800", "0.4000", "0.3950", "0.3800", "0.2600"]
         assert " ".join(lines[8][7:]) == "sr-STE 2 of 2"
 
@@ -131,7 +152,8 @@ class TestTable:
         lines = buffer.getvalue().splitlines()
         assert sum(line.strip().startswith("seed=") for line in lines) == 5
         assert re.search(
-            r"seed=3 +0\.7000 +0\.3800 +0\.4000 +0\.3950 +0\.3800 +0\.2600 +sr-STE 2 of 2", buffer.getvalue()
+            r"seed=3 +0\.7000 +0\.3800 +0\.4000 +0\.3950 +0\.3800 +0\.2600 +sr-STE 2 of 2",
+            buffer.getvalue(),
         )
 
     def test_names_tell_all_studies_of_a_launch_apart(self):
@@ -200,7 +222,12 @@ class TestFigure:
         figure = self.drawn(sweep(batches=3))
         titles = [a.get_title() for a in figure.axes if a.get_title()]
         assert titles == ["batch 1", "batch 2", "batch 3"]
-        assert [t.get_text() for t in figure.legends[0].get_texts()] == ["STE", "sr-STE", "zero output", "loss before"]
+        assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+            "STE",
+            "sr-STE",
+            "zero output",
+            "loss before",
+        ]
         panel = next(a for a in figure.axes if a.get_xlabel() == "samples N")
         by_label = {line.get_label(): line for line in panel.get_lines()}
         assert list(by_label["sr-STE"].get_xdata()) == [1, 2, 10]

@@ -31,23 +31,20 @@ def show(arranged: list[Condition], console: Console) -> None:
 def write_files(arranged: list[Condition], root: Path) -> list[Path]:
     """Writes results.csv, and per condition the table, the note's log and, for the first
     ``FIGURES_DRAWN`` of them, the note's figure. Returns the files."""
-    from srste.report.figure import note_figure, save
+    from srste.report.figures.note import note_figure
+    from srste.report.figures.style import save
 
     files = [root / "results.csv"]
     write_atomically(files[0], csv_table(arranged).encode())
     for place, condition in enumerate(arranged):
         ending = f"_{slug(condition.label)}" if condition.label else ""
-        table, note, figure = (
-            root / f"{name}{ending}.{kind}"
-            for name, kind in (("table", "txt"), ("note", "log"), ("figure", "png"))
-        )
+        table, note = root / f"table{ending}.txt", root / f"note{ending}.log"
         write_atomically(table, text_table(condition).encode())
         variants = {record.key: column.variant for (_, column), record in condition.cells.items()}
         write_note_log(condition.cells.values(), note, variants)
         files += [table, note]
         if place < FIGURES_DRAWN:
-            save(note_figure(condition), figure)
-            files.append(figure)
+            files += save(note_figure(condition), root / f"figure{ending}")
     return files
 
 

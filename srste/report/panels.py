@@ -83,8 +83,7 @@ class Setting:
     @property
     def controls(self) -> tuple[str, ...]:
         """The series that are there to be compared with, in the order of the tables."""
-        marked = {c.series for c, r in self.records if r.identity["estimator"].get("control")}
-        return tuple(dict.fromkeys(c.series for c in self.columns if c.series in marked))
+        return tuple(dict.fromkeys(column.series for column in self.columns if column.control))
 
     @property
     def title(self) -> str:

@@ -21,11 +21,12 @@ DISPLAY = {
 
 class Column(NamedTuple):
     """estimator: its name. variant: the settings that tell it from others of that name, "" if there
-    are none. samples: None where it draws nothing."""
+    are none. samples: None where it draws nothing. control: whether it is there to be compared with."""
 
     estimator: str
     variant: str
     samples: int | None
+    control: bool = False
 
     @property
     def series(self) -> str:
@@ -40,8 +41,9 @@ class Column(NamedTuple):
 
 
 def ordered(columns: Iterable[Column]) -> list[Column]:
-    """Each column once: those that draw nothing first, then by estimator, variant and samples."""
-    return sorted(set(columns), key=lambda c: (c.samples is not None, c[:2], c.samples or 0))
+    """Each column once: those that draw nothing first, controls last in each part, then by estimator,
+    variant and samples."""
+    return sorted(set(columns), key=lambda c: (c.samples is not None, c.control, c[:2], c.samples or 0))
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def conditions(records: Iterable[Record]) -> list[Condition]:
 
 
 def _condition(label: str, records: list[Record], variant: dict[str, str]) -> Condition:
-    cells = {(r.batch, Column(r.estimator, variant[r.key], r.samples)): r for r in records}
+    cells = {(r.batch, Column(r.estimator, variant[r.key], r.samples, r.is_control)): r for r in records}
     return Condition(
         label=label,
         columns=ordered(column for _, column in cells),

@@ -33,7 +33,8 @@ Found = tuple[Path, Record]
 
 @dataclass(frozen=True)
 class Run:
-    """One run. start: UTC, ISO 8601; None: now. texts: artifacts by file name."""
+    """One run. start: UTC, ISO 8601; None: now. files: artifacts; folders: likewise, each under its
+    own name. texts: artifacts by file name."""
 
     name: str
     tags: dict[str, str]
@@ -42,6 +43,7 @@ class Run:
     seconds: float = 0.0
     metrics: list[Metric] = field(default_factory=list)
     files: Sequence[Path] = ()
+    folders: Sequence[Path] = ()
     texts: dict[str, str] = field(default_factory=dict)
     failed: bool = False
 

@@ -50,7 +50,10 @@ _EXPERIMENT_TAGS = {
         "- `best/lr`, `best/decrease`: its learning rate, and by how much the loss fell\n"
         "- `baseline/gain`: how much lower than the baseline's (STE's) on the batch; > 0 is better\n"
         "- `trial/...`: the trials, step = number of the trial; all of them in `trials.parquet`\n"
-        "- `replay/...`: the same step made by the real float32 model\n\n"
+        "- `replay/...`: the same step made by the real float32 model\n"
+        "- `heldout/pre_loss`, `heldout/post_loss`: the same step on held-out data; `heldout/best_lr`, "
+        "`heldout/best_loss`: the best one there\n"
+        "- `zero/loss`: of a zero output; `baseline/angle`: to STE's direction, degrees\n\n"
         "With `tracking.granularity=job` one run holds all batches of an estimator at a sample count: "
         "`mean/...` over them, `batch/...` with the batch as the step, `studies.csv`.\n\n"
         "Tags to filter and group by: `estimator`, `samples`, `batch`, `pretraining`, `sampling`, "
@@ -160,6 +163,7 @@ class Store:
         configs: Sequence[dict[str, Any]],
         description: str,
         files: Sequence[Path],
+        folders: Sequence[Path],
         names: Mapping[str, str],
         front: Sequence[str],
         complete: bool,
@@ -184,6 +188,7 @@ class Store:
             params=side_by_side(configs),
             start=None,  # now and not at the launch's start, so that it tops the list of its studies
             files=files,
+            folders=folders,
             texts={"config.yaml": yaml.safe_dump(whole, sort_keys=False)},
             failed=not complete,
         )
@@ -249,6 +254,8 @@ class Store:
             self._client.log_batch(run_id, metrics=run.metrics[i : i + _PER_CALL])
         for file in run.files:
             self._client.log_artifact(run_id, str(file))
+        for folder in run.folders:
+            self._client.log_artifacts(run_id, str(folder), folder.name)
         for name, text in run.texts.items():
             self._client.log_text(run_id, text, name)
         end = start + round(1e3 * run.seconds)

@@ -1,0 +1,43 @@
+"""The alarms of a launch's studies: what each study noted, and what shows in several together."""
+
+from __future__ import annotations
+
+from srste.alarms import Alarm, Step, alarms_in
+from srste.checks import NOT_RESTORED, SAME_DRAWS
+from srste.report.summary import Condition
+
+
+def steps_of(condition: Condition) -> list[Step]:
+    """The best steps of a condition's studies, as the alarms look at them."""
+    found = []
+    for (batch, column), record in condition.cells.items():
+        best, baseline = record.best, record.baseline
+        if best is None:
+            continue
+        there = baseline is not None and baseline.lr is not None and baseline.loss_there is not None
+        found.append(
+            Step(
+                batch=batch,
+                series=column.series,
+                samples=column.samples,
+                pre_loss=record.pre_loss,
+                lr=best.lr,
+                post_loss=best.post_loss,
+                smallest_lr=best.smallest_lr,
+                fixed=(baseline.lr, baseline.loss_there) if there else None,  # type: ignore[union-attr, arg-type]
+            )
+        )
+    return found
+
+
+def alarms_of(condition: Condition) -> list[Alarm]:
+    """All alarms of a condition, those of the whole first."""
+    found = alarms_in(steps_of(condition))
+    for record in condition.cells.values():
+        for kind in record.alarms:
+            seen = "other draws, same direction" if kind == SAME_DRAWS else "put back afterwards"
+            found.append(Alarm(kind, record.name, seen))
+    order = [NOT_RESTORED, SAME_DRAWS]
+    found.sort(key=lambda alarm: order.index(alarm.kind) if alarm.kind in order else len(order))
+    prefix = f"{condition.label}: " if condition.label else ""
+    return [Alarm(alarm.kind, f"{prefix}{alarm.where}", alarm.detail) for alarm in found]

@@ -1,0 +1,78 @@
+"""`python -m srste report`: the report of records that are there, wherever they were computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from srste import records
+from srste.audit.findings import Log
+from srste.conclude import results_in
+from srste.errors import UserError
+from srste.files import below
+from srste.manifest import LAUNCH, read_contents, read_launch
+from srste.records import Record
+from srste.report.report import Facts, write_report
+from srste.report.terminal import print_verdicts
+
+SUFFIX = ".html"
+
+
+def report(
+    folders: Sequence[Path],
+    out: Path | None,
+    samples: int | None,
+    logs: Sequence[Path],
+    console: Console,
+) -> None:
+    """Writes the report of all records at or below these folders and prints its verdicts.
+
+    Args: out: the page; by default ``report.html`` in the one folder, or here for several. samples:
+        that was fixed beforehand; None: the smallest. logs: whose drift is shown beside that of the
+        studies.
+    Raises: UserError for a folder without records, and what else cannot be.
+    """
+    if out is not None and out.suffix != SUFFIX:
+        raise UserError(f"--out={out}: must end in {SUFFIX}")
+    if samples is not None and samples < 1:
+        raise UserError(f"--samples={samples}: must be a whole number >= 1")
+    drifts = {log.name: Log.read(log).steps for log in logs}
+    found: dict[str, tuple[Path, Record]] = {}
+    damaged: list[Path] = []
+    missing, titles, commands = 0, [], []
+    for folder in folders:
+        here = 0
+        for root in [path.parent for path in below(folder, LAUNCH)] or [folder]:
+            launch, contents = read_launch(root), read_contents(root)
+            if launch is None or contents is None:  # a part of a launch, or what is left of one
+                results = {r.key: (f, r) for f, r in records.find(root, damaged)}
+                titles.append(str(root))
+            else:
+                of_launch = results_in(root, launch, contents)
+                results, damaged = of_launch.found, damaged + of_launch.damaged
+                missing += len(contents.keys) - len(results)
+                titles.append(launch.title)
+                commands.append(launch.command)
+            found |= results
+            here += len(results)
+        if not here:
+            raise UserError(f"{folder}: must hold records of studies, at any depth")
+    if samples is not None and samples not in (
+        known := sorted({r.samples or 0 for _, r in found.values()})
+    ):
+        raise UserError(f"--samples={samples}: must be one of {', '.join(str(n) for n in known if n)}")
+    for folder in damaged:
+        console.print(
+            f"{folder}: the record is damaged and passed over", highlight=False, soft_wrap=True
+        )
+    page = out or (folders[0] if len(folders) == 1 else Path()) / f"report{SUFFIX}"
+    facts = Facts("; ".join(titles), commands[0] if len(commands) == 1 else None, missing)
+    written = write_report(found, page, facts, samples, drifts)
+    print_verdicts(written.chapters, console)
+    console.print(
+        f"Report: {page}; its figures and tables in {page.with_suffix('')}",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,1 @@
+"""The figures, one a module; each takes records or arrays and gives a matplotlib figure."""

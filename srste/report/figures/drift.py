@@ -1,0 +1,47 @@
+"""How the loss at a fixed learning rate goes with N: straight in N(N+1)/2 is how gradients add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from srste.alarms import SHORTEST_RUN, Step, drift, runs
+from srste.report.figures.style import BLACK
+
+_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+
+
+def drift_figure(series: Mapping[str, Sequence[Step]], label: str = "") -> Figure | None:
+    """A panel for each series; in it a line a batch, the loss at a learning rate that stays the same,
+    each line scaled to [0, 1]. None where no line is long enough.
+
+    Args: series: the steps by the name of their series, of one network each.
+    """
+    lines = {name: [r for r in runs(steps) if len(r) >= SHORTEST_RUN] for name, steps in series.items()}
+    shown = [name for name in series if lines[name]]
+    if not shown:
+        return None
+    figure = Figure(figsize=(3.6 * len(shown) + 0.6, 3.9), layout="constrained")
+    axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    for panel, name in zip(axes, shown, strict=True):
+        for run in lines[name]:
+            n = np.array([step.samples or 0 for step in run])
+            losses = np.array([step.fixed[1] for step in run if step.fixed])
+            if np.ptp(losses) > 0:
+                scaled = (losses - losses.min()) / np.ptp(losses)
+                colour = _COLOURS[run[0].batch % len(_COLOURS)]
+                panel.plot(n * (n + 1) / 2, scaled, color=colour, marker=".", lw=1)
+        found = drift(series[name])
+        panel.plot([1, 55], [1, 0], color=BLACK, lw=1, ls="--")
+        panel.set_title(
+            f"{name}\n{found.down} of {found.steps} steps fall, R² {found.r_squared:.2f}",
+            fontsize="medium",
+        )
+        panel.set_xlabel("N(N+1)/2")
+        panel.grid(alpha=0.25)
+    axes[0].set_ylabel("loss at a fixed learning rate,\neach batch scaled to [0, 1]")
+    title = "Does the loss drift with N? (dashed: as added-up gradients do)"
+    figure.suptitle(f"{title}\n({label})" if label else title)
+    return figure

@@ -1,0 +1,184 @@
+"""The claims that a report puts to the test, and what comes of them: verdicts first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from srste.report.panels import BATCH, MEASURES, Measure, Setting, drawn, panel
+from srste.report.words import p_value, percent, signed
+from srste.statistics.note import STATISTICS, Losses
+from srste.statistics.paired import (
+    BETTER,
+    NO_EVIDENCE,
+    NOTHING,
+    TOO_FEW,
+    WORSE,
+)
+from srste.statistics.panel import Panel, Series
+from srste.statistics.proportions import Proportion, of_networks
+from srste.statistics.verdicts import EACH, FIXED, Finding, constant, findings
+
+BEFORE, ZERO = "the loss before", "a zero output"
+SYMBOLS = {BETTER: "▲", WORSE: "▼", NO_EVIDENCE: "○", TOO_FEW: "-", NOTHING: "-"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """ "``first`` has a lower loss than ``second``" in a setting, by a measure, and what was found."""
+
+    setting: str
+    measure: Measure
+    first: str
+    second: str
+    finding: Finding
+
+    @property
+    def title(self) -> str:
+        """For example "sr-STE better than STE?"."""
+        if self.second == BEFORE:
+            return f"{self.first} lowers the loss?"
+        return f"{self.first} better than {self.second}?"
+
+    @property
+    def words(self) -> str:
+        """What the verdict rests on: "+0.054 [+0.048, +0.060], 20/20 networks, p < 0.001"."""
+        of = self.finding.comparison
+        verdict = self.finding.verdict
+        if verdict == NOTHING:
+            return ""
+        found = f"{signed(of.mean)}"
+        if not math.isnan(of.low):
+            found += f" [{signed(of.low)}, {signed(of.high)}]"
+        found += f", {of.networks_won.k}/{of.networks_won.n} networks"
+        if verdict == TOO_FEW:
+            return found
+        p = p_value(self.finding.p_value)
+        found += f", p {p if p.startswith('<') else '= ' + p}"
+        if verdict == NO_EVIDENCE:
+            needed = of.needed
+            found += (
+                f"; {needed:,} networks would tell" if needed else "; no number of networks would tell"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Count:
+    """One of the note's statistics for an estimator in a setting: on how many batches."""
+
+    setting: str
+    series: str
+    statistic: str
+    found: Proportion
+
+
+def claims(setting: Setting, fixed: int | None = None) -> list[Claim]:
+    """Every claim about a setting's estimators that its studies can speak of.
+
+    fixed: the sample count that was fixed beforehand; by default the smallest.
+    """
+    found = []
+    for measure in MEASURES:
+        of = panel(setting, measure)
+        for first, second in _pairs(setting, of):
+            series = _series(of, first), _series(of, second)
+            if all(one.losses.size for one in series):
+                found += [
+                    Claim(setting.title, measure, first, second, finding)
+                    for finding in findings(*series, fixed)
+                    if finding.comparison.networks
+                ]
+    return found
+
+
+def _pairs(setting: Setting, of: Panel) -> Iterator[tuple[str, str]]:
+    """Estimators against the baseline, against the controls, against a zero output and against doing
+    nothing; and the controls against the baseline."""
+    baseline, controls = setting.baseline, setting.controls
+    subjects = [name for name in of.series if name not in (baseline, *controls)]
+    for name in subjects:
+        if baseline:
+            yield name, baseline
+        for control in controls:
+            yield name, control
+    for name in [*subjects, *([baseline] if baseline else [])]:
+        yield name, ZERO
+        yield name, BEFORE
+    for control in controls:
+        if baseline:
+            yield control, baseline
+
+
+def _series(of: Panel, name: str) -> Series:
+    if name == ZERO:
+        return constant(of.zero)
+    return constant(of.before) if name == BEFORE else of.series[name]
+
+
+def main(every: list[Claim]) -> list[Claim]:
+    """Those that a reader wants first: without the ones for each sample count."""
+    return [claim for claim in every if claim.finding.rule != EACH]
+
+
+def in_short(every: list[Claim]) -> list[Claim]:
+    """Those at the sample count that was fixed beforehand."""
+    return [claim for claim in every if claim.finding.rule == FIXED]
+
+
+def undecidable(every: list[Claim]) -> bool:
+    """Whether there are too few networks for any verdict."""
+    return all(claim.finding.verdict in (TOO_FEW, NOTHING) for claim in every)
+
+
+def grid(every: list[Claim]) -> dict[str, dict[str, dict[str, Claim]]]:
+    """By claim, then by how it was asked, then by the short name of the measure; in their order."""
+    found: dict[str, dict[str, dict[str, Claim]]] = {}
+    for claim in every:
+        by_rule = found.setdefault(claim.title, {})
+        by_rule.setdefault(claim.finding.how, {})[claim.measure.short] = claim
+    return found
+
+
+def counts(setting: Setting) -> list[Count]:
+    """The note's statistics on the batch, for every estimator with sample counts, controls included;
+    none without a baseline."""
+    baseline = setting.baseline
+    of = panel(setting, BATCH)
+    if baseline is None or baseline not in of.series:
+        return []
+    found = []
+    for name in drawn(of):
+        losses = Losses(of.before, of.series[baseline].at(None), of.series[name].losses)
+        for key, (_, function) in STATISTICS.items():
+            found.append(Count(setting.title, name, key, of_networks(function(losses))))
+    return found
+
+
+def rows(every: list[Claim]) -> tuple[list[str], list[list[str]]]:
+    """(the columns, a row for each claim) in full, for CSV and Markdown."""
+    columns = [
+        "setting", "first", "second", "measure", "rule", "verdict", "mean gain", "95 % low", "95 % high",
+        "networks won", "batches won", "effect size", "p (Wilcoxon)", "p (corrected)", "p (sign)",
+        "networks needed",
+    ]  # fmt: skip
+    table = []
+    for claim in every:
+        of = claim.finding.comparison
+        table.append([
+            claim.setting, claim.first, claim.second, claim.measure.short, claim.finding.how,
+            claim.finding.verdict, signed(of.mean), signed(of.low), signed(of.high),
+            str(of.networks_won),
+            f"{percent(of.batches_won.rate)} [{percent(of.batches_won.low)}, "
+            f"{percent(of.batches_won.high)}]",
+            signed(of.effect_size), p_value(of.wilcoxon_p), p_value(claim.finding.p_value),
+            p_value(of.sign_p), f"{of.needed:,}" if of.needed else "-",
+        ])  # fmt: skip
+    return columns, table
+
+
+def count_rows(every: list[Count]) -> tuple[list[str], list[list[str]]]:
+    """The same for the note's statistics."""
+    columns = ["setting", "estimator", "on how many batches", "k/n [95 %]"]
+    return columns, [[c.setting, c.series, STATISTICS[c.statistic][0], str(c.found)] for c in every]

@@ -1,0 +1,267 @@
+"""The report: one HTML page that needs nothing else, and its tables and figures as files beside it."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files as package_files
+from pathlib import Path
+
+import jinja2
+from matplotlib.figure import Figure
+
+from srste.alarms import MEANING, Alarm, Step
+from srste.files import slug, write_atomically
+from srste.records import Record
+from srste.report import findings
+from srste.report.alarming import alarms_of, steps_of
+from srste.report.figures.curves import curves_figure
+from srste.report.figures.drift import drift_figure
+from srste.report.figures.networks import networks_figure
+from srste.report.figures.note import note_figure
+from srste.report.figures.scatter import angle_figure, heldout_figure
+from srste.report.figures.style import save
+from srste.report.findings import Claim, Count
+from srste.report.panels import MEASURES, Setting, settings
+from srste.report.summary import Condition, conditions
+from srste.report.table import csv_table, text_table
+from srste.report.words import signed
+from srste.statistics.paired import FEWEST_NETWORKS
+
+LARGEST_SVG = 300_000  # bytes; beyond, the page shows the PNG
+ALARMS_SHOWN = 10
+TABLES_SHOWN = 6
+
+Found = Mapping[str, tuple[Path, Record]]
+"""Records and their folders, by key."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page. name: of its files, without ending. caption: what it shows. source: as a
+    data URI. alt: for those who do not see it."""
+
+    name: str
+    caption: str
+    source: str
+    alt: str
+
+
+@dataclass
+class Chapter:
+    """What the page says of one setting."""
+
+    setting: Setting
+    claims: list[Claim]
+    counts: list[Count]
+    alarms: list[Alarm]
+    pictures: list[Picture] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return self.setting.title
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What stands at the top. title: the launch, or the folders. command: that made it, if known.
+    missing: how many studies are, of all that were asked for."""
+
+    title: str
+    command: str | None = None
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that is written. page: the HTML. files: all others. chapters: what it says."""
+
+    page: Path
+    files: list[Path]
+    chapters: list[Chapter]
+
+
+def write_report(
+    found: Found,
+    page: Path,
+    facts: Facts,
+    fixed: int | None = None,
+    logs: Mapping[str, Sequence[Step]] | None = None,
+) -> Report:
+    """Writes the page, and the tables (CSV, Markdown) and figures (PNG, SVG) into a folder beside it
+    that has its name without ``.html``.
+
+    Args: fixed: the sample count that was fixed beforehand; by default the smallest. logs: the steps of
+        logs whose drift is to be shown beside that of the studies, by name.
+    """
+    beside = page.with_suffix("")
+    beside.mkdir(parents=True, exist_ok=True)
+    arranged = conditions(record for _, record in found.values())
+    folders = {key: folder for key, (folder, _) in found.items()}
+    written: list[Path] = []
+    chapters = []
+    for setting in settings(arranged):
+        chapter = Chapter(
+            setting,
+            findings.claims(setting, fixed),
+            findings.counts(setting),
+            [alarm for condition in setting.networks.values() for alarm in alarms_of(condition)],
+        )
+        for name, caption, figure in _figures(setting, folders, fixed, logs or {}):
+            ending = f"_{slug(setting.label)}" if setting.label else ""
+            paths = save(figure, beside / f"{name}{ending}")
+            written += paths
+            chapter.pictures.append(_picture(name, caption, paths))
+        chapters.append(chapter)
+    written += _tables(chapters, arranged, beside)
+    write_atomically(page, _html(chapters, arranged, found, facts, fixed).encode())
+    return Report(page, written, chapters)
+
+
+def _figures(
+    setting: Setting,
+    folders: Mapping[str, Path],
+    fixed: int | None,
+    logs: Mapping[str, Sequence[Step]],
+) -> Iterable[tuple[str, str, Figure]]:
+    """(name, caption, figure), those that there is something to show in."""
+    seed = min(setting.networks)
+    first = setting.networks[seed]
+    counts = [c.samples for c in first.columns if c.samples is not None]
+    if counts:
+        yield (
+            "networks",
+            "Mean over networks against the number of samples. Above: the loss after the step; below: "
+            "how much lower it is than the baseline's on the same batch.",
+            networks_figure(setting),
+        )
+    yield (
+        "batches",
+        f"Each batch of the first network (seed {seed}), as in the note of June 2021: the loss after "
+        "the best step against the number of samples.",
+        note_figure(first),
+    )
+    samples = (fixed if fixed in counts else min(counts)) if counts else None
+    yield (
+        "curves",
+        f"The loss curves of that network: the loss after a step, exactly, against its learning rate. "
+        f"The lower row is the part around the minima.{_at(samples)}",
+        curves_figure(first, folders, samples),
+    )
+    if (figure := angle_figure(setting)) is not None:
+        yield (
+            "angle",
+            "Gain over the baseline against the angle between the two directions, one point a study.",
+            figure,
+        )
+    if (figure := heldout_figure(setting)) is not None:
+        yield (
+            "heldout",
+            "Held-out against in-batch: the decrease of the loss by the same step. Points below zero "
+            "are steps that make held-out data worse.",
+            figure,
+        )
+    series: dict[str, list[Step]] = {}
+    for step in steps_of(first):
+        if step.samples is not None:
+            series.setdefault(step.series, []).append(step)
+    figure = drift_figure({**series, **logs}, first.label)
+    if figure is not None:
+        yield (
+            "drift",
+            "The loss at a learning rate that stays the same (the baseline's best; in a log, its own "
+            f"where it repeats), against N(N+1)/2, of the first network (seed {seed}). Gradients that "
+            "are never zeroed give the dashed line.",
+            figure,
+        )
+
+
+def _at(samples: int | None) -> str:
+    return f" Estimators with sample counts at N = {samples}." if samples is not None else ""
+
+
+def _picture(name: str, caption: str, paths: list[Path]) -> Picture:
+    png, svg = paths
+    small = svg.stat().st_size <= LARGEST_SVG
+    kind, path = ("svg+xml", svg) if small else ("png", png)
+    data = base64.b64encode(path.read_bytes()).decode()
+    return Picture(path.stem, caption, f"data:image/{kind};base64,{data}", caption)
+
+
+def _tables(chapters: list[Chapter], arranged: list[Condition], folder: Path) -> list[Path]:
+    """The tables as CSV and Markdown."""
+    claims = findings.rows([claim for chapter in chapters for claim in chapter.claims])
+    counts = findings.count_rows([count for chapter in chapters for count in chapter.counts])
+    alarms = (
+        ["setting", "alarm", "where", "what"],
+        [[c.title, a.kind, a.where, a.detail] for c in chapters for a in c.alarms],
+    )
+    written = []
+    for name, (columns, rows) in {"verdicts": claims, "note": counts, "alarms": alarms}.items():
+        for ending, content in ((".csv", _csv(columns, rows)), (".md", markdown(columns, rows))):
+            written.append(folder / f"{name}{ending}")
+            write_atomically(written[-1], content.encode())
+    written.append(folder / "studies.csv")
+    write_atomically(written[-1], csv_table(arranged).encode())
+    return written
+
+
+def _csv(columns: list[str], rows: list[list[str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
+    return buffer.getvalue()
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+
+
+def _html(
+    chapters: list[Chapter],
+    arranged: list[Condition],
+    found: Found,
+    facts: Facts,
+    fixed: int | None,
+) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = package_files("srste.report").joinpath("page.html").read_text(encoding="utf-8")
+    every = [record for _, record in found.values()]
+    return environment.from_string(source).render(
+        facts=facts,
+        chapters=chapters,
+        measures=MEASURES,
+        main=findings.main,
+        in_short=findings.in_short,
+        undecidable=findings.undecidable,
+        grid=findings.grid,
+        signed=signed,
+        fewest=FEWEST_NETWORKS,
+        rows=findings.rows,
+        count_rows=findings.count_rows,
+        symbols=findings.SYMBOLS,
+        tables=[text_table(condition) for condition in arranged[:TABLES_SHOWN]],
+        tables_left=max(0, len(arranged) - TABLES_SHOWN),
+        alarms_by_kind=_by_kind,
+        meaning=MEANING,
+        alarms_shown=ALARMS_SHOWN,
+        studies=len(every),
+        trials=sum(record.trials for record in every),
+        commits=sorted({record.git_commit for record in every}),
+        versions=every[0].versions,
+        heldout=sorted({record.heldout.examples for record in every if record.heldout}),
+        fixed=fixed,
+    )
+
+
+def _by_kind(alarms: list[Alarm]) -> dict[str, list[Alarm]]:
+    found: dict[str, list[Alarm]] = {}
+    for alarm in alarms:
+        found.setdefault(alarm.kind, []).append(alarm)
+    return found

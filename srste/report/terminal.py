@@ -1,0 +1,70 @@
+"""The verdicts and alarms of a report for the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from srste.report import findings
+from srste.report.report import Chapter
+from srste.report.words import signed
+from srste.statistics.paired import BETTER, FEWEST_NETWORKS, WORSE
+from srste.statistics.verdicts import CHOSEN, FIXED
+
+_STYLES = {BETTER: "bold blue", WORSE: "bold red"}
+SETTINGS_SHOWN = 6
+
+
+def print_verdicts(chapters: list[Chapter], console: Console) -> None:
+    """A table for each setting: the claims, and a verdict by each measure."""
+    for chapter in chapters[:SETTINGS_SHOWN]:
+        shown = [c for c in chapter.claims if c.finding.rule in (FIXED, CHOSEN)]
+        if shown and findings.undecidable(shown):
+            networks = len(chapter.setting.networks)
+            console.print(
+                f"{chapter.title}: {networks} network{'s' if networks > 1 else ''}, and a verdict needs "
+                f"{FEWEST_NETWORKS}: sweep the seed (seed=0,1,...,19)",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+        elif shown:
+            console.print(_table(chapter, shown))
+        _print_alarms(chapter, console)
+    if len(chapters) > SETTINGS_SHOWN:
+        console.print(f"... and {len(chapters) - SETTINGS_SHOWN} more settings", highlight=False)
+
+
+def _table(chapter: Chapter, shown: list[findings.Claim]) -> Table:
+    networks = len(chapter.setting.networks)
+    table = Table(
+        title=f"Verdicts over {networks} networks: {chapter.title}",
+        title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    table.add_column("claim")
+    table.add_column("asked")
+    measures = dict.fromkeys(c.measure.short for c in shown)
+    for short in measures:
+        table.add_column(short)
+    for title, by_rule in findings.grid(shown).items():
+        for place, (how, by_measure) in enumerate(by_rule.items()):
+            cells = [_cell(by_measure.get(short)) for short in measures]
+            table.add_row("" if place else title, how.partition(",")[0], *cells)
+    return table
+
+
+def _cell(claim: findings.Claim | None) -> Text:
+    if claim is None:
+        return Text("-")
+    verdict = claim.finding.verdict
+    text = Text(f"{findings.SYMBOLS[verdict]} {verdict}", style=_STYLES.get(verdict, ""))
+    return text.append(f" {signed(claim.finding.comparison.mean)}", style="not bold")
+
+
+def _print_alarms(chapter: Chapter, console: Console) -> None:
+    kinds: dict[str, int] = {}
+    for alarm in chapter.alarms:
+        kinds[alarm.kind] = kinds.get(alarm.kind, 0) + 1
+    if kinds:
+        seen = ", ".join(f"{kind} ({count}x)" for kind, count in kinds.items())
+        console.print(f"[bold red]Alarms[/] in {chapter.title}: {seen}", highlight=False, soft_wrap=True)

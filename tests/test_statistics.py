@@ -1,0 +1,310 @@
+"""The statistics against cases with known answers: simulations, enumeration, numbers by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy.stats import beta
+
+from srste.statistics import note
+from srste.statistics.bootstrap import mean_interval
+from srste.statistics.paired import (
+    BETTER,
+    NO_EVIDENCE,
+    NOTHING,
+    TOO_FEW,
+    WORSE,
+    compare,
+    holm,
+    networks_needed,
+    verdict,
+)
+from srste.statistics.panel import Panel, Series
+from srste.statistics.proportions import of_independent, of_networks
+from srste.statistics.verdicts import (
+    CHOSEN,
+    EACH,
+    FIXED,
+    LOWEST,
+    constant,
+    cross_validated,
+    findings,
+    some_n,
+)
+
+NETWORKS, BATCHES, SIMULATIONS = 20, 10, 1_000
+LOSSES = st.integers(-1_000_000, 1_000_000).map(lambda k: k / 1_000)
+
+
+def gains(generator, effect, networks=NETWORKS, batches=BATCHES):
+    """Batches of a network share its own effect: they are far from independent."""
+    of_network = generator.normal(effect, 1.0, (networks, 1))
+    return of_network + generator.normal(0.0, 1.0, (networks, batches))
+
+
+def within(count, rate, n=SIMULATIONS, errors=4.0):
+    """Whether a count of n has that rate, up to so many standard errors of a binomial."""
+    return abs(count - n * rate) <= errors * math.sqrt(n * rate * (1 - rate))
+
+
+class TestSimulated:
+    def test_no_effect_gives_false_positives_at_the_nominal_rate(self):
+        generator = np.random.default_rng(1)
+        found = [compare(gains(generator, 0.0)) for _ in range(SIMULATIONS)]
+        # The Wilcoxon test of twenty networks is discrete: its level at 5 % is 4.8 %.
+        assert within(sum(verdict(c) != NO_EVIDENCE for c in found), 0.048)
+        assert within(sum(c.low > 0 or c.high < 0 for c in found), 0.05, errors=5)
+        # The sign test's largest level below 5 % with twenty networks is 4.1 %.
+        assert within(sum(c.sign_p < 0.05 for c in found), 0.0414)
+
+    def test_the_intervals_cover_a_known_effect(self):
+        generator = np.random.default_rng(2)
+        found = [compare(gains(generator, 0.7)) for _ in range(500)]
+        covered = sum(c.low <= 0.7 <= c.high for c in found)
+        # A bootstrap of twenty networks is not exact: one and a half percent off is allowed, and four
+        # standard errors of 500 simulations.
+        assert abs(covered / 500 - 0.95) <= 0.015 + 4 * math.sqrt(0.95 * 0.05 / 500)
+        # The t-test has a power of 81 % for an effect of 0.7 / sqrt(1.1), Wilcoxon's a little less.
+        assert 0.72 <= sum(verdict(c) == BETTER for c in found) / 500 <= 0.9
+        assert not any(verdict(c) == WORSE for c in found)
+
+    def test_batches_taken_for_independent_would_be_fooled(self):
+        """What the level of networks is for: the same data, each batch as a network of its own."""
+        generator = np.random.default_rng(3)
+        fooled = honest = 0
+        for _ in range(200):
+            data = gains(generator, 0.0)
+            fooled += verdict(compare(data.reshape(-1, 1))) != NO_EVIDENCE
+            honest += verdict(compare(data)) != NO_EVIDENCE
+        # Half of the variance is the networks', so means vary 5.5 times as much as 200 batches would.
+        assert fooled > 50
+        assert within(honest, 0.048, n=200)
+
+    def test_clopper_pearson_covers_at_least_what_it_says(self):
+        generator = np.random.default_rng(4)
+        covered = 0
+        for k in generator.binomial(20, 0.7, SIMULATIONS):
+            found = of_independent(int(k), 20)
+            covered += found.low <= 0.7 <= found.high
+        assert covered >= 0.94 * SIMULATIONS
+
+    def test_rates_over_networks_are_covered_too(self):
+        generator = np.random.default_rng(5)
+        covered = 0
+        for _ in range(400):
+            rates = generator.beta(6, 4, (NETWORKS, 1))  # a mean of 0.6
+            found = of_networks(generator.random((NETWORKS, BATCHES)) < rates)
+            covered += found.low <= 0.6 <= found.high
+        assert 0.915 <= covered / 400 <= 0.985
+
+    def test_choosing_n_on_the_same_batch_cheats_and_on_other_batches_does_not(self):
+        """Ten sample counts, all as good as the other estimator: no effect to be found."""
+        generator = np.random.default_rng(6)
+        cheating = honest = 0
+        for _ in range(200):
+            losses = generator.normal(1.0, 0.1, (NETWORKS, BATCHES, 10))
+            other = generator.normal(1.0, 0.1, (NETWORKS, BATCHES))
+            series = Series(tuple(range(1, 11)), losses)
+            cheating += verdict(compare(other - losses.min(axis=2))) == BETTER
+            honest += verdict(compare(other - cross_validated(series))) != NO_EVIDENCE
+        assert cheating == 200
+        assert within(honest, 0.048, n=200)
+
+    def test_the_some_n_rule_is_won_by_nothing_at_all(self):
+        generator = np.random.default_rng(7)
+        shape = (NETWORKS, BATCHES)
+        ste = Series((None,), generator.normal(1.0, 0.1, (*shape, 1)))
+        nothing = Series(tuple(range(1, 11)), generator.normal(1.0, 0.1, (*shape, 10)))
+        panel = Panel(tuple(range(20)), tuple(range(10)), np.ones(shape), np.ones(shape), {})
+        # Of eleven alike, the one is the lowest once in eleven times.
+        assert some_n(panel, nothing, ste).rate == pytest.approx(10 / 11, abs=0.07)
+
+
+class TestKnownAnswers:
+    def test_wilcoxon_and_sign_against_every_assignment_of_signs(self):
+        means = np.array([0.3, -0.1, 0.7, 0.25, 0.9, 0.05, -0.2])
+        ranks = np.argsort(np.argsort(np.abs(means))) + 1
+        statistic = min(ranks[means > 0].sum(), ranks[means < 0].sum())
+        signs = list(itertools.product((0, 1), repeat=7))
+        sums = [sum(r for r, s in zip(ranks, sign, strict=True) if s) for sign in signs]
+        extreme = sum(min(s, 28 - s) <= statistic for s in sums) / len(signs)
+        heads = sum(abs(sum(sign) - 3.5) >= 1.5 for sign in signs) / len(signs)
+        found = compare(means[:, None])
+        assert found.wilcoxon_p == pytest.approx(extreme, rel=1e-12)
+        assert found.sign_p == pytest.approx(heads, rel=1e-12)
+
+    def test_mean_effect_size_and_wins_by_hand(self):
+        found = compare([[1.0, 3.0], [0.0, np.nan], [-1.0, -3.0], [4.0, 4.0]])
+        assert found.mean == pytest.approx((2 + 0 - 2 + 4) / 4)
+        assert found.effect_size == pytest.approx(1 / np.std([2, 0, -2, 4], ddof=1))
+        assert (found.networks, found.networks_won.k, found.networks_won.n) == (4, 2, 4)
+        assert (found.batches_won.k, found.batches_won.n) == (4, 7)
+
+    def test_clopper_pearson_in_closed_form(self):
+        for k, n in ((0, 10), (8, 10), (10, 10), (137, 200)):
+            found = of_independent(k, n)
+            assert found.low == pytest.approx(beta.ppf(0.025, k, n - k + 1) if k else 0)
+            assert found.high == pytest.approx(beta.ppf(0.975, k + 1, n - k) if k < n else 1)
+        assert str(of_independent(8, 10)) == "8/10 [44, 97 %]"
+
+    def test_holm_by_hand(self):
+        assert holm([0.01, 0.04, 0.03, float("nan")]) == pytest.approx(
+            [0.03, 0.06, 0.06, math.nan], nan_ok=True
+        )
+        assert holm([]) == []
+
+    def test_the_networks_needed_do_find_it(self):
+        # Table 2.3.5 of Cohen (1988), two-sided 5 %, power .80, paired: d = 0.5 needs 34 pairs.
+        assert networks_needed(0.5) == networks_needed(-0.5) == 34
+        assert networks_needed(10.0) == networks_needed(math.inf) == 6
+        assert networks_needed(0.0) is networks_needed(math.nan) is None
+        n = networks_needed(0.6)
+        generator = np.random.default_rng(8)
+        seen = sum(verdict(compare(generator.normal(0.6, 1, (n, 1)))) == BETTER for _ in range(500))
+        assert 0.72 <= seen / 500 <= 0.87
+
+    def test_verdicts(self):
+        steady = np.linspace(0.5, 1.5, 8)[:, None]
+        assert verdict(compare(steady)) == BETTER
+        assert verdict(compare(-steady)) == WORSE
+        assert verdict(compare(steady), p_value=0.2) == NO_EVIDENCE
+        assert verdict(compare(steady[:5])) == TOO_FEW
+        assert verdict(compare(np.empty((0, 3)))) == NOTHING
+        assert verdict(compare(np.full((8, 2), np.nan))) == NOTHING
+
+
+class TestOddData:
+    def test_ties(self):
+        level = compare(np.zeros((8, 3)))
+        assert verdict(level) == NO_EVIDENCE
+        assert (level.mean, level.low, level.high, level.effect_size) == (0, 0, 0, 0)
+        assert level.networks_won.rate == level.batches_won.rate == 0.5
+        assert level.needed is None
+        half = compare(np.r_[np.zeros((4, 2)), np.ones((8, 2))])
+        assert verdict(half) == BETTER
+        assert half.sign_p == pytest.approx(2 * 0.5**8)  # ties tell nothing
+
+    def test_all_networks_alike(self):
+        same = compare(np.full((8, 2), 0.25))
+        assert (same.low, same.high, same.effect_size) == (0.25, 0.25, math.inf)
+        assert verdict(same) == BETTER
+        # Eight of eight is not certainty: the interval is that of eight trials.
+        assert same.batches_won.low == pytest.approx(0.025 ** (1 / 8))
+
+    def test_one_network(self):
+        one = compare([[0.1, 0.3, 0.2]])
+        assert verdict(one) == TOO_FEW
+        assert math.isnan(one.low) and math.isnan(one.effect_size)
+        assert one.mean == pytest.approx(0.2)
+        assert one.needed is None
+
+    def test_missing_studies(self):
+        generator = np.random.default_rng(9)
+        whole = gains(generator, 1.0)
+        holes = whole.copy()
+        holes[3] = np.nan
+        holes[4, 2:] = np.nan
+        found = compare(holes)
+        assert found.networks == 19
+        assert found.batches_won.n == 200 - 10 - 8
+        expected = np.r_[whole[:3].mean(1), whole[4, :2].mean(), whole[5:].mean(1)].mean()
+        assert found.mean == pytest.approx(expected)
+
+    @given(arrays.arrays(float, (7, 3), elements=LOSSES))
+    def test_the_other_way_round_everything_is_mirrored(self, data):
+        one, other = compare(data), compare(-data)
+        assert one.mean == pytest.approx(-other.mean, abs=1e-9)
+        assert one.wilcoxon_p == pytest.approx(other.wilcoxon_p, nan_ok=True)
+        assert one.sign_p == pytest.approx(other.sign_p, nan_ok=True)
+        mirror = {BETTER: WORSE, WORSE: BETTER}
+        assert verdict(other) == mirror.get(verdict(one), verdict(one))
+
+    @given(arrays.arrays(float, 9, elements=LOSSES), st.sampled_from([0.25, 0.5, 2.0, 8.0]))
+    def test_intervals_hold_the_mean_and_scale(self, values, factor):
+        low, high = mean_interval(values)
+        assert low <= values.mean() + 1e-9 and values.mean() - 1e-9 <= high
+        # By powers of two, which round nothing: which resample is where decides.
+        assert mean_interval(factor * values) == (factor * low, factor * high)
+
+
+class TestRules:
+    def series(self, losses):
+        losses = np.asarray(losses, dtype=float)
+        return Series(tuple(range(1, losses.shape[2] + 1)), losses)
+
+    def test_cross_validation_leaves_the_batch_out(self):
+        # On batch 0 N = 2 is best; on the other two N = 1 is.
+        found = cross_validated(self.series([[[5, 1], [1, 3], [1, 3]]]))
+        # Batch 0 takes what is best on 1 and 2 (N = 1); batch 1 what is best on 0 and 2: 6 against 4.
+        assert found.tolist() == [[5, 3, 3]]
+
+    def test_cross_validation_against_a_loop(self):
+        generator = np.random.default_rng(10)
+        losses = generator.random((4, 5, 3))
+        found = cross_validated(self.series(losses))
+        for n, b in itertools.product(range(4), range(5)):
+            others = [i for i in range(5) if i != b]
+            best = losses[n, others].mean(axis=0).argmin()
+            assert found[n, b] == losses[n, b, best]
+
+    def test_what_is_missing_takes_no_part(self):
+        found = cross_validated(self.series([[[5, 1], [1, np.nan], [1, 3]]]))
+        np.testing.assert_array_equal(found, [[5, np.nan, 3]])
+        assert np.isnan(cross_validated(self.series([[[5, 1]]]))).all()
+
+    def test_every_rule_that_applies(self):
+        generator = np.random.default_rng(11)
+        ste = constant(generator.normal(1.0, 0.1, (8, 4)))
+        drawn = self.series(generator.normal(0.5, 0.1, (8, 4, 3)))
+        control = self.series(generator.normal(0.7, 0.1, (8, 4, 3)))
+        assert [f.rule for f in findings(ste, ste)] == [FIXED]
+        assert [f.rule for f in findings(drawn, ste)] == [FIXED, EACH, EACH, EACH, CHOSEN]
+        against = findings(drawn, control, fixed=2)
+        assert [f.rule for f in against] == [FIXED, EACH, EACH, EACH, CHOSEN, LOWEST]
+        assert [f.samples for f in against] == [2, 1, 2, 3, None, None]
+        assert all(f.verdict == BETTER for f in against)
+        np.testing.assert_allclose(
+            against[0].comparison.mean, (control.losses[:, :, 1] - drawn.losses[:, :, 1]).mean()
+        )
+        fair = control.losses.min(axis=2) - drawn.losses.min(axis=2)
+        assert against[-1].comparison.mean == pytest.approx(fair.mean())
+
+    def test_those_for_each_n_are_corrected(self):
+        generator = np.random.default_rng(12)
+        found = findings(self.series(generator.normal(0, 1, (9, 2, 4))), constant(np.zeros((9, 2))))
+        each = [f for f in found if f.rule == EACH]
+        assert [f.p_value for f in each] == pytest.approx(holm([f.comparison.wilcoxon_p for f in each]))
+
+
+class TestTheNoteS:
+    """Its five statistics on batches where the answer is plain."""
+
+    BEFORE, STE = np.array([1.0, 1.0, 1.0, 1.0, 1.0]), np.array([0.9, 1.1, 0.9, 0.9, np.nan])
+    DRAWN = np.array([[0.8, 0.95], [1.2, 0.9], [0.95, 1.1], [0.9, np.nan], [0.5, 0.5]])
+
+    @pytest.mark.parametrize(
+        ("key", "expected"),
+        [
+            ("some_n_beats_ste", [1, 1, 0, np.nan, np.nan]),
+            ("ste_lowers", [1, 0, 1, 1, np.nan]),
+            ("below_for_every_n", [1, 0, 0, np.nan, 1]),
+            ("from_below_to_above", [0, 0, 1, np.nan, 0]),
+            ("from_above_to_below", [0, 1, 0, np.nan, 0]),
+        ],
+    )
+    def test_on_single_batches(self, key, expected):
+        losses = note.Losses(self.BEFORE, self.STE, self.DRAWN)
+        np.testing.assert_array_equal(note.STATISTICS[key][1](losses), expected)
+        # And over networks: the same with one axis more.
+        stacked = note.Losses(*(np.stack([a, a]) for a in losses))
+        np.testing.assert_array_equal(note.STATISTICS[key][1](stacked), [expected, expected])
+
+    def test_ties_are_not_wins(self):
+        one = note.Losses(np.ones(1), np.ones(1), np.ones((1, 2)))
+        assert all(function(one)[0] == 0 for _, function in note.STATISTICS.values())
