@@ -56,13 +56,21 @@ class Best:
 @dataclass(frozen=True)
 class Baseline:
     """The study of the baseline estimator on the same batch. lr, post_loss: of its winner, None if it
-    has none. loss_there: this study's own loss at the baseline's learning rate."""
+    has none."""
 
     key: str
     estimator: str
     lr: float | None
     post_loss: float | None
-    loss_there: float | None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The loss after a small step, whose learning rate is the same for all studies of a sampling: what
+    shows whether the losses of several sample counts drift."""
+
+    lr: float
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,9 @@ class Record:
     (seed, model, data, pretraining, batch_size, batch, sampling, estimator, samples, device). samples:
     None where the estimator draws nothing. best: None if every trial failed. failed: how many did;
     reason: the first one's. heldout: the winner on examples that are held out; None if there
-    are none. zero_loss: of a student whose output is zero. angles: in degrees to the baseline's
-    direction, by parameter tensor, and of all together under ""; None for a tensor that does not move.
+    are none. zero_loss: of a student whose output is zero. probe: after a small step. angles: in
+    degrees to the baseline's direction, by parameter tensor, and of all together under ""; None for a
+    tensor that does not move.
     alarms: kinds of them, see `srste.checks`. seconds: what it took. created: UTC, ISO 8601. config:
     the whole resolved configuration of the job that made it. git_commit, versions: of the code. table:
     checksum of `trials.parquet`.
@@ -91,6 +100,7 @@ class Record:
     baseline: Baseline | None
     heldout: Heldout | None
     zero_loss: float
+    probe: Probe | None
     angles: dict[str, float | None]
     alarms: list[str]
     seconds: float
@@ -135,6 +145,9 @@ class Record:
     def condition(self) -> str:
         """A hash of all but estimator, samples and batch: studies that share it are comparable."""
         return hashlib.sha256(json.dumps(self.common, sort_keys=True).encode()).hexdigest()[:12]
+
+
+_PARTS = {"best": Best, "baseline": Baseline, "heldout": Heldout, "probe": Probe}
 
 
 def encode_trials(trials: Trials) -> bytes:
@@ -237,11 +250,12 @@ def read(folder: Path) -> Record | None:
         raise DamagedRecordError(f"{RECORD} {error}") from error
     if plain.get("format") != FORMAT:
         raise DamagedRecordError(f"{RECORD} has format {plain.get('format')}, not {FORMAT}")
-    best, baseline, heldout = (plain.pop(name) for name in ("best", "baseline", "heldout"))
+    parts = {
+        name: part(**plain.pop(name)) if plain[name] else plain.pop(name)
+        for name, part in _PARTS.items()
+    }
     record = Record(
-        best=Best(**best) if best else None,
-        baseline=Baseline(**baseline) if baseline else None,
-        heldout=Heldout(**heldout) if heldout else None,
+        **parts,
         **plain,
     )
     try:

@@ -24,7 +24,7 @@ from srste.progress import reporter
 from srste.records import Baseline, DamagedRecordError, Record
 from srste.report.notelog import write_note_log
 from srste.sampling.base import failure
-from srste.study import Beside, run_study
+from srste.study import run_study
 
 log = logging.getLogger(__name__)
 
@@ -138,11 +138,10 @@ class _Studies:
         problem = self._problem
         started = time.perf_counter()
         batch, samples = problem.batch(identity["batch"]), identity["samples"]
-        best = beside.best if beside else None
         study = run_study(
             problem, batch, estimator, samples or 1, self.job.sampling, config["name"],
             heldout=self._heldout,
-            beside=Beside(self.job.baseline, best.lr if best else None) if beside else None,
+            baseline=self.job.baseline if beside else None,
         )  # fmt: skip
         seconds = time.perf_counter() - started
         trials = study.trials
@@ -157,9 +156,10 @@ class _Studies:
             failed=int(failed.sum()),
             reason=failure(float(trials.post_loss[failed][0])) if failed.any() else None,
             best=study.best,
-            baseline=_baseline(beside, study.at_baseline_lr) if beside else None,
+            baseline=_baseline(beside) if beside else None,
             heldout=study.heldout,
             zero_loss=study.zero_loss,
+            probe=study.probe,
             angles=study.angles,
             alarms=study.alarms,
             seconds=seconds,
@@ -207,14 +207,13 @@ class _Studies:
         return problem
 
 
-def _baseline(beside: Record, loss_there: float | None) -> Baseline:
+def _baseline(beside: Record) -> Baseline:
     best = beside.best
     return Baseline(
         key=beside.key,
         estimator=beside.estimator,
         lr=best.lr if best else None,
         post_loss=best.post_loss if best else None,
-        loss_there=loss_there,
     )
 
 

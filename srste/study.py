@@ -18,7 +18,7 @@ from srste.estimators.angles import angle_of_all, angles
 from srste.heldout import Heldout, held_out, zero_loss
 from srste.problem import Batch, Problem
 from srste.randomness import integer_seed
-from srste.records import Best
+from srste.records import Best, Probe
 from srste.replay import replay
 from srste.sampling import Sampling, Trials
 from srste.sampling.base import LR, Losses
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Study:
-    """What a study found. best, heldout, at_baseline_lr: None if every trial failed.
+    """What a study found. best, heldout, probe: None if every trial failed.
 
     heldout: None also where nothing is held out. zero_loss: of a student whose output is zero, on the
     batch. angles: to the baseline's direction, in degrees, by parameter tensor, and of all parameters
-    together under ""; empty without a baseline. at_baseline_lr: the loss at the baseline's best
-    learning rate. alarms: kinds of them, see `srste.checks`.
+    together under ""; empty without a baseline. probe: the loss after a small step. alarms:
+    kinds of them, see `srste.checks`.
     """
 
     trials: Trials
@@ -41,16 +41,13 @@ class Study:
     heldout: Heldout | None
     zero_loss: float
     angles: dict[str, float | None]
-    at_baseline_lr: float | None
+    probe: Probe | None
     alarms: list[str]
 
 
-@dataclass(frozen=True)
-class Beside:
-    """The study of the baseline on the same batch. lr: its best learning rate, None if it has none."""
-
-    estimator: Estimator
-    lr: float | None
+PROBED = 2e-4
+"""The learning rate of the small step, as a part of the largest that may be tried: so small that few
+units flip, and the loss tells the direction from its like better than its own minimum does."""
 
 
 def run_study(
@@ -61,10 +58,10 @@ def run_study(
     sampling: Sampling,
     estimator_name: str,
     heldout: Batch | None = None,
-    beside: Beside | None = None,
+    baseline: Estimator | None = None,
 ) -> Study:
-    """Runs one study. heldout: examples on which the winner is measured too. beside: what the
-    direction is held against."""
+    """Runs one study. heldout: examples on which the winner is measured too. baseline: whose direction
+    the angles are to."""
     name = f"{estimator_name} samples {samples} batch {batch.index}"
     unchanged = Unchanged(problem.model)
     alarms = []
@@ -80,34 +77,28 @@ def run_study(
     seed = integer_seed(problem.seed, "sampler", name)
     study, trials = sampling.run(losses, pre_loss, name, seed)
     found = Study(
-        trials, None, None, zero_loss(batch), _angles(problem, batch, direction, beside), None, alarms
+        trials, None, None, zero_loss(batch), _angles(problem, batch, direction, baseline), None, alarms
     )
     if trials.failed.all():
         return found
     winner = study.best_trial
-    lr = winner.params[LR]
+    lr, small = winner.params[LR], PROBED * sampling.lr_max
     best = _replayed(problem, batch, direction, trials, winner, name)
     return replace(
         found,
         best=best,
         heldout=held_out(problem.model, direction, heldout, lr, sampling.lr_max) if heldout else None,
-        at_baseline_lr=_at(losses, beside, sampling.lr_max),
+        probe=Probe(small, float(losses(np.array([small]))[0])),
     )
 
 
 def _angles(
-    problem: Problem, batch: Batch, direction: Direction, beside: Beside | None
+    problem: Problem, batch: Batch, direction: Direction, baseline: Estimator | None
 ) -> dict[str, float | None]:
-    if beside is None:
+    if baseline is None:
         return {}
-    baseline = beside.estimator.direction(problem, batch, 1)
-    return {"": angle_of_all(direction, baseline)} | angles(direction, baseline)
-
-
-def _at(losses: Losses, beside: Beside | None, lr_max: float) -> float | None:
-    if beside is None or beside.lr is None or beside.lr > lr_max:
-        return None
-    return float(losses(np.array([beside.lr]))[0])
+    other = baseline.direction(problem, batch, 1)
+    return {"": angle_of_all(direction, other)} | angles(direction, other)
 
 
 def _replayed(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from srste import files, records
 from srste.files import sealed
 from srste.heldout import Heldout
-from srste.records import Best, DamagedRecordError, Record
+from srste.records import Best, DamagedRecordError, Probe, Record
 from srste.sampling.base import Trials
 from srste.sampling.grid import Grid
 
@@ -46,6 +46,7 @@ def record(table, **changes):
         baseline=None,
         heldout=Heldout(20_000, 1.3, 0.29, 0.1, 0.28, True, 0.4),
         zero_loss=0.38,
+        probe=Probe(1e-4, 1.24),
         angles={"": 12.5, "0.weight": None},
         alarms=[],
         seconds=0.01,

@@ -202,7 +202,7 @@ class TestNoteLog:
         lines = (tmp_path / "note.log").read_text().splitlines()
         assert sorted(line.split("]")[0] for line in lines) == ["[STE Clipped", "[STE Tanh"]
         assert sorted(p.name for p in tmp_path.iterdir()) == [
-            "figure.png", "note.log", "results.csv", "table.txt",
+            "figure.png", "figure.svg", "note.log", "results.csv", "table.txt",
         ]  # fmt: skip
 
     def test_of_many_conditions_the_first_get_a_figure(self, tmp_path, monkeypatch):
@@ -249,5 +249,6 @@ class TestFigure:
 
     @pytest.mark.parametrize("post_loss", [None, 0.7, 0.0])
     def test_odd_ones_are_drawn_too(self, tmp_path, post_loss):
-        save(self.drawn([study("ste", None, 1, post_loss)]), tmp_path / "f.png")
-        assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+        png, svg = save(self.drawn([study("ste", None, 1, post_loss)]), tmp_path / "f")
+        assert png.read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in svg.read_bytes()

@@ -11,10 +11,9 @@ def steps_of(condition: Condition) -> list[Step]:
     """The best steps of a condition's studies, as the alarms look at them."""
     found = []
     for (batch, column), record in condition.cells.items():
-        best, baseline = record.best, record.baseline
+        best, probe = record.best, record.probe
         if best is None:
             continue
-        there = baseline is not None and baseline.lr is not None and baseline.loss_there is not None
         found.append(
             Step(
                 batch=batch,
@@ -24,7 +23,7 @@ def steps_of(condition: Condition) -> list[Step]:
                 lr=best.lr,
                 post_loss=best.post_loss,
                 smallest_lr=best.smallest_lr,
-                fixed=(baseline.lr, baseline.loss_there) if there else None,  # type: ignore[union-attr, arg-type]
+                fixed=(probe.lr, probe.loss) if probe else None,
             )
         )
     return found

@@ -172,9 +172,9 @@ def _figures(
     if figure is not None:
         yield (
             "drift",
-            "The loss at a learning rate that stays the same (the baseline's best; in a log, its own "
-            f"where it repeats), against N(N+1)/2, of the first network (seed {seed}). Gradients that "
-            "are never zeroed give the dashed line.",
+            "The loss after a small step whose learning rate stays the same (in a log, its own where it "
+            f"repeats), against N(N+1)/2, of the first network (seed {seed}). Gradients that are never "
+            "zeroed give the dashed line.",
             figure,
         )
 
