@@ -25,9 +25,7 @@ from tests.test_estimators import job
 
 
 def study(problem, estimator, this, batch=1, samples=1):
-    return run_study(
-        problem, problem.batch(batch), estimator, samples, this.sampling, "s", beside=beside
-    )
+    return run_study(problem, problem.batch(batch), estimator, samples, this.sampling, "s")
 
 
 def steps(*overrides, counts=range(1, 8), batches=range(1, 6)):
