@@ -19,7 +19,14 @@ from srste import records
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
-SMALL = ["batches=2", "batch_size=64", "model.width=8", "sampling.step=1e-4"]
+SMALL = [
+    "batches=2",
+    "batch_size=64",
+    "model.width=8",
+    "sampling.step=1e-4",
+    "heldout=200",
+    "report=false",
+]
 
 
 def skip(reason):

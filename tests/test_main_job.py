@@ -29,6 +29,7 @@ def sweep(tmp_path_factory):
         "pretraining.steps=40",
         "pretraining.batch_size=500",
         *SMALL,
+        "report=true",
     )
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -81,7 +82,7 @@ class TestRecords:
 class TestAtTheEnd:
     def test_the_table_and_the_link(self, sweep):
         out = sweep[1].stdout
-        assert re.search(r"batch +before +STE +N=1 +N=2 +N=3 +wins", out)
+        assert re.search(r"batch +before +output +STE +N=1 +N=2 +N=3 +wins", out)
         assert len(re.findall(r"^ +[12] +0\.\d+ +", out, re.M)) == 2
         assert "Not yet evidence" in out
         assert "8 studies, 40,000 trials in" in out
@@ -91,7 +92,9 @@ class TestAtTheEnd:
     def test_the_files(self, sweep):
         root = only(sweep[0] / "multirun")
         names = {p.name for p in root.iterdir() if p.is_file()}
-        assert {"results.csv", "table.txt", "note.log", "figure.png"} <= names
+        assert {"results.csv", "table.txt", "note.log", "figure.png", "report.html"} <= names
+        beside = {p.name for p in (root / "report").iterdir()}
+        assert {"verdicts.csv", "verdicts.md", "networks.png", "networks.svg"} <= beside
         pattern = re.compile(
             r"\[(STE|stochastic STE)\]Original loss is [\d.e-]+, and when "
             r"(samples is \d+ and )?lr is [\d.e-]+, the best STE-loss is [\d.e-]+\."
@@ -123,6 +126,11 @@ class TestMLflow:
             assert metrics["best/lr"] == record.best.lr
             assert metrics["best/decrease"] == record.pre_loss - record.best.post_loss
             assert metrics["replay/post_loss"] == record.best.replayed_post_loss
+            assert metrics["heldout/pre_loss"] == record.heldout.pre_loss
+            assert metrics["heldout/post_loss"] == record.heldout.post_loss
+            assert metrics["heldout/best_loss"] == record.heldout.best_loss
+            assert metrics["heldout/best_lr"] == record.heldout.best_lr
+            assert metrics["zero/loss"] == record.zero_loss
             if record.samples:
                 assert metrics["baseline/post_loss"] == record.baseline.post_loss
                 gain = record.baseline.post_loss - record.best.post_loss
@@ -198,7 +206,9 @@ class TestAgain:
         victim.write_bytes(victim.read_bytes()[:-7])
         original = studies(sweep[0] / "multirun")
         overrides = yaml.safe_load((root / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
-        done = train(folder, "-m", *overrides, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/other.db")
+        done = train(
+            folder, "-m", *overrides, "report=false", MLFLOW_TRACKING_URI=f"sqlite:///{folder}/other.db"
+        )
         assert done.returncode == 0, done.stderr
         assert "is damaged (trials.parquet is not the table" in done.stdout + done.stderr
         assert "8 studies, 7 reused, 40,000 trials" in done.stdout
@@ -213,7 +223,7 @@ class TestAgain:
         launch = json.loads((only(folder / "multirun") / "launch.json").read_text())["id"]
         tags = {"srste.launch": launch, "srste.key": "cut off", "kind": "study"}
         store[0].create_run("1", tags=tags, run_name="cut off")
-        done = train(folder, "-m", *overrides["hydra"]["overrides"]["task"])
+        done = train(folder, "-m", *overrides["hydra"]["overrides"]["task"], "report=false")
         assert done.returncode == 0, done.stderr
         assert "8 reused" in done.stdout
         again = store[0].search_runs(["1"], max_results=1000)
@@ -225,7 +235,7 @@ class TestAgain:
         root = only(folder / "multirun")
         before = {p: p.stat().st_mtime_ns for p in root.rglob("record.json")}
         overrides = yaml.safe_load((root / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
-        done = train(folder, "-m", *overrides, "resume=false", "tracking=none")
+        done = train(folder, "-m", *overrides, "resume=false", "tracking=none", "report=false")
         assert done.returncode == 0, done.stderr
         assert "8 studies, 40,000 trials" in done.stdout
         assert all(p.stat().st_mtime_ns != t for p, t in before.items())
@@ -233,7 +243,9 @@ class TestAgain:
 
 
 def test_the_same_study_in_two_jobs_counts_once(tmp_path):
-    done = train(tmp_path, "-m", "batches=1,2", "batch_size=64", "sampling.step=1e-3")
+    done = train(
+        tmp_path, "-m", "batches=1,2", "batch_size=64", "sampling.step=1e-3", "heldout=0", "report=false"
+    )
     assert done.returncode == 0, done.stderr
     assert "4 studies" in done.stdout
     runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
@@ -278,6 +290,7 @@ def test_estimators_and_a_sampler_together(tmp_path):
         "batches=1",
         "batch_size=64",
         "tracking=none",
+        "report=false",
     )
     assert done.returncode == 0, done.stderr
     assert "estimator=ste draws nothing: it ignores `samples`" in done.stdout

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 from filelock import FileLock
 
+import srste.tracking  # noqa: F401  now, so that what it sets in the environment outlives a test
 from srste.__main__ import main
 from tests.support import SMALL, only, runs_in, studies, tracked_once, train
 

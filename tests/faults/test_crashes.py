@@ -77,7 +77,15 @@ def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher
 
 
 def test_kill_9_of_a_worker_is_one_failed_job(tmp_path, uninterrupted):
-    slower = ["-m", "samples=1,2,...,4", "batches=8", "batch_size=8192", "tracking=none"]
+    slower = [
+        "-m",
+        "samples=1,2,...,4",
+        "batches=8",
+        "batch_size=8192",
+        "tracking=none",
+        "heldout=0",
+        "report=false",
+    ]
     process = start(tmp_path, *slower, *LOCAL, "hydra.launcher.workers=2")
     wait_for(process, tmp_path, "record.json", 2)
     workers_of(process)[0].kill()

@@ -93,7 +93,14 @@ def test_losses_that_are_not_finite_fail_their_trials_and_not_the_job(tmp_path):
 
 
 def test_the_same_command_does_not_run_twice_at_once(tmp_path):
-    arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
+    arguments = [
+        "-m",
+        "samples=1,2,...,15",
+        "tracking=none",
+        "sampling.step=1e-3",
+        "heldout=0",
+        "report=false",
+    ]
     process = start(tmp_path, *arguments)
     wait_for(process, tmp_path, "record.json", 1)
     second = train(tmp_path, *arguments)
@@ -109,7 +116,14 @@ def test_the_same_command_does_not_run_twice_at_once(tmp_path):
 
 
 def test_interrupted_it_says_so_and_goes_on_later(tmp_path):
-    arguments = ["-m", "samples=1,2,...,15", "tracking=none", "sampling.step=1e-3"]
+    arguments = [
+        "-m",
+        "samples=1,2,...,15",
+        "tracking=none",
+        "sampling.step=1e-3",
+        "heldout=0",
+        "report=false",
+    ]
     process = start(tmp_path, *arguments)
     wait_for(process, tmp_path, "record.json", 25)
     process.send_signal(signal.SIGINT)

@@ -26,9 +26,23 @@ from tests.support import (
 SLURM = ["-m", "hydra/launcher=slurm"]
 VERBATIM = ["estimator=sr_ste", "samples=1,2,...,10"]
 # Some seconds of work a task, so that there is time to do something to it.
-SLOW = ["samples=1,2,...,4", "batches=8", "batch_size=8192", "tracking=none"]
+SLOW = [
+    "samples=1,2,...,4",
+    "batches=8",
+    "batch_size=8192",
+    "tracking=none",
+    "heldout=0",
+    "report=false",
+]
 # And more of it where Slurm gives a cancelled task five seconds to end by itself.
-SLOWER = ["samples=1,2,...,4", "batches=32", "batch_size=8192", "tracking=none"]
+SLOWER = [
+    "samples=1,2,...,4",
+    "batches=32",
+    "batch_size=8192",
+    "tracking=none",
+    "heldout=0",
+    "report=false",
+]
 TWO_TASKS = ["hydra.launcher.jobs_per_task=2"]
 
 pytestmark = pytest.mark.slurm
