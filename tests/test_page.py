@@ -1,0 +1,312 @@
+"""The report: what is claimed, and the page and files that say it, from records made by hand."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from srste import records
+from srste.__main__ import main
+from srste.heldout import Heldout
+from srste.records import Baseline, Probe
+from srste.report.findings import claims, counts, grid, undecidable
+from srste.report.findings import main as main_claims
+from srste.report.panels import BATCH, HELDOUT, HELDOUT_BEST, panel, settings
+from srste.report.report import Facts, markdown, write_report
+from srste.report.summary import conditions
+from srste.statistics.paired import BETTER, NO_EVIDENCE, TOO_FEW, WORSE
+from srste.statistics.verdicts import FIXED
+from tests.test_records import trials
+from tests.test_report import study
+
+GAIN = {1: 0.05, 2: 0.06, 5: 0.07}
+
+
+def network(seed, generator, pretraining="none", batches=3):
+    """STE, sr-STE that is better on the batch and worse held out, and a control that is like STE."""
+    found = []
+    own = {"seed": seed, "pretraining": {"name": pretraining, "_target_": "x.P"}}
+    for batch in range(1, batches + 1):
+        before, ste = 0.7 + 0.01 * generator.normal(), 0.45 + 0.02 * generator.normal()
+        base = study("ste", None, batch, ste, before, 0.2, **own)
+        found.append(with_heldout(base, ste + 0.01))
+        for name, gain, heldout in (
+            ("sr_ste", GAIN, -0.02),
+            ("tilted_ste", dict.fromkeys(GAIN, 0.0), 0.0),
+        ):
+            for n, better in gain.items():
+                noise = 0.004 * generator.normal()
+                estimator = {"name": name, "_target_": "x.Y"} | (
+                    {"control": True} if name != "sr_ste" else {}
+                )
+                one = study(
+                    name, n, batch, ste - better + noise, before, 0.3, estimator=estimator, **own
+                )
+                one = dataclasses.replace(
+                    one,
+                    baseline=Baseline(base.key, "ste", 0.2, ste),
+                    angles={"": 30.0 * n, "0.weight": None},
+                    probe=Probe(1e-4, before - 1e-4 * generator.random()),
+                )
+                found.append(with_heldout(one, ste + 0.01 - heldout + 0.004 * generator.normal()))
+    return found
+
+
+def with_heldout(record, post_loss):
+    heldout = Heldout(20_000, 0.71, post_loss, 0.15, post_loss - 0.005, True, 0.38)
+    return dataclasses.replace(record, heldout=heldout)
+
+
+@pytest.fixture(scope="module")
+def eight():
+    generator = np.random.default_rng(0)
+    return [r for seed in range(8) for r in network(seed, generator)]
+
+
+@pytest.fixture(scope="module")
+def judged(eight):
+    return the_claims(eight)
+
+
+def written(folder, found):
+    """The records on disk, as a launch leaves them; {key: (folder, record)}."""
+    table = records.encode_trials(trials())
+    result = {}
+    for i, record in enumerate(found):
+        whole = dataclasses.replace(record, table=records.checksum(table))
+        records.write(folder / f"{i}", whole, table)
+        result[whole.key] = (folder / f"{i}", whole)
+    return result
+
+
+def the_claims(found, fixed=None):
+    (setting,) = settings(conditions(found))
+    return setting, claims(setting, fixed)
+
+
+def verdict_of(every, first, second, measure, rule=FIXED):
+    return [
+        c.finding.verdict
+        for c in every
+        if (c.first, c.second, c.measure, c.finding.rule) == (first, second, measure, rule)
+    ]
+
+
+class TestClaims:
+    def test_a_verdict_by_each_measure(self, judged):
+        _, every = judged
+        assert verdict_of(every, "sr-STE", "STE", BATCH) == [BETTER]
+        assert verdict_of(every, "sr-STE", "STE", HELDOUT) == [WORSE]
+        assert verdict_of(every, "sr-STE", "STE", HELDOUT_BEST) == [WORSE]
+        assert verdict_of(every, "sr-STE", "tilted STE", BATCH) == [BETTER]
+        assert verdict_of(every, "tilted STE", "STE", BATCH) == [NO_EVIDENCE]
+        assert verdict_of(every, "STE", "the loss before", BATCH) == [BETTER]
+        assert verdict_of(every, "STE", "a zero output", BATCH) == [WORSE]
+
+    def test_gains_are_those_of_the_records(self, eight):
+        setting, every = the_claims(eight, fixed=5)
+        claim = next(c for c in every if (c.first, c.second, c.measure) == ("sr-STE", "STE", BATCH))
+        assert claim.finding.samples == 5
+        gains = [
+            r.baseline.post_loss - r.best.post_loss
+            for r in eight
+            if (r.estimator, r.samples) == ("sr_ste", 5)
+        ]
+        assert claim.finding.comparison.mean == pytest.approx(np.mean(gains))
+        assert claim.words.startswith("+0.0")
+        assert "8/8 networks, p = 0.008" in claim.words
+        assert setting.controls == ("tilted STE",)
+        assert setting.baseline == "STE"
+
+    def test_what_is_no_evidence_says_how_many_networks_would_tell(self, judged):
+        _, every = judged
+        claim = next(c for c in every if (c.first, c.measure) == ("tilted STE", BATCH))
+        assert re.search(r"; [\d,]+ networks would tell$", claim.words)
+
+    def test_one_network_is_too_few(self):
+        _, every = the_claims(network(0, np.random.default_rng(1)))
+        assert undecidable(every)
+        assert {c.finding.verdict for c in every} == {TOO_FEW}
+
+    def test_the_note_s_statistics_for_the_control_too(self, judged):
+        setting, _ = judged
+        found = {(c.series, c.statistic): c.found for c in counts(setting)}
+        assert found["sr-STE", "some_n_beats_ste"].k == 24
+        assert 12 <= found["tilted STE", "some_n_beats_ste"].k <= 24
+        assert found["sr-STE", "ste_lowers"].n == 24
+
+    def test_settings_are_told_apart_and_networks_put_together(self):
+        generator = np.random.default_rng(2)
+        mixed = [r for p in ("none", "adam") for s in (3, 1) for r in network(s, generator, p)]
+        found = settings(conditions(mixed))
+        assert [s.label for s in found] == ["pretraining=none", "pretraining=adam"]
+        assert all(panel(s).networks == (1, 3) for s in found)
+
+    def test_missing_studies_are_nan_and_not_zero(self, eight):
+        lacking = [r for r in eight if (r.identity["seed"], r.batch, r.samples) != (2, 1, 2)]
+        (setting,) = settings(conditions(lacking))
+        losses = panel(setting).series["sr-STE"].losses
+        assert np.isnan(losses).sum() == 1
+        assert np.isnan(losses[2, 0, 1])
+
+    def test_a_failed_study_is_missing(self):
+        records_ = network(0, np.random.default_rng(3))
+        records_[1] = dataclasses.replace(records_[1], best=None, heldout=None)
+        _, every = the_claims(records_)
+        claim = next(c for c in every if (c.first, c.second) == ("sr-STE", "STE"))
+        assert claim.finding.comparison.batches_won.n == 2
+
+    def test_an_estimator_alone_is_compared_with_nothing_done(self):
+        _, every = the_claims([study("ste", None, b, 0.4) for b in (1, 2)])
+        assert {c.second for c in every} == {"the loss before", "a zero output"}
+
+    def test_the_table_s_order(self, judged):
+        _, every = judged
+        titles = list(grid(main_claims(every)))
+        assert titles[0] == "sr-STE better than STE?"
+        assert titles[-1] == "tilted STE better than STE?"
+
+
+class Page(HTMLParser):
+    """What a page refers to, and its words."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.refers, self.words, self.images = [], [], []
+        self.feed(text)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        at = dict(attrs)
+        self.refers += [at[name] for name in ("src", "href", "srcset", "data") if name in at]
+        if tag == "img":
+            self.images.append(at)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, eight):
+    folder = tmp_path_factory.mktemp("report")
+    found = written(folder / "records", eight)
+    command = "python train.py -m x='<script>alert(1)</script>'"
+    facts = Facts("multirun: <b>&", command, missing=3)
+    return write_report(found, folder / "report.html", facts)
+
+
+class TestPage:
+    def test_it_needs_no_network(self, report):
+        page = Page(report.page.read_text())
+        assert page.refers
+        assert all(r.startswith(("data:image/", "#")) for r in page.refers)
+        assert "url(" not in report.page.read_text()
+        assert "<script" not in report.page.read_text()
+
+    def test_it_begins_with_the_verdicts(self, report):
+        text = Page(report.page.read_text()).text
+        assert text.index("In short") < text.index("Verdicts") < text.index("Figures")
+        short = text[text.index("In short") : text.index("Verdicts")]
+        assert re.search(r"sr-STE better than STE\? at N = 1 ▲ better \+0\.0[45]\d* ▼ worse -0\.0", short)
+        assert "3 studies are missing" in text
+        assert "multirun: <b>&" in text  # escaped, so it is seen as it is
+
+    def test_every_figure_is_there_with_words_for_it(self, report):
+        page = Page(report.page.read_text())
+        names = {p.name.split("_")[0].split(".")[0] for p in report.files if p.suffix == ".png"}
+        assert names == {"networks", "batches", "curves", "angle", "heldout"}
+        assert len(page.images) == len(names)
+        assert all(len(image["alt"]) > 20 for image in page.images)
+
+    def test_each_as_png_and_svg_and_the_tables_as_csv_and_markdown(self, report):
+        files = {p.name for p in report.files}
+        for path in report.files:
+            assert path.is_file() and path.parent == report.page.with_suffix("")
+            if path.suffix == ".png":
+                assert f"{path.stem}.svg" in files
+            if path.suffix == ".md":
+                assert f"{path.stem}.csv" in files
+
+    def test_the_csv_says_what_the_page_says(self, report):
+        path = next(p for p in report.files if p.name == "verdicts.csv")
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        first = rows[0]
+        assert (first["first"], first["second"], first["verdict"]) == ("sr-STE", "STE", "better")
+        assert first["networks won"].startswith("8/8 [63, 100 %]")
+        each = [r for r in rows if "Holm" in r["rule"]]
+        assert all(
+            float(r["p (corrected)"].strip("< ")) >= float(r["p (Wilcoxon)"].strip("< ")) for r in each
+        )
+
+    def test_written_again_it_is_the_same(self, report, tmp_path_factory, eight):
+        folder = tmp_path_factory.mktemp("again")
+        found = written(folder / "records", eight)
+        again = write_report(found, folder / "report.html", Facts("multirun: <b>&"))
+        one, other = ({p.name: p for p in r.files} for r in (report, again))
+        assert one.keys() == other.keys()
+        assert all(one[name].read_bytes() == other[name].read_bytes() for name in one)
+
+    @pytest.mark.parametrize("batches", [1, 2])
+    def test_odd_ones_are_reported_too(self, tmp_path, batches):
+        few = [study("ste", None, b, 0.4) for b in range(1, batches + 1)]
+        few[0] = dataclasses.replace(few[0], best=None, heldout=None, probe=None)
+        write_report(written(tmp_path / "r", few), tmp_path / "report.html", Facts("x"))
+        assert "nothing to compare it with" in (tmp_path / "report.html").read_text() or batches == 2
+
+    def test_markdown(self):
+        assert markdown(["a", "b"], [["1", "x|y"]]) == "| a | b |\n| --- | --- |\n| 1 | x/y |\n"
+
+
+class TestCommand:
+    def run(self, capsys, *arguments):
+        code = main(["report", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    def test_of_a_folder_without_a_launch(self, eight, tmp_path, capsys):
+        written(tmp_path / "copied", eight)
+        code, out, err = self.run(capsys, tmp_path / "copied", "--samples", 2)
+        assert (code, err) == (0, "")
+        assert (tmp_path / "copied" / "report.html").exists()
+        assert re.search(r"sr-STE better than STE\? +at N = 2 +▲ better", out)
+        page = (tmp_path / "copied" / "report.html").read_text()
+        assert "at N = 2, fixed beforehand" in page
+
+    def test_of_two_folders_and_a_damaged_record(self, eight, tmp_path, capsys):
+        half = [r for r in eight if r.identity["seed"] < 4]
+        written(tmp_path / "a", half)
+        written(tmp_path / "b", [r for r in eight if r not in half])
+        (tmp_path / "b" / "0" / "trials.parquet").write_bytes(b"PAR1")
+        out_at = tmp_path / "x" / "both.html"
+        code, out, _ = self.run(capsys, tmp_path / "a", tmp_path / "b", "--out", out_at)
+        assert code == 0
+        assert "the record is damaged and passed over" in out
+        assert "Verdicts over 8 networks" in out
+        assert (tmp_path / "x" / "both" / "verdicts.md").exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["--out", "x.pdf"], "--out=x.pdf: must end in .html"),
+            (["--samples", "0"], "--samples=0: must be a whole number >= 1"),
+            (["--samples", "3"], "--samples=3: must be one of 1, 2, 5"),
+            (["--log", "nope.log"], "nope.log: must be a log in the note's line format"),
+        ],
+    )
+    def test_bad_input_in_one_line(self, eight, tmp_path, capsys, arguments, says):
+        written(tmp_path / "r", network(0, np.random.default_rng(1)))
+        code, _, err = self.run(capsys, tmp_path / "r", *arguments)
+        assert code == 2
+        assert says in err
+        assert len(err.splitlines()) == 1
+        assert not list(tmp_path.rglob("*.html"))
+
+    def test_a_folder_without_records(self, tmp_path, capsys):
+        code, _, err = self.run(capsys, tmp_path)
+        assert code == 2
+        assert "must hold records of studies" in err
