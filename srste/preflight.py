@@ -14,9 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
@@ -25,6 +26,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from srste.cluster.options import Options, SlurmOptions, options_of
+from srste.composing import RememberingLoader
 from srste.config import Job
 from srste.ellipsis import contract, expand
 from srste.errors import UserError, address_without_password, first_line
@@ -153,14 +155,16 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
         lines = _job_lines(master, overrides) if multirun else [overrides]
         from_experiment = frozenset(map(str, master.hydra.sweeper.get("params") or {}))
         register_resolvers(folder_name(overrides), swept | from_experiment)
-        composed = [composer.compose(line) for line in lines]
-        jobs = [Job(config, elsewhere=isinstance(launcher, SlurmOptions)) for config in composed]
+        jobs, folders = [], []
+        for line in lines:
+            config = composer.compose(line)  # some 200 kB: none is kept
+            jobs.append(Job(config, elsewhere=isinstance(launcher, SlurmOptions)))
+            folders.append(str(config.hydra.sweep.subdir) if multirun else ".")
         where = "hydra.sweep.dir" if multirun else "hydra.run.dir"
         root = Path(str(OmegaConf.select(master, where)))
-        folders = [str(config.hydra.sweep.subdir) for config in composed] if multirun else ["."]
         _below_and_apart(folders if multirun else [])
         for key in ("hydra.job.name", "hydra.output_subdir"):
-            _below(key, str(OmegaConf.select(composed[0], key) or "x"))
+            _below(key, str(OmegaConf.select(config, key) or "x"))
     _gpus(jobs, launcher)
     for job in {_parts(job): job for job in jobs}.values():
         job.rehearse()
@@ -171,7 +175,7 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
     # The folder goes to Hydra as it was found here: what it is made of may be the time of day.
     folder = str(root.resolve()).replace("'", "\\'")
     hydra_argv = [*(loose.get(word, word) for word in passed_on), f"{where}='{folder}'"]
-    secret_uri = _secret_uri(composed[0])
+    secret_uri = _secret_uri(config)
     if secret_uri is not None:
         # Hydra writes its overrides and its configurations to disk.
         hydra_argv = [address_without_password(word) for word in hydra_argv]
@@ -299,6 +303,7 @@ class _Composer:
         self.config_dir = config_dir
         self.config_name = config_name
         self.extra = extra
+        self.loader = RememberingLoader(GlobalHydra.instance().config_loader().get_search_path())
 
     def compose(self, overrides: list[str]) -> DictConfig:
         try:
@@ -311,7 +316,9 @@ class _Composer:
             raise UserError(first_line(error)) from error
 
     def _compose(self, overrides: list[str]) -> DictConfig:
-        return compose(self.config_name, [*overrides, *self.extra], return_hydra_config=True)
+        return self.loader.load_configuration(
+            self.config_name, [*overrides, *self.extra], RunMode.RUN, from_shell=False
+        )
 
     def _no_such_choice(self, error: MissingConfigException, overrides: list[str]) -> str:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
