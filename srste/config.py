@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from srste.curve import loss_curve
@@ -35,6 +35,18 @@ whether it is there to be compared with."""
 def build(node: Mapping[str, Any]) -> Any:
     """The object that a configuration node describes; its labels are no arguments."""
     return instantiate({k: v for k, v in node.items() if k not in _LABELS})
+
+
+def building_once() -> Callable[[Mapping[str, Any]], Any]:
+    """A :func:`build` that gives equal nodes the same object: for checks, which use parts in no job."""
+    built: dict[str, Any] = {}
+
+    def build_once(node: Mapping[str, Any]) -> Any:
+        if (key := repr(node)) not in built:
+            built[key] = build(node)
+        return built[key]
+
+    return build_once
 
 
 RULES: dict[str, Rule] = {
@@ -82,14 +94,21 @@ _CPU = torch.device("cpu")
 class Job:
     """One job's configuration, resolved and checked: every part of it can be built.
 
-    Args: elsewhere: whether the job runs on another machine, whose devices are not known here.
+    Args:
+        elsewhere: whether the job runs on another machine, whose devices are not known here.
+        build: makes the parts.
     Raises: UserError for a value that is not allowed.
     """
 
-    def __init__(self, composed: DictConfig, elsewhere: bool = False) -> None:
-        own = composed.copy()
-        with open_dict(own):
-            own.pop("hydra", None)  # its values resolve only while Hydra runs the job
+    def __init__(
+        self,
+        composed: DictConfig,
+        elsewhere: bool = False,
+        build: Callable[[Mapping[str, Any]], Any] = build,
+    ) -> None:
+        self._build = build
+        # Without Hydra's, whose values resolve only while it runs the job.
+        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         try:
             plain = OmegaConf.to_container(own, resolve=True)
         except OmegaConfBaseException as error:
@@ -135,7 +154,7 @@ class Job:
 
     def _part(self, key: str) -> Any:
         try:
-            return build(self._at(key))
+            return self._build(self._at(key))
         except (InstantiationException, ValueError, TypeError) as error:
             # Hydra wraps what the part said; the user needs the part's own sentence.
             sentence = first_line(error.__cause__ or error)
@@ -144,16 +163,17 @@ class Job:
     def rehearse(self) -> None:
         """Runs everything once at the smallest size, so that parts which do not fit together, or take
         other arguments than they were given, are refused before any work. Raises: UserError."""
-        small = Problem(
-            partial(build, self.config["model"]), self._data, seed=0, batch_size=2, device=_CPU
-        )
+        model = partial(build, self.config["model"])
+        # Parts of its own: those of the job may be another's too.
+        data, estimator, sampling = (build(self.config[k]) for k in ("data", "estimator", "sampling"))
+        small = Problem(model, data, seed=0, batch_size=2, device=_CPU)
         try:
             batch = small.batch(1)
-            direction = self.estimator.direction(small, batch, 1)
+            direction = estimator.direction(small, batch, 1)
             if self.baseline_config is not None:
-                self.baseline.direction(small, batch, 1)
+                build(self.baseline_config).direction(small, batch, 1)
             loss_curve(small.model, direction, batch.inputs, batch.targets)
-            self.sampling.rehearse()
+            sampling.rehearse()
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
             raise UserError(f"the configuration does not run: {first_line(error)}") from error
 
@@ -166,7 +186,7 @@ class Job:
     @cached_property
     def baseline(self) -> Estimator:
         """The estimator that this one is compared with, if it has one."""
-        estimator: Estimator = build(self.baseline_config or {})
+        estimator: Estimator = self._build(self.baseline_config or {})
         return estimator
 
     def problem(self) -> Problem:
@@ -199,10 +219,12 @@ class Job:
 
     def identities(self) -> Iterator[Plain]:
         """The identity of every study of the job, baselines included."""
+        estimators = [(self.config["estimator"], self.estimator.stochastic)]
+        if self.baseline_config is not None:
+            estimators.insert(0, (self.baseline_config, self.baseline.stochastic))
         for batch in range(1, self.batches + 1):
-            if self.baseline_config is not None:
-                yield self.study_identity(batch, self.baseline_config, self.baseline.stochastic)
-            yield self.study_identity(batch, self.config["estimator"], self.estimator.stochastic)
+            for estimator, stochastic in estimators:
+                yield self.study_identity(batch, estimator, stochastic)
 
     def _device_type(self) -> str:
         return torch.device(self.config["device"]).type

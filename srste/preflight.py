@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from srste.cluster.options import Options, SlurmOptions, options_of
 from srste.composing import RememberingLoader
-from srste.config import Job
+from srste.config import Job, building_once
 from srste.ellipsis import contract, expand
 from srste.errors import UserError, address_without_password, first_line
 from srste.files import slug
@@ -155,10 +155,10 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
         lines = _job_lines(master, overrides) if multirun else [overrides]
         from_experiment = frozenset(map(str, master.hydra.sweeper.get("params") or {}))
         register_resolvers(folder_name(overrides), swept | from_experiment)
-        jobs, folders = [], []
+        jobs, folders, build = [], [], building_once()
         for line in lines:
             config = composer.compose(line)  # some 200 kB: none is kept
-            jobs.append(Job(config, elsewhere=isinstance(launcher, SlurmOptions)))
+            jobs.append(Job(config, isinstance(launcher, SlurmOptions), build))
             folders.append(str(config.hydra.sweep.subdir) if multirun else ".")
         where = "hydra.sweep.dir" if multirun else "hydra.run.dir"
         root = Path(str(OmegaConf.select(master, where)))

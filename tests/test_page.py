@@ -212,7 +212,8 @@ class TestPage:
         text = Page(report.page.read_text()).text
         assert text.index("In short") < text.index("Verdicts") < text.index("Figures")
         short = text[text.index("In short") : text.index("Verdicts")]
-        assert re.search(r"sr-STE better than STE\? at N = 1 ▲ better \+0\.0[45]\d* ▼ worse -0\.0", short)
+        found = r"sr-STE better than STE\? at N = 1 ▲ better \+0\.0[45]\d* ▼ worse -0\.0"
+        assert re.search(found, short)
         assert "3 studies are missing" in text
         assert "multirun: <b>&" in text  # escaped, so it is seen as it is
 
