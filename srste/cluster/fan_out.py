@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import pickle
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -213,14 +214,15 @@ def _composed(
     overrides: Sequence[str],
     number: int,
     contents: Contents,
-) -> DictConfig:
-    """The job's whole configuration, its folder settled here, where the sweep is known."""
+) -> bytes:
+    """The job's whole configuration, its folder settled here, where the sweep is known; pickled, which
+    is a tenth of the size: all of a sweep are kept until they are submitted."""
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
     with read_write(composed), open_dict(composed):
         composed.hydra.job.id = str(number)
         composed.hydra.job.num = number
         composed.hydra.sweep.subdir = contents.jobs[number].folder
-    return composed
+    return pickle.dumps(composed)
 
 
 def _importable() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import threading
 import time
 from contextlib import suppress
@@ -15,7 +16,6 @@ import psutil
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 from submitit.core.utils import DelayedSubmission, UncompletedJobError
 
 from srste.errors import first_line
@@ -63,12 +63,12 @@ def _born(pid: int) -> str | None:
 class Work:
     """Some jobs of a sweep; submitit pickles it, and calls it in the task.
 
-    jobs: (number, configuration) each. reports: the folder where each job says that it is through;
-    that is for progress and for reasons, while success is judged by the records. launcher: the process
-    that the task is not to outlive; None where the cluster looks after it.
+    jobs: (number, pickled configuration) each. reports: the folder where each job says that it is
+    through; that is for progress and for reasons, while success is judged by the records. launcher: the
+    process that the task is not to outlive; None where the cluster looks after it.
     """
 
-    jobs: list[tuple[int, DictConfig]]
+    jobs: list[tuple[int, bytes]]
     hydra_context: HydraContext
     task_function: TaskFunction
     singletons: Any
@@ -99,11 +99,11 @@ class Work:
         self._stopping = True
         return DelayedSubmission(self)
 
-    def _run(self, config: DictConfig) -> JobReturn:
+    def _run(self, config: bytes) -> JobReturn:
         return run_job(
             hydra_context=self.hydra_context,
             task_function=self.task_function,
-            config=config,
+            config=pickle.loads(config),  # noqa: S301 - as all of this object was
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
