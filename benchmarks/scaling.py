@@ -4,7 +4,8 @@
     python benchmarks/scaling.py --studies 100   # a small one, to see that it works
 
 Measures, each in this run: a study (its estimator, loss curve, record), the check and the composing of a
-job, the start of a process, reading a record, and MLflow with `tracking.granularity=study` and `=job`.
+job, all that Hydra does for one, the start of a process, reading a record, and MLflow with
+`tracking.granularity=study` and `=job`.
 The bar is that of `granularity=job`: 10,000 studies tracked in under 2 minutes.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +26,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from srste import records  # noqa: E402
+from hydra import initialize_config_dir  # noqa: E402
+from hydra.core.global_hydra import GlobalHydra  # noqa: E402
+from hydra.types import RunMode  # noqa: E402
+
+from srste import preflight, records  # noqa: E402
+from srste.composing import RememberingLoader  # noqa: E402
 from srste.conclude import arranged_in, results_in, track  # noqa: E402
 from srste.files import sealed  # noqa: E402
 from srste.manifest import Contents, JobContents, Launch  # noqa: E402
@@ -65,9 +72,29 @@ def study_cost(folder: Path, batches: int) -> dict[str, float]:
     return {"study": seconds, "write": writing, "read": reading, "bytes": size}
 
 
+def launching_cost(folder: Path, few: int, many: int) -> float:
+    """Seconds that a job costs the launching process, which checks it and composes it for a task. The
+    slope between two sweeps."""
+    (folder / "checked").mkdir()
+    os.chdir(folder / "checked")
+    seconds = {}
+    for count in (few, many):
+        sweep = [f"samples=range(1,{count + 1})", f"batches={BATCHES}", "hydra/launcher=local_parallel"]
+        started = time.perf_counter()
+        preflight.check(["-m", *sweep], ROOT / "conf")
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            loader = RememberingLoader(GlobalHydra.instance().config_loader().get_search_path())
+            master = loader.load_configuration("config", sweep, RunMode.MULTIRUN)
+            for samples in range(count):
+                pickle.dumps(loader.load_sweep_config(master, [f"samples={samples}", *sweep[1:]]))
+        seconds[count] = time.perf_counter() - started
+    return (seconds[many] - seconds[few]) / (many - few)
+
+
 def job_cost(folder: Path, few: int, many: int) -> float:
-    """Seconds that a job costs beyond its studies: checked, composed by Hydra, its records found. The
-    slope between two sweeps of which every study has its record."""
+    """Seconds that a job costs in one process beyond its studies: checked, composed, its folder and
+    logging set up by Hydra, its records found. The slope between two sweeps of which every study has its
+    record."""
     seconds = {}
     for count in (few, many):
         sweep = ["-m", f"samples=range(1,{count + 1})", "batches=1", "batch_size=16",
@@ -184,13 +211,15 @@ def main() -> None:
         folder = Path(name)
         unit = study_cost(folder, 2 if small else BATCHES)
         unit["job"] = job_cost(folder, *((1, 3) if small else (20, 120)))
+        unit["launching"] = launching_cost(folder, *((1, 3) if small else (20, 520)))
         unit["start"] = start_cost(1 if small else 3)
         print("One of each, measured here:")
         print(f"  study: estimator, 50,000 losses, replay      {1e3 * unit['study']:8.1f} ms")
         print(f"  its record: written and synced               {1e3 * unit['write']:8.1f} ms")
         print(f"  its record: read and verified                {1e3 * unit['read']:8.2f} ms")
         print(f"  its record: on disk                          {unit['bytes'] / 1e3:8.0f} kB")
-        print(f"  job: checked and composed, records found     {1e3 * unit['job']:8.0f} ms")
+        print(f"  job: checked and composed for a task         {1e3 * unit['launching']:8.1f} ms")
+        print(f"  job: all of it in one process, records found {1e3 * unit['job']:8.0f} ms")
         print(f"  task: Python started, all imported           {unit['start']:8.1f} s")
         root, launch, contents = many_records(folder, count)
         by_study = tracking_cost(folder, root, launch, contents, "study", TRACKED_BY_STUDY)
@@ -226,7 +255,7 @@ def print_sums(unit: dict[str, float], by_study: dict[str, float], by_job: dict[
 
     line("computing, one process", human, lambda n: n * per_study)
     line("computing, 100 tasks at once", human, lambda n: n * per_study / 100)
-    line("launching (checked, composed)", human, lambda n: n / BATCHES * unit["job"])
+    line("launching (checked, composed)", human, lambda n: n / BATCHES * unit["launching"])
     if "finish" in unit:
         line("tables at the end", human, lambda n: n / 1e4 * unit["finish"])
     line("records, disk", gigabytes, lambda n: n * unit["bytes"])
