@@ -16,7 +16,7 @@ from typing import Any
 
 import srste
 
-PACKAGES = ("torch", "numpy", "scipy", "optuna", "cmaes", "hydra-core", "omegaconf", "mlflow")
+PACKAGES = ("torch", "numpy", "numba", "scipy", "optuna", "cmaes", "hydra-core", "omegaconf", "mlflow")
 _HOME = Path(srste.__file__).parent
 
 # What computes every result; a study's own parts are added by their `_target_`. The rest of the package
@@ -25,6 +25,7 @@ _ALWAYS = (
     "binarize",
     "checks",
     "curve.exact",
+    "curve.kernels",
     "curve.network",
     "curve.pieces",
     "estimators.angles",
@@ -124,6 +125,7 @@ def git_commit() -> str:
 def key_of(identity: dict[str, Any]) -> str:
     """The key (64 hexadecimal digits) of a result: of its configuration, the code and the versions
     of the packages that do the arithmetic."""
-    computing = {name: versions()[name] for name in ("torch", "numpy", "optuna", "scipy", "cmaes")}
+    arithmetic = ("torch", "numpy", "numba", "optuna", "scipy", "cmaes")
+    computing = {name: versions()[name] for name in arithmetic}
     whole = {"identity": identity, "code": code_digest(identity), "versions": computing}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
