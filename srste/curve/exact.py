@@ -2,10 +2,10 @@
 
 Along ``w - t g`` every layer moves, yet a layer whose inputs are signs sees a constant input between
 two flips, so its pre-activation is linear in t there, and each of its units flips at most once more.
-Each example is followed from flip to flip; between two of them its output is linear in t and its squared
-error quadratic. The curve of the batch is the sum (`pieces.py`): quadratic between two breakpoints of the
-union, its coefficients those at 0 and what each flip has added to them. Fifty thousand learning rates then
-cost one cumulative sum and one polynomial each.
+Each example is followed from flip to flip; between two of them its output is linear in t and its
+squared error quadratic. The curve of the batch is the sum (`pieces.py`): quadratic between two
+breakpoints of the union, its coefficients those at 0 and what each flip has added to them. Fifty
+thousand learning rates then cost one cumulative sum and one polynomial each.
 """
 
 from __future__ import annotations

@@ -164,27 +164,6 @@ def _add_turns(
 
 
 @_part
-def _add_all(
-    moving: Array,
-    twice: Array,
-    first: int,
-    signs: Array,
-    layer: int,
-    row: int,
-    units: int,
-    inputs: int,
-    bias: Array,
-) -> None:
-    """A layer's (a, d) from scratch."""
-    for column in range(2 * units):
-        moving[layer, row, column] = bias[layer, column]
-    for unit in range(inputs):
-        half = 0.5 * signs[layer - 1, row, unit]
-        for column in range(2 * units):
-            moving[layer, row, column] += half * twice[first + unit, column]
-
-
-@_part
 def _squared_error(
     moving: Array, targets: Array, layer: int, row: int, share: float
 ) -> tuple[float, float, float]:
@@ -202,13 +181,12 @@ def _squared_error(
 
 @_compiled(
     "Tuple((int64, uint64[::1], float64[:,::1]))("
-    "int64[::1], float64[:,::1], float64[:,::1], float64[:,:,::1], uint64[:,:,::1], float64[:,:,::1],"
+    "int64[::1], float64[:,::1], float64[:,:,::1], uint64[:,:,::1], float64[:,:,::1],"
     "uint64[:,::1], float64[:,::1], float64, uint64, float64[:,::1], int64, uint64[::1], float64[:,::1])"
 )
 def follow(
     units: Index,
     twice: Array,
-    bias: Array,
     moving: Array,
     flips: Positions,
     signs: Array,
@@ -224,15 +202,12 @@ def follow(
     """Follows every example of a block from t = 0 on, from one flip to the next.
 
     A unit that flips changes the next layer's (a, d) by a column of its weights; those of its units that
-    then have another sign change the layer after it, and so on until no sign changes. Rounding errors
-    add up on the way: a layer that has changed as often as makes four sums over its inputs is added up
-    again, and so is never much further off than a sum is.
+    then have another sign change the layer after it, and so on until no sign changes.
 
     Args:
         units: (layers,): units of each layer; the last one's are the outputs.
         twice: (hidden units, 2 widest): of each unit in turn, what (a, d) of the next layer gain when it
-            turns up, which is twice its weights (w, dw).
-        bias: (layers, 2 widest): b, then db.
+            turns up, which is twice its weights (w, dw). Sums of these are to be exact.
         moving, flips, signs, due: as `settle` leaves them, with rows to spare or not; overwritten.
         targets: (rows, out). share: what a squared residual counts in the mean.
         end: flips are followed up to this position, exclusive.
@@ -246,14 +221,12 @@ def follow(
     sources = np.zeros(last + 1, np.int64)  # where in ``twice`` the inputs of a layer begin
     for layer in range(2, last + 1):
         sources[layer] = sources[layer - 1] + units[layer - 2]
-    changes = np.zeros(last + 1, np.int64)
     changed = np.empty(units.max(), np.uint64)
     turned = np.empty(units.max() + 1, np.int64)
 
     for row in range(len(targets)):
         c0, c1, c2 = _squared_error(moving, targets, last, row, share)
         at_rest[row, 0], at_rest[row, 1], at_rest[row, 2] = c0, c1, c2
-        changes[:] = 0
         while True:
             position, layer = end, 0
             for hidden in range(last):  # Of several at once the lowest: it may change the others' plans.
@@ -267,13 +240,8 @@ def follow(
             )
             while count > 0 and layer < last:
                 layer += 1
-                first, n, inputs = sources[layer], units[layer], units[layer - 1]
-                changes[layer] += count
-                if changes[layer] <= 4 * inputs:
-                    _add_turns(moving, twice, first, signs, layer, row, n, turned, count)
-                else:
-                    changes[layer] = 0
-                    _add_all(moving, twice, first, signs, layer, row, n, inputs, bias)
+                n = units[layer]
+                _add_turns(moving, twice, sources[layer], signs, layer, row, n, turned, count)
                 if layer < last:
                     for unit in range(n):
                         a, d = moving[layer, row, unit], moving[layer, row, n + unit]

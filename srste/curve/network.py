@@ -31,16 +31,9 @@ class MovingLayer:
     dw: Array
     db: Array
 
-    def __call__(self, h: Array, out: Array | None = None) -> tuple[Array, Array]:
-        """(a, d), each (rows, out), of inputs h (rows, in): the output is ``a - t d``.
-
-        out: (rows, 2 out), where the two are put side by side.
-        """
-        # One product for both: h is the large operand, and is read once.
-        both = np.matmul(h, np.concatenate((self.w, self.dw)).T, out=out)
-        if self.b.any() or self.db.any():
-            both += np.concatenate((self.b, self.db))
-        return both[:, : len(self.w)], both[:, len(self.w) :]
+    def __call__(self, h: Array) -> tuple[Array, Array]:
+        """(a, d), each (rows, out), of inputs h (rows, in): the output is ``a - t d``."""
+        return h @ self.w.T + self.b, h @ self.dw.T + self.db
 
 
 def as_float64(name: str, tensor: Tensor) -> Array:

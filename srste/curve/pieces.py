@@ -31,21 +31,25 @@ class Pieces:
 
 class _Scratch(threading.local):
     """Memory that is kept for the next curve: fresh memory costs more in page faults than the arithmetic
-    on it. What is in an array lasts until the same name is asked for again."""
+    on it. What it holds lasts until the same name is asked for again."""
 
     _MOST_KEPT = 4_000_000  # numbers of an array, 32 MB
 
     def __init__(self) -> None:
         self._held: dict[str, Array] = {}
 
-    def array(self, name: str, *shape: int) -> Array:
-        """An uninitialised array of this shape."""
-        size = math.prod(shape)
+    def at_least(self, name: str, size: int) -> Array:
+        """That many numbers, uninitialised, and more where there are."""
         held = self._held.get(name)
         if held is None or held.size < size:
             held = np.empty(size)
             self.keep(name, held)
-        return held[:size].reshape(shape)
+        return held
+
+    def array(self, name: str, *shape: int) -> Array:
+        """An uninitialised array of this shape."""
+        size = math.prod(shape)
+        return self.at_least(name, size)[:size].reshape(shape)
 
     def keep(self, name: str, array: Array) -> None:
         """Keeps this one under the name from now on, unless it is too large."""
@@ -56,20 +60,34 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
+def _summable(weights: Array, bias: Array) -> tuple[Array, Array]:
+    """Weights (rows, in) of inputs that are signs, and biases (rows,), rounded so that the sum of a row
+    is exact, in any order.
+
+    They become multiples of a power of two, 2^-51 of the one that the sum of their magnitudes is below;
+    the error of that is of the size of a sum's own rounding. Signs may then turn any number of times and
+    no rounding errors pile up, and examples with the same signs have the same pre-activations to the
+    bit: their flips coincide, and are not an ulp apart.
+    """
+    reach = np.abs(weights).sum(axis=1) + np.abs(bias)
+    # Floats from twice to four times that power of two are multiples of the wanted one.
+    far = np.ldexp(3.0, np.frexp(reach)[1])
+    return (weights + far[:, None]) - far[:, None], (bias + far) - far
+
+
 def quadratic_pieces(layers: list[MovingLayer], inputs: Array, targets: Array, lr_max: float) -> Pieces:
     """The mean squared error over the batch, of inputs (batch, in) and targets (batch, out)."""
     units = np.array([len(layer.w) for layer in layers])
     hidden, widest = len(layers) - 1, int(units.max())
     # Both of w and dw in one product, because its inputs are the large operand and are then read once.
-    joint = [np.concatenate((layer.w, layer.dw)).T for layer in layers]
-    bias = np.zeros((len(layers), 2 * widest))
+    joint = [np.concatenate((layer.w, layer.dw)) for layer in layers]
+    bias = [np.concatenate((layer.b, layer.db)) for layer in layers]
     twice = np.zeros((int(units[:-1].sum()), 2 * widest))
     first = 0
-    for layer, (n, both) in enumerate(zip(units, joint, strict=True)):
-        bias[layer, :n], bias[layer, n : 2 * n] = layers[layer].b, layers[layer].db
-        if layer > 0:
-            twice[first : first + len(both), : 2 * n] = 2 * both
-            first += len(both)
+    for layer in range(1, len(layers)):
+        joint[layer], bias[layer] = _summable(joint[layer], bias[layer])
+        twice[first : first + units[layer - 1], : 2 * units[layer]] = 2 * joint[layer].T
+        first += units[layer - 1]
 
     batch, targets = len(inputs), np.ascontiguousarray(targets)
     blocks = math.ceil(batch * (4 * hidden + 2) * widest / _BLOCK)
@@ -81,21 +99,22 @@ def quadratic_pieces(layers: list[MovingLayer], inputs: Array, targets: Array, l
 
     end = 2 * np.float64(lr_max).view(np.uint64) + np.uint64(1)  # just after lr_max
     at_rest = np.empty((batch, 3))
-    found, room = 0, 4 * batch
+    room = len(_scratch.at_least("steps", 3 * 4 * batch)) // 3
+    found = 0
     positions = _scratch.array("positions", room).view(np.uint64)
     steps = _scratch.array("steps", room, 3)
     for start in range(0, batch, rows):
         block = slice(start, start + rows)
         h = inputs[block]
-        for layer, (n, both) in enumerate(zip(units, joint, strict=True)):
-            product = np.matmul(h, both, out=moving[layer, : len(h), : 2 * n])
+        for layer, n in enumerate(units):
+            product = np.matmul(h, joint[layer].T, out=moving[layer, : len(h), : 2 * n])
             if bias[layer].any():
-                product += bias[layer, : 2 * n]
+                product += bias[layer]
             if layer < hidden:
                 kernels.settle(moving, flips, signs, due, layer, len(h), n)
                 h = signs[layer, : len(h), :n]
         found, positions, steps = kernels.follow(
-            units, twice, bias, moving, flips, signs, due,
+            units, twice, moving, flips, signs, due,
             targets[block], 1 / targets.size, end, at_rest[block], found, positions, steps,
         )  # fmt: skip
     _scratch.keep("positions", positions.view(np.float64))
