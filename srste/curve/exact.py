@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from srste.curve import kernels
 from srste.curve.network import Array, as_float64, moving_layers
-from srste.curve.pieces import Pieces, quadratic_pieces
+
+if TYPE_CHECKING:
+    from srste.curve.pieces import Pieces
 
 
 class Minimum(NamedTuple):
@@ -47,8 +48,8 @@ class LossCurve:
 
     exact = True
 
-    def __init__(self, pieces: Pieces, lr_max: float):
-        self.lr_max = lr_max
+    def __init__(self, pieces: Pieces):
+        self.lr_max = pieces.lr_max
         self.pre_loss = float(pieces.coefficients[0, 0])
         self._pieces = pieces
 
@@ -62,7 +63,7 @@ class LossCurve:
         """
         losses = np.array(lrs, dtype=np.float64, order="C")
         flat = losses.reshape(-1)
-        bad = kernels.evaluate(self._pieces.starts, self._pieces.coefficients, self.lr_max, flat)
+        bad = self._pieces.evaluate(flat)
         if bad >= 0:
             raise ValueError(f"learning rate {flat[bad]} is outside [0, lr_max={self.lr_max}]")
         return losses
@@ -78,8 +79,7 @@ class LossCurve:
 
     @cached_property
     def _minimum(self) -> Minimum:
-        pieces = self._pieces
-        return Minimum(*kernels.lowest(pieces.starts, pieces.closed, pieces.coefficients, self.lr_max))
+        return Minimum(*self._pieces.lowest())
 
 
 def loss_curve(
@@ -109,4 +109,8 @@ def loss_curve(
         raise ValueError(f"inputs must be (batch >= 1, {layers[0].w.shape[1]}), not {x.shape}")
     if y.shape != (len(x), len(layers[-1].w)):
         raise ValueError(f"targets must be {(len(x), len(layers[-1].w))}, not {y.shape}")
-    return LossCurve(quadratic_pieces(layers, x, y, float(lr_max)), float(lr_max))
+
+    # Numba and the kernels take half a second to import: not for `--help`, and not for a bad command.
+    from srste.curve.pieces import quadratic_pieces
+
+    return LossCurve(quadratic_pieces(layers, x, y, float(lr_max)))

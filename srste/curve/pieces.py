@@ -21,12 +21,22 @@ class Pieces:
     """The loss on [0, lr_max] in P pieces, in order; one without any float starts where the next does.
 
     starts: (P,) first float of each. closed: (P,) whether the real interval begins with that float, and
-    not between it and the one before. coefficients: (P, 3) of 1, t, t^2.
+    not between it and the one before. coefficients: (P, 3) of 1, t, t^2. lr_max: the end of the last.
     """
 
     starts: Array
     closed: Mask
     coefficients: Array
+    lr_max: float
+
+    def evaluate(self, lrs: Array) -> int:
+        """Puts the losses into the place of the learning rates (any,). Returns: where the first one is
+        that is not in [0, lr_max], at which it stops; -1 if there is none."""
+        return kernels.evaluate(self.starts, self.coefficients, self.lr_max, lrs)
+
+    def lowest(self) -> tuple[float, float, bool]:
+        """(lr, loss, attained), as in `srste.curve.Minimum`."""
+        return kernels.lowest(self.starts, self.closed, self.coefficients, self.lr_max)
 
 
 class _Scratch(threading.local):
@@ -121,4 +131,5 @@ def quadratic_pieces(layers: list[MovingLayer], inputs: Array, targets: Array, l
     _scratch.keep("steps", steps)
 
     positions, steps = positions[:found], steps[:found]
-    return Pieces(*kernels.add_up(at_rest.sum(axis=0), np.argsort(positions), positions, steps))
+    order = np.argsort(positions)
+    return Pieces(*kernels.add_up(at_rest.sum(axis=0), order, positions, steps), lr_max)
