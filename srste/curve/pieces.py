@@ -13,7 +13,10 @@ from srste.curve import kernels
 from srste.curve.kernels import Mask
 from srste.curve.network import Array, MovingLayer
 
-_BLOCK = 250_000  # numbers of a block of examples, 2 MB: about what stays in a core's own cache
+# A block of examples is as many numbers as about stay in a core's own cache, 2 MB; but not so few
+# examples that a product would take longer to read the weights than to compute.
+_BLOCK = 250_000
+_FEWEST = 64
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,9 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _summable(weights: Array, bias: Array) -> tuple[Array, Array]:
-    """Weights (rows, in) of inputs that are signs, and biases (rows,), rounded so that the sum of a row
-    is exact, in any order.
+def _make_summable(weights: Array, bias: Array) -> None:
+    """Rounds weights (rows, in) of inputs that are signs, and biases (rows,), in place, so that the sum
+    of a row is exact, in any order.
 
     They become multiples of a power of two, 2^-51 of the one that the sum of their magnitudes is below;
     the error of that is of the size of a sum's own rounding. Signs may then turn any number of times and
@@ -82,7 +85,10 @@ def _summable(weights: Array, bias: Array) -> tuple[Array, Array]:
     reach = np.abs(weights).sum(axis=1) + np.abs(bias)
     # Floats from twice to four times that power of two are multiples of the wanted one.
     far = np.ldexp(3.0, np.frexp(reach)[1])
-    return (weights + far[:, None]) - far[:, None], (bias + far) - far
+    weights += far[:, None]
+    weights -= far[:, None]
+    bias += far
+    bias -= far
 
 
 def quadratic_pieces(layers: list[MovingLayer], inputs: Array, targets: Array, lr_max: float) -> Pieces:
@@ -95,13 +101,15 @@ def quadratic_pieces(layers: list[MovingLayer], inputs: Array, targets: Array, l
     twice = np.zeros((int(units[:-1].sum()), 2 * widest))
     first = 0
     for layer in range(1, len(layers)):
-        joint[layer], bias[layer] = _summable(joint[layer], bias[layer])
-        twice[first : first + units[layer - 1], : 2 * units[layer]] = 2 * joint[layer].T
+        _make_summable(joint[layer], bias[layer])
+        columns = twice[first : first + units[layer - 1], : 2 * units[layer]]
+        np.multiply(joint[layer].T, 2, out=columns)
         first += units[layer - 1]
+    biased = [b.any() for b in bias]
 
     batch, targets = len(inputs), np.ascontiguousarray(targets)
-    blocks = math.ceil(batch * (4 * hidden + 2) * widest / _BLOCK)
-    rows = math.ceil(batch / min(batch, blocks))
+    most = max(_FEWEST, _BLOCK // ((4 * hidden + 2) * widest))
+    rows = math.ceil(batch / math.ceil(batch / most))
     moving = _scratch.array("moving", len(layers), rows, 2 * widest)
     signs = _scratch.array("signs", hidden, rows, widest)
     flips = _scratch.array("flips", hidden, rows, widest).view(np.uint64)
@@ -118,7 +126,7 @@ def quadratic_pieces(layers: list[MovingLayer], inputs: Array, targets: Array, l
         h = inputs[block]
         for layer, n in enumerate(units):
             product = np.matmul(h, joint[layer].T, out=moving[layer, : len(h), : 2 * n])
-            if bias[layer].any():
+            if biased[layer]:
                 product += bias[layer]
             if layer < hidden:
                 kernels.settle(moving, flips, signs, due, layer, len(h), n)
