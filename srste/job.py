@@ -58,13 +58,14 @@ _given_up: set[str] = set()
 def _track(launch: Launch, made: list[Path]) -> None:
     """Logs the job's new studies while the sweep goes on. What fails here the launching process makes
     good at the end; it also is the only one to open a store that is no server."""
-    from srste.tracking import StoreError, entries, is_server, open_store
+    if launch.id in _given_up or not (is_launching() or launch.on_server):
+        return
+    from srste.tracking import StoreError, entries, open_store
 
     try:
-        if launch.id not in _given_up and (is_launching() or is_server(launch.tracking)):
-            found = [(path, record) for path in made if (record := records.read(path))]
-            store = open_store(launch.tracking, patient=not is_launching())
-            store.add(launch, entries(found, [], launch.tracking["granularity"]))
+        found = [(path, record) for path in made if (record := records.read(path))]
+        store = open_store(launch.tracking, patient=not is_launching())
+        store.add(launch, entries(found, [], launch.tracking["granularity"]))
     except (UserError, *StoreError) as error:
         _given_up.add(launch.id)
         log.warning(

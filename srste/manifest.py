@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import urllib.parse
 import uuid
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -29,9 +31,20 @@ class Launch:
     tracking: dict[str, Any]
 
     @property
+    def on_server(self) -> bool:
+        """Whether its store is a server, which jobs on other machines can write to. Told without
+        importing MLflow, which takes a job longer than its studies."""
+        return is_server(self.tracking["uri"] or os.environ.get("MLFLOW_TRACKING_URI", ""))
+
+    @property
     def title(self) -> str:
         """For people: for example "multirun: estimator=sr_ste samples=1,2,...,10"."""
         return f"{'multirun' if self.multirun else 'job'}: {self.name}"
+
+
+def is_server(uri: str) -> bool:
+    """Whether that is the address of a server."""
+    return urllib.parse.urlsplit(uri).scheme in ("http", "https")
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,11 @@ class LocalOptions:
 
     def packed(self, jobs: int) -> int:
         """How many of that many jobs a task runs."""
-        return self.jobs_per_task or max(1, min(10, -(-jobs // self.at_once)))
+        if self.jobs_per_task:
+            return self.jobs_per_task
+        # Each process starts Python and its imports anew: of many jobs not more than some tasks a core.
+        evenly, in_eighths = -(-jobs // self.at_once), -(-jobs // (8 * self.at_once))
+        return max(1, min(10, evenly), in_eighths)
 
 
 @dataclass(frozen=True)

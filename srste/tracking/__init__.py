@@ -1,6 +1,6 @@
 """MLflow, the only package that imports it (more than a second, so others do where they need it)."""
 
 from srste.tracking.runs import entries
-from srste.tracking.store import Store, StoreError, is_server, open_store
+from srste.tracking.store import Store, StoreError, open_store
 
-__all__ = ["Store", "StoreError", "entries", "is_server", "open_store"]
+__all__ = ["Store", "StoreError", "entries", "open_store"]

@@ -39,7 +39,7 @@ from srste import provenance
 from srste.chart_view import TAG_PREFIX, chart_view
 from srste.errors import UserError, address_without_password, first_line
 from srste.files import temporary_beside
-from srste.manifest import Launch
+from srste.manifest import Launch, is_server
 from srste.tracking.runs import Entry, Run, code_tags, milliseconds, side_by_side
 
 _EXPERIMENT_TAGS = {
@@ -208,7 +208,7 @@ class Store:
         """The address of the launch's charts in MLflow, where a server shows the store."""
         base = (
             address_without_password(self.uri).rstrip("/")
-            if _is_server(self.uri)
+            if is_server(self.uri)
             else "http://127.0.0.1:5000"
         )
         # MLflow opens in its GenAI mode unless told otherwise.
@@ -286,21 +286,12 @@ def _with_credentials(uri: str | None) -> str | None:
     own = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri is not None and address_without_password(own) != uri:
         return uri
-    if not _is_server(own) or (parts := urllib.parse.urlsplit(own)).username is None:
+    if not is_server(own) or (parts := urllib.parse.urlsplit(own)).username is None:
         return own or None
     for name, value in (("USERNAME", parts.username), ("PASSWORD", parts.password or "")):
         _lent.append(f"MLFLOW_TRACKING_{name}")
         os.environ[_lent[-1]] = urllib.parse.unquote(value)
     return address_without_password(own)
-
-
-def is_server(tracking: Mapping[str, Any]) -> bool:
-    """Whether the store is a server, which jobs on other machines can write to."""
-    return _is_server(tracking["uri"] or mlflow.get_tracking_uri())
-
-
-def _is_server(uri: str) -> bool:
-    return urllib.parse.urlsplit(uri).scheme in ("http", "https")
 
 
 @contextmanager
