@@ -227,6 +227,19 @@ class TestClaims:
             read_claims(tmp_path / "none.yaml")
 
 
+def test_each_estimator_of_a_log_by_itself(tmp_path, capsys):
+    records = [study("ste", None, b, 0.5) for b in (1, 2)]
+    records += [study("sr_ste", n, b, 0.4) for b in (1, 2) for n in (1, 2)]
+    records += [study("same_angle", n, b, 0.6) for b in (1, 2) for n in (1, 2)]
+    write_note_log(records, tmp_path / "l.log")
+    read = Log.read(tmp_path / "l.log")
+    assert read.labels == ["stochastic STE", "same_angle"]
+    assert read.count("some_n_beats_ste").k == 2
+    assert read.count("some_n_beats_ste", "same_angle").k == 0
+    _, out, _ = audited(capsys, tmp_path / "l.log")
+    assert out.index("[stochastic STE]") < out.index("2/2 [16") < out.index("[same_angle]")
+
+
 class TestAlarms:
     def test_a_drift_is_told(self, tmp_path, capsys):
         records = []
@@ -249,7 +262,7 @@ class TestAlarms:
         assert len(read.lines) == 4 * 6
         assert read.step == pytest.approx(1e-4)
         assert read.alarms == []
-        assert np.isfinite(read.losses.drawn).all()
+        assert np.isfinite(read.losses("stochastic STE").drawn).all()
 
 
 def test_a_run_of_our_own_beside_it(log, tmp_path, capsys, monkeypatch):

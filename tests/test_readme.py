@@ -41,11 +41,29 @@ BY_OTHER_TESTS = {
 }
 FIRST = "python train.py -m estimator=sr_ste samples=1,2,...,10"
 SMALLER = {
-    "experiment=note": ["batches=1", "batch_size=32", "sampling.step=1e-2", "tracking=none"],
+    "experiment=note_": ["batches=1", "batch_size=32", "sampling.step=1e-2", "tracking=none"],
     "pretraining=none,adam": ["batches=1"],
     "note_pretrained": ["pretraining.steps=20", "pretraining.batch_size=100"],
     "estimator=ste,sr_ste": ["batches=2"],
     "local_parallel": ["batches=2"],
+    "experiment=replicate": [
+        "seed=0,1",
+        "samples=1,2",
+        "batches=2",
+        "batch_size=64",
+        "heldout=100",
+        "sampling.step=1e-3",
+        "pretraining=none",
+        "tracking=none",
+    ],
+    "experiment=note_replay": ["batches=2", "pretraining=none", "tracking=none", "heldout=0"],
+    "seed=0,1,...,7": [
+        "batches=1",
+        "batch_size=64",
+        "heldout=100",
+        "sampling.step=1e-3",
+        "tracking=none",
+    ],
 }
 
 
@@ -124,11 +142,11 @@ def test_the_python_pieces_in_their_order(copy):
 
 
 def test_adding_an_estimator_is_one_file_and_one_yaml(copy):
-    (copy / "srste" / "estimators" / "random_direction.py").write_text(PYTHON[2])
-    (copy / "conf" / "estimator" / "random_direction.yaml").write_text(YAML[0])
-    out = run(copy, "python train.py estimator=random_direction batches=2 batch_size=64 tracking=none")
-    assert "random_direction" in out
-    run(copy, "python -m pytest tests/test_estimators.py -k random_direction")
+    (copy / "srste" / "estimators" / "sign_descent.py").write_text(PYTHON[2])
+    (copy / "conf" / "estimator" / "sign_descent.yaml").write_text(YAML[0])
+    out = run(copy, "python train.py estimator=sign_descent batches=2 batch_size=64 tracking=none")
+    assert "sign_descent" in out
+    run(copy, "python -m pytest tests/test_estimators.py -k sign_descent")
 
 
 def test_links_and_pictures_are_there():

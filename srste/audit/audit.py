@@ -13,6 +13,7 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import srste
 from srste import records
@@ -60,14 +61,19 @@ def _print(log: Log, claims: Claims, ours: list[Rerun], console: Console) -> Non
     console.print(f"{len(log.lines)} studies: {len(log.batches)} batches, {counts}", highlight=False)
     if claims.batches not in (None, len(log.batches)):
         console.print(f"  claimed {claims.batches} batches: {DIFFERS}", highlight=False)
-    if log.samples:
-        console.print(_table(log, claims, ours))
+    for label in log.labels:
+        # What is claimed, and our own run, are about the first.
+        first = label == log.labels[0]
+        console.print(_table(log, label, claims if first else Claims(), ours if first else []))
     _print_learning_rates(log, claims, console)
     _print_alarms(log.alarms, console)
 
 
-def _table(log: Log, claims: Claims, ours: list[Rerun]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _table(log: Log, label: str, claims: Claims, ours: list[Rerun]) -> Table:
+    title = f"[{label}]" if len(log.labels) > 1 else None
+    table = Table(
+        title=title and Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.add_column("on how many batches", overflow="fold")
     table.add_column("claimed", justify="right")
     table.add_column("log", justify="right")
@@ -76,11 +82,11 @@ def _table(log: Log, claims: Claims, ours: list[Rerun]) -> Table:
     for run in ours:
         table.add_column(f"our run: {run.name}", justify="right", overflow="fold")
     for key, (words, _) in STATISTICS.items():
-        claimed, found = claims.counts.get(key), log.count(key)
+        claimed, found = claims.counts.get(key), log.count(key, label)
         verdict = "" if claimed is None else AGREES if claimed == found.k else DIFFERS
         said = "-" if claimed is None else str(claimed)
         own = [str(run.counts[key]) for run in ours]
-        table.add_row(words, said, str(found), verdict, ranges(log.batches_of(key)) or "-", *own)
+        table.add_row(words, said, str(found), verdict, ranges(log.batches_of(key, label)) or "-", *own)
     return table
 
 

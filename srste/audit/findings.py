@@ -19,6 +19,10 @@ FINEST = 1e-9
 """Learning rates are looked at to that many decimals; without a coarser common step there is none."""
 
 
+FIXED, DRAWN = "STE", "stochastic STE"
+"""What the note calls its two estimators."""
+
+
 @dataclass(frozen=True)
 class Log:
     """A log that has been read."""
@@ -58,38 +62,46 @@ class Log:
         return [x for x in self.lines if step is not None and math.isclose(x.lr, step, rel_tol=1e-6)]
 
     @property
-    def losses(self) -> Losses:
-        """Before, after STE's, and after the drawn estimator's best steps: (batches,), (batches,) and
-        (batches, sample counts); nan where there is no line. Of several estimators the first counts."""
-        before = np.full(len(self.batches), np.nan)
-        ste = before.copy()
-        drawn = np.full((len(self.batches), len(self.samples)), np.nan)
-        for line in reversed(self.lines):
+    def labels(self) -> list[str]:
+        """Of the estimators with sample counts, in the order in which they come; the note's first."""
+        found = dict.fromkeys(line.label for line in self.lines if line.samples is not None)
+        return sorted(found, key=lambda label: label != DRAWN)
+
+    def losses(self, label: str) -> Losses:
+        """Before, after STE's, and after that estimator's best steps: (batches,), (batches,) and
+        (batches, sample counts); nan where there is no line. STE is the first estimator without
+        samples where none is called so."""
+        fixed = [line.label for line in self.lines if line.samples is None]
+        ste = FIXED if FIXED in fixed else next(iter(fixed), "")
+        counts = sorted({x.samples for x in self.lines if x.label == label and x.samples is not None})
+        losses = Losses(
+            np.full(len(self.batches), np.nan),
+            np.full(len(self.batches), np.nan),
+            np.full((len(self.batches), len(counts)), np.nan),
+        )
+        for line in self.lines:
             row = line.batch - 1
-            before[row] = line.pre_loss
-            if line.samples is None:
-                ste[row] = line.post_loss
-            else:
-                drawn[row, self.samples.index(line.samples)] = line.post_loss
-        return Losses(before, ste, drawn)
+            losses.before[row] = line.pre_loss
+            if line.samples is None and line.label == ste:
+                losses.ste[row] = line.post_loss
+            elif line.samples is not None and line.label == label:
+                losses.drawn[row, counts.index(line.samples)] = line.post_loss
+        return losses
 
-    @cached_property
-    def statistics(self) -> dict[str, Array]:
-        """Of each of the note's statistics, (batches,): 1 where it counts the batch, 0 where not, nan
+    def events(self, key: str, label: str) -> Array:
+        """Of one of the note's statistics, (batches,): 1 where it counts the batch, 0 where not, nan
         where lines are missing."""
-        if not self.samples:
-            return {key: np.full(len(self.batches), np.nan) for key in STATISTICS}
-        return {key: function(self.losses) for key, (_, function) in STATISTICS.items()}
+        return STATISTICS[key][1](self.losses(label))
 
-    def count(self, key: str) -> Proportion:
+    def count(self, key: str, label: str = DRAWN) -> Proportion:
         """How many batches it counts. The interval takes batches for independent, which those of one
         network are not quite: it is, if anything, too narrow."""
-        events = self.statistics[key]
+        events = self.events(key, label)
         return of_independent(int(np.nansum(events)), int((~np.isnan(events)).sum()))
 
-    def batches_of(self, key: str) -> list[int]:
+    def batches_of(self, key: str, label: str = DRAWN) -> list[int]:
         """The batches that it counts."""
-        return [b for b, event in zip(self.batches, self.statistics[key], strict=True) if event == 1]
+        return [b for b, e in zip(self.batches, self.events(key, label), strict=True) if e == 1]
 
     @cached_property
     def steps(self) -> list[Step]:

@@ -34,6 +34,8 @@ from srste.statistics.paired import FEWEST_NETWORKS
 LARGEST_SVG = 300_000  # bytes; beyond, the page shows the PNG
 ALARMS_SHOWN = 10
 TABLES_SHOWN = 6
+SETTINGS_DRAWN = 6
+"""Of more settings than that, the first ones get figures: each takes some seconds."""
 
 Found = Mapping[str, tuple[Path, Record]]
 """Records and their folders, by key."""
@@ -110,12 +112,14 @@ def write_report(
             findings.counts(setting),
             [alarm for condition in setting.networks.values() for alarm in alarms_of(condition)],
         )
+        chapters.append(chapter)
+        if len(chapters) > SETTINGS_DRAWN:
+            continue
         for name, caption, figure in _figures(setting, folders, fixed, logs or {}):
             ending = f"_{slug(setting.label)}" if setting.label else ""
             paths = save(figure, beside / f"{name}{ending}")
             written += paths
             chapter.pictures.append(_picture(name, caption, paths))
-        chapters.append(chapter)
     written += _tables(chapters, arranged, beside)
     write_atomically(page, _html(chapters, arranged, found, facts, fixed).encode())
     return Report(page, written, chapters)
@@ -247,6 +251,7 @@ def _html(
         count_rows=findings.count_rows,
         symbols=findings.SYMBOLS,
         tables=[text_table(condition) for condition in arranged[:TABLES_SHOWN]],
+        drawn=SETTINGS_DRAWN,
         tables_left=max(0, len(arranged) - TABLES_SHOWN),
         alarms_by_kind=_by_kind,
         meaning=MEANING,
