@@ -14,8 +14,8 @@ from srste.report.table import caveat, csv_table, print_summary, print_table, te
 TABLES_SHOWN = 3
 """With more conditions than that, the terminal gets one line a condition instead of its table."""
 
-FIGURES_DRAWN = 20
-"""Of more conditions than that, only the first ones get a figure: each takes most of a second."""
+FIGURES_DRAWN = 8
+"""Of more conditions than that, only the first ones get a figure: each takes a second."""
 
 
 def show(arranged: list[Condition], console: Console) -> None:

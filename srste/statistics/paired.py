@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,7 +104,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     known = ~np.isnan(p)
     corrected = np.full(p.shape, np.nan)
     if known.any():
+        # It collects garbage at every call; what is frozen is passed over, or thousands of records
+        # would be searched each time.
+        gc.freeze()
         corrected[known] = multipletests(p[known], method="holm")[1]
+        gc.unfreeze()
     return [float(value) for value in corrected]
 
 
