@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from srste import records
 from srste.config import Job
 from srste.errors import UserError, first_line
-from srste.manifest import Launch, read_launch
+from srste.manifest import JobContents, Launch, read_launch
 from srste.progress import is_launching, reporter
-from srste.run import Folders, run_job
+from srste.run import Folders, run_job, shared_folders
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,23 @@ def _run(config: DictConfig, folder: Path, root: Path) -> None:
     made = run_job(checked, Folders(folder, root))
     launch = read_launch(root)
     if launch is not None and made and launch.tracking["name"] != "none":
+        _track(launch, made)
+
+
+def track_finished(root: Path, job: JobContents, known: set[str]) -> None:
+    """Logs what a job that ran in a process of its own has left, where that process could not: a store
+    that is no server has one writer, the launching process.
+
+    Args: known: keys of the studies that were there before or have been logged; added to.
+    """
+    launch = read_launch(root)
+    if launch is None or launch.tracking["name"] == "none" or launch.on_server:
+        return
+    wanted = set(job.keys) - known
+    known |= wanted
+    folders = [root / job.folder, *(f for key in wanted for f in shared_folders(root, key))]
+    made = [path for folder in folders for path, r in records.find(folder) if r.key in wanted]
+    if made:
         _track(launch, made)
 
 

@@ -52,6 +52,7 @@ class Problem:
         self.batch_size = batch_size
         self.device = device
         self._redrawn: tuple[str, ...] = ()
+        self._heldout: dict[int, Batch] = {}
         self.model = self._network(make_model, "init")
         self.teacher = data.teacher(self._network(make_model, "target"))
 
@@ -77,7 +78,10 @@ class Problem:
 
     def heldout(self, size: int) -> Batch:
         """``size`` examples that no batch and no pretraining holds, the same for every estimator."""
-        return Batch(0, *self.draw(stream(self.seed, "heldout"), size))
+        if size not in self._heldout:
+            self._heldout.clear()
+            self._heldout[size] = Batch(0, *self.draw(stream(self.seed, "heldout"), size))
+        return self._heldout[size]
 
     def redrawn(self) -> Problem:
         """The same problem, network and batches; an estimator that draws draws other numbers."""

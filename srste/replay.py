@@ -62,14 +62,15 @@ def replay(
     layers = moving_layers(model, direction)
     x, y = as_float64("inputs", inputs), as_float64("targets", targets)
     with np.errstate(over="ignore", invalid="ignore"):
-        exact, reach, undecided = _forward(layers, x, lr, np.finfo(np.float64).eps / 2)
+        unit_roundoff = torch.finfo(outputs.dtype).eps / 2
+        exact, reach, (undecided, fence) = _forward(
+            layers, x, lr, [np.finfo(np.float64).eps / 2, unit_roundoff]
+        )
         # What the terms of the loss are made of, and all of it for an example that is undecided.
         size = (reach + np.abs(y)) ** 2
         allowed = 1e-12 * size.mean() + size[undecided].sum() / y.size
         curve_agrees = abs(curve_loss - ((exact - y) ** 2).mean()) <= allowed
 
-        unit_roundoff = torch.finfo(outputs.dtype).eps / 2
-        _, reach, fence = _forward(layers, x, lr, unit_roundoff)
         bound = _gamma(layers[-1].w.shape[1], unit_roundoff) * reach
         agrees = np.abs(outputs.double().cpu().numpy() - exact) <= bound  # false for nan
     model_agrees = bool((agrees.all(axis=1) | fence).all())
@@ -90,18 +91,20 @@ def _gamma(terms: int, u: float) -> float:
 
 
 def _forward(
-    layers: list[MovingLayer], x: Array, lr: float, u: float
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """(outputs, the sums of magnitudes that they were made of, which examples have a pre-activation
-    within rounding of zero in unit roundoff ``u``) of the stepped network, in float64."""
+    layers: list[MovingLayer], x: Array, lr: float, roundoffs: list[float]
+) -> tuple[Array, Array, list[NDArray[np.bool_]]]:
+    """(outputs, the sums of magnitudes that they were made of, and for each unit roundoff which examples
+    have a pre-activation within rounding of zero in it) of the stepped network, in float64."""
     h = x
-    fence = np.zeros(len(x), dtype=bool)
+    fences = [np.zeros(len(x), dtype=bool) for _ in roundoffs]
     for layer in layers:
         a, d = layer(h)
         output = a - lr * d
         reach = np.abs(h) @ (np.abs(layer.w) + lr * np.abs(layer.dw)).T
         reach += np.abs(layer.b) + lr * np.abs(layer.db)
         if layer is not layers[-1]:
-            fence |= (np.abs(output) <= _gamma(h.shape[1], u) * reach).any(axis=1)
+            size = np.abs(output)
+            for fence, u in zip(fences, roundoffs, strict=True):
+                np.logical_or(fence, (size <= _gamma(h.shape[1], u) * reach).any(axis=1), out=fence)
             h = np.where(output >= 0, 1.0, -1.0)
-    return output, reach, fence
+    return output, reach, fences

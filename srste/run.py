@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from srste import provenance, records
 from srste.config import Job, Plain
 from srste.estimators import Estimator
 from srste.files import sealed, set_aside, slug, unsealed, write_atomically
-from srste.pretraining import pretrained, still_falling
+from srste.pretraining import Pretrained, pretrained, still_falling
 from srste.problem import Batch, Problem
 from srste.progress import reporter
 from srste.records import Baseline, DamagedRecordError, Record
@@ -28,7 +29,7 @@ from srste.study import run_study
 
 log = logging.getLogger(__name__)
 
-NOTE_LOG, PRETRAINING = "note.log", "pretraining"
+NOTE_LOG, PRETRAINING, SHARED = "note.log", "pretraining", "shared"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,13 @@ class Folders:
         """Where a study's record lies. One that ignores `samples` serves several jobs: it is shared."""
         batch = f"batch-{identity['batch']:02d}"
         if identity["samples"] is None:
-            return self.root / "shared" / f"{slug(identity['estimator']['name'])}-{batch}-{key[:12]}"
+            return self.root / SHARED / f"{slug(identity['estimator']['name'])}-{batch}-{key[:12]}"
         return self.job / "studies" / batch
+
+
+def shared_folders(root: Path, key: str) -> Iterator[Path]:
+    """The folders of shared studies that may hold the record of that key."""
+    return (root / SHARED).glob(f"*-{key[:12]}")
 
 
 def note_path(root: Path, key: str) -> Path:
@@ -71,7 +77,7 @@ def run_job(job: Job, folders: Folders) -> list[Path]:
     """Runs the job's studies that have no record yet. Returns the folders of the records it made."""
     # One thread: the arithmetic is small, and its result must not depend on the number of cores.
     torch.set_num_threads(1)
-    with threadpool_limits(1):
+    with threadpool_limits(1), _no_problem_kept_of_a_failure():
         studies = _Studies(job, folders)
         studies.note_pretraining()
         found: dict[Path, Record] = {}
@@ -84,6 +90,16 @@ def run_job(job: Job, folders: Folders) -> list[Path]:
             found[path] = record
     write_note_log(found.values(), folders.job / NOTE_LOG)
     return studies.made
+
+
+@contextmanager
+def _no_problem_kept_of_a_failure() -> Iterator[None]:
+    """What a job that fails may have left in the middle of a change serves no other."""
+    try:
+        yield
+    except BaseException:
+        _kept.clear()
+        raise
 
 
 class _Studies:
@@ -186,14 +202,11 @@ class _Studies:
 
     @cached_property
     def _problem(self) -> Problem:
-        problem = self.job.problem()
-        identity = self.job.pretraining_identity()
-        key = provenance.key_of(identity)
-        done = pretrained(problem, self.job.pretraining, key, self.job.cache, reporter().pretraining)
+        problem, done = _made(self.job)
         if done.losses:
             note = {
-                "key": key,
-                "identity": identity,
+                "key": done.key,
+                "identity": self.job.pretraining_identity(),
                 "config": self.job.config,
                 "losses": done.losses,
                 "still_falling": still_falling(done.losses),
@@ -201,10 +214,26 @@ class _Studies:
                 "git_commit": provenance.git_commit(),
                 "versions": provenance.versions(),
             }
-            path = note_path(self.folders.root, key)
+            path = note_path(self.folders.root, done.key)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, sealed(note))
         return problem
+
+
+_kept: dict[str, tuple[Problem, Pretrained]] = {}
+"""The problem of the last job of this process, which the next one mostly shares."""
+
+
+def _made(job: Job) -> tuple[Problem, Pretrained]:
+    """The job's problem, pretrained."""
+    key = provenance.key_of(job.pretraining_identity())
+    whole = f"{key} {job.config['batch_size']} {job.config['device']}"
+    if whole not in _kept:
+        _kept.clear()
+        problem = job.problem()
+        done = pretrained(problem, job.pretraining, key, job.cache, reporter().pretraining)
+        _kept[whole] = problem, done
+    return _kept[whole]
 
 
 def _baseline(beside: Record) -> Baseline:

@@ -48,11 +48,18 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """(address of the server, link that the sweep printed), for a small sweep."""
+def swept(tmp_path_factory):
+    """(folder, what was printed) of a small sweep."""
     folder = tmp_path_factory.mktemp("browser")
     done = train(folder, "-m", "samples=1,2,3", "batches=2", "batch_size=64", "sampling.step=1e-3")
     assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture(scope="module")
+def page(swept):
+    """(address of the server, link that the sweep printed)."""
+    folder, done = swept
     link = re.search(r"then open (\S+)", done.stdout)[1]
     port = free_port()
     with serving(["mlflow", "ui", "--port", str(port), "--workers", "1"], folder, port):
@@ -106,3 +113,33 @@ def test_a_run_s_page(browser, page):
     text_of(browser, "sr_ste N=3 batch 2")
     browser.find_element(By.LINK_TEXT, "sr_ste N=3 batch 2").click()
     text_of(browser, "best/post_loss", "baseline/gain", "estimator.quantiser", "StochasticRounding")
+
+
+def test_the_report_needs_nothing_but_itself(browser, swept, tmp_path):
+    """Alone in a folder, as someone would be sent it: all pictures are there, nothing is fetched."""
+    shutil.copy(next(swept[0].glob("multirun/*/report.html")), tmp_path / "sent.html")
+    open_page(browser, f"file://{tmp_path}/sent.html")
+    text = text_of(browser, "In short", "too few for a verdict", "Figures", "Tables", "How to read this")
+    assert "sr-STE" in text
+    pictures = browser.execute_script(
+        "return [...document.images].map(i => [i.complete, i.naturalWidth, i.alt.length])"
+    )
+    assert len(pictures) >= 4
+    assert all(done and width > 200 and words > 20 for done, width, words in pictures)
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    # No line is wider than the page: tables that are scroll by themselves.
+    assert browser.execute_script("return document.body.scrollWidth <= window.innerWidth")
+
+
+def test_the_report_in_mlflow(browser, page, swept):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{swept[0]}/mlflow.db")
+    (launch,) = [r for r in client.search_runs(["1"]) if r.data.tags["kind"] == "launch"]
+    names = {a.path for a in client.list_artifacts(launch.info.run_id)}
+    assert {"report.html", "report", "results.csv", "figure.png"} <= names
+    inside = {a.path for a in client.list_artifacts(launch.info.run_id, "report")}
+    assert {"report/networks.png", "report/networks.svg", "report/verdicts.csv"} <= inside
+    server, _ = page
+    open_page(browser, f"{server}/#/experiments/1/runs/{launch.info.run_id}/artifacts/report.html")
+    text_of(browser, "report.html", "results.csv")

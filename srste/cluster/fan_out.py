@@ -22,6 +22,7 @@ from srste import records
 from srste.cluster.options import LocalOptions, Options, options_of
 from srste.cluster.work import Launcher, Work, read_reports
 from srste.errors import UserError, first_line
+from srste.job import track_finished
 from srste.manifest import Contents, read_contents
 from srste.progress import reporter
 from srste.run import read_note
@@ -71,7 +72,8 @@ def fan_out(
     assert contents is not None and options is not None
     _importable()
     reports = root / ".reports" / uuid.uuid4().hex[:8]
-    numbers = _unfinished(root, contents, range(first, first + len(job_overrides)))
+    there = {record.key for _, record in records.find(root)}
+    numbers = _unfinished(root, contents, there, range(first, first + len(job_overrides)))
     if not numbers:
         return
     scheduler = _scheduler(options, root)
@@ -84,7 +86,7 @@ def fan_out(
     ]  # fmt: skip
     log.info("%s: %d jobs in %d tasks", options.name, len(numbers), len(works))
     try:
-        _Waiting(scheduler, reports, contents).run(works)
+        _Waiting(scheduler, root, reports, contents, there).run(works)
     except UserError as error:
         scheduler.cancel()
         reporter().refused = error
@@ -97,8 +99,12 @@ def fan_out(
 class _Waiting:
     """Hands over tasks as there is room, and follows them by their reports and their scheduler."""
 
-    def __init__(self, scheduler: Scheduler, reports: Path, contents: Contents) -> None:
+    def __init__(
+        self, scheduler: Scheduler, root: Path, reports: Path, contents: Contents, there: set[str]
+    ) -> None:
         self.scheduler = scheduler
+        self.root = root
+        self.tracked = set(there)
         self.reports = reports
         self.contents = contents
         self.reported: set[int] = set()
@@ -152,6 +158,7 @@ class _Waiting:
                 continue
             for key in job.keys:
                 reporter().study_done(key, reused=False)
+            track_finished(self.root, job, self.tracked)
 
     def _ended(self, tasks: dict[str, Work]) -> None:
         """A job of an ended task that has not reported was lost with it."""
@@ -185,10 +192,9 @@ def _scheduler(options: Options, root: Path) -> Scheduler:
         raise SystemExit(2) from error
 
 
-def _unfinished(root: Path, contents: Contents, numbers: Sequence[int]) -> list[int]:
+def _unfinished(root: Path, contents: Contents, there: set[str], numbers: Sequence[int]) -> list[int]:
     """The jobs of which a study lacks its record, or a pretraining its note; the records that are there
-    count as reused."""
-    there = {record.key for _, record in records.find(root)}
+    (their keys) count as reused."""
     noted = {key for key in contents.pretrainings if read_note(root, key) is not None}
     found = []
     for number in numbers:

@@ -1,0 +1,26 @@
+"""Experiments whose outcome is known: what they are to show, they show."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+from tests.support import only, train
+
+
+def test_note_replay_rings_for_the_mistake_and_not_for_the_clean_protocol(tmp_path):
+    small = ["batches=5", "batch_size=300", "model.width=16", "heldout=0", "tracking=none"]
+    done = train(
+        tmp_path, "-m", "experiment=note_replay", *small,
+        "pretraining.steps=100", "pretraining.batch_size=1000", "pretraining.lr=1e-2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Alarms in all networks: .*drift \(1x\)", done.stdout)
+    report = only(tmp_path / "multirun") / "report"
+    alarms = list(csv.DictReader((report / "alarms.csv").read_text().splitlines()))
+    (drift,) = [alarm for alarm in alarms if alarm["alarm"] == "drift"]
+    assert drift["where"] == "never_zeroed"
+    down, steps = map(int, re.match(r"(\d+) of (\d+) steps", drift["what"]).groups())
+    assert steps == 45
+    assert down >= 40
+    assert (report / "drift.png").exists()
