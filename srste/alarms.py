@@ -50,8 +50,9 @@ class Step(NamedTuple):
 
     batch, series: which it belongs to; series: of one estimator, all its sample counts. samples: None
     where it draws nothing. pre_loss, post_loss: before the step and after it. lr: its learning rate;
-    smallest_lr: the smallest that was tried. fixed: a learning rate that is the same for many sample
-    counts and the loss there; None if there is none.
+    smallest_lr: the lowest end of what was searched; None where that is not known or says nothing.
+    fixed: a learning rate that is the same for many sample counts and the loss there; None if there is
+    none.
     """
 
     batch: int
@@ -60,7 +61,7 @@ class Step(NamedTuple):
     pre_loss: float
     lr: float
     post_loss: float
-    smallest_lr: float
+    smallest_lr: float | None
     fixed: tuple[float, float] | None
 
 
@@ -68,9 +69,9 @@ class Step(NamedTuple):
 class Drift:
     """How the loss at a fixed learning rate goes with N, over all batches.
 
-    down, steps: of how many steps from N to N + 1 the loss falls in how many. p_value: of as many in
-    one direction under no drift, each step up or down by chance. r_squared: of a straight line in
-    N(N+1)/2, the median over the batches with at least ``SHORTEST_RUN`` sample counts; nan if none.
+    down, steps: of how many steps from one N to the next the loss falls in how many. p_value: of as
+    many in one direction under no drift, each step up or down by chance. r_squared: of a straight line
+    in N(N+1)/2, the median over the batches with at least ``SHORTEST_RUN`` sample counts; nan if none.
     """
 
     down: int
@@ -83,6 +84,9 @@ class Drift:
         """Whether it goes one way, beyond chance, and in that form."""
         return self.p_value < DRIFT_P_VALUE and self.r_squared > DRIFT_R_SQUARED
 
+
+SAME_LOSS = 1e-9
+"""Two machines may round a mean over a batch differently, relative to it by less than that."""
 
 SHORTEST_RUN = 4
 DRIFT_P_VALUE, DRIFT_R_SQUARED = 1e-3, 0.9
@@ -135,8 +139,8 @@ def _by(steps: Iterable[Step], key: str) -> dict[object, list[Step]]:
 
 def _not_restored(steps: list[Step]) -> Iterator[Alarm]:
     for batch, members in _by(steps, "batch").items():
-        losses = sorted({step.pre_loss for step in members})
-        if len(losses) > 1:
+        losses = sorted(step.pre_loss for step in members)
+        if not math.isclose(losses[0], losses[-1], rel_tol=SAME_LOSS):
             yield Alarm(
                 NOT_RESTORED, f"batch {batch}", f"losses before from {losses[0]} to {losses[-1]}"
             )
@@ -149,7 +153,8 @@ def _drifting(steps: list[Step]) -> Iterator[Alarm]:
             yield Alarm(
                 DRIFT,
                 str(series),
-                f"{found.down} of {found.steps} steps from N to N + 1 go down, R² {found.r_squared:.3f}",
+                f"{found.down} of {found.steps} steps from one N to the next go down, "
+                f"R² {found.r_squared:.3f}",
             )
 
 
@@ -170,7 +175,7 @@ def _same_results(steps: list[Step]) -> Iterator[Alarm]:
 
 def _smallest(steps: list[Step]) -> Iterator[Alarm]:
     for step in steps:
-        if math.isclose(step.lr, step.smallest_lr, rel_tol=1e-6):
+        if step.smallest_lr is not None and math.isclose(step.lr, step.smallest_lr, rel_tol=1e-6):
             samples = "" if step.samples is None else f" N={step.samples}"
             below = "below" if step.post_loss < step.pre_loss else "not below"
             yield Alarm(

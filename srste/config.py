@@ -54,6 +54,7 @@ RULES: dict[str, Rule] = {
     "seed": Integer(0),
     "batches": Integer(1),
     "batch_size": Integer(1),
+    "draws": OneOf(("nested", "independent")),
     "heldout": Integer(0),
     "device": Device(),
     "resume": Boolean(),
@@ -85,7 +86,18 @@ RULES: dict[str, Rule] = {
 
 _GROUPS = frozenset({"model", "data", "estimator", "pretraining", "sampling", "tracking"})
 _VALUES = frozenset(
-    {"samples", "seed", "batches", "batch_size", "heldout", "device", "resume", "report", "cache"}
+    {
+        "samples",
+        "draws",
+        "seed",
+        "batches",
+        "batch_size",
+        "heldout",
+        "device",
+        "resume",
+        "report",
+        "cache",
+    }
 )
 _KEYS = _GROUPS | _VALUES
 _CPU = torch.device("cpu")
@@ -207,15 +219,21 @@ class Job:
     def study_identity(self, batch: int, estimator: Plain, stochastic: bool) -> Plain:
         """Everything in the configuration that determines one study's result."""
         unused = None if stochastic else "draws"
-        return self.pretraining_identity() | {
-            "batch_size": self.config["batch_size"],
-            "heldout": self.config["heldout"],
-            "batch": batch,
-            "sampling": self.config["sampling"],
-            # Where nothing is drawn, how it would be drawn is no part of the result.
-            "estimator": {k: v for k, v in estimator.items() if k not in ("baseline", unused)},
-            "samples": self.samples if stochastic else None,
-        }
+        # The angles to the baseline's direction are part of the result of what is set beside it.
+        beside = {"beside": estimator["baseline"]} if estimator.get("baseline") else {}
+        return (
+            beside
+            | self.pretraining_identity()
+            | {
+                "batch_size": self.config["batch_size"],
+                "heldout": self.config["heldout"],
+                "batch": batch,
+                "sampling": self.config["sampling"],
+                # Where nothing is drawn, how it would be drawn is no part of the result.
+                "estimator": {k: v for k, v in estimator.items() if k not in ("baseline", unused)},
+                "samples": self.samples if stochastic else None,
+            }
+        )
 
     def identities(self) -> Iterator[Plain]:
         """The identity of every study of the job, baselines included."""

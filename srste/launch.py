@@ -172,6 +172,8 @@ def _store(tracking: dict[str, Any]) -> Store | None:
 def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, seconds: float) -> int:
     """The table, the figures, the link, what was lost. Returns the exit code."""
     from srste.conclude import arranged_in, results_in, show_lost
+    from srste.report.alarming import alarms_of
+    from srste.report.terminal import print_alarms
 
     results = results_in(plan.root, this, plan.contents)
     arranged = arranged_in(results)
@@ -192,6 +194,7 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
         f"records, tables and figures in {plan.root}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+    print_alarms([alarm for one in arranged for alarm in alarms_of(one)], console)
     if plan.wants_report and results.found:
         files += _report(results, console)
     if len(arranged) > FIGURES_DRAWN:
@@ -212,7 +215,7 @@ def _report(results: Results, console: Console) -> list[Path]:
         print(f"train.py: no report: {first_line(error)}", file=sys.stderr)
         return []
     print_verdicts(report.chapters, console)
-    console.print(f"Report: {report.page}", highlight=False, soft_wrap=True)
+    console.print(f"Report: {report.page}", highlight=False, soft_wrap=True, markup=False)
     return [report.page, report.page.with_suffix("")]
 
 

@@ -138,7 +138,7 @@ class Record:
     @property
     def common(self) -> dict[str, Any]:
         """The identity without estimator, samples and batch."""
-        own = ("estimator", "samples", "batch")
+        own = ("estimator", "beside", "samples", "batch")
         return {key: value for key, value in self.identity.items() if key not in own}
 
     @property
@@ -250,14 +250,11 @@ def read(folder: Path) -> Record | None:
         raise DamagedRecordError(f"{RECORD} {error}") from error
     if plain.get("format") != FORMAT:
         raise DamagedRecordError(f"{RECORD} has format {plain.get('format')}, not {FORMAT}")
-    parts = {
-        name: part(**plain.pop(name)) if plain[name] else plain.pop(name)
-        for name, part in _PARTS.items()
-    }
-    record = Record(
-        **parts,
-        **plain,
-    )
+    try:
+        parts = {n: part(**plain[n]) if plain[n] else None for n, part in _PARTS.items()}
+        record = Record(**plain | parts)
+    except (KeyError, TypeError) as error:
+        raise DamagedRecordError(f"{RECORD} does not hold what it should ({error})") from error
     try:
         table = (folder / TRIALS).read_bytes()
     except FileNotFoundError as error:

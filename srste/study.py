@@ -66,7 +66,8 @@ def run_study(
     unchanged = Unchanged(problem.model)
     alarms = []
     direction = estimator.direction(problem, batch, samples)
-    if draws_do_nothing(estimator, problem, batch, direction):
+    to_baseline = _angles(problem, batch, direction, baseline)
+    if draws_do_nothing(estimator, problem, batch):
         alarms.append(SAME_DRAWS)
     if unchanged.restore():
         alarms.append(NOT_RESTORED)
@@ -76,9 +77,7 @@ def run_study(
     losses, pre_loss = _losses(problem, batch, direction, sampling.lr_max)
     seed = integer_seed(problem.seed, "sampler", name)
     study, trials = sampling.run(losses, pre_loss, name, seed)
-    found = Study(
-        trials, None, None, zero_loss(batch), _angles(problem, batch, direction, baseline), None, alarms
-    )
+    found = Study(trials, None, None, zero_loss(batch), to_baseline, None, alarms)
     if trials.failed.all():
         return found
     winner = study.best_trial

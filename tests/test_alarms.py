@@ -145,6 +145,8 @@ class TestInSeveralStudies:
         assert alarms_in([]) == []
 
     def test_a_loss_before_that_changes(self):
+        rounded = [*self.base(), Step(1, "sr-STE", 3, 0.7000000000000001, 0.3, 0.37, 1e-5, None)]
+        assert alarms_in(rounded) == []
         spoilt = [*self.base(), Step(1, "sr-STE", 3, 0.7000001, 0.3, 0.37, 1e-5, None)]
         (alarm,) = alarms_in(spoilt)
         assert (alarm.kind, alarm.where) == (NOT_RESTORED, "batch 1")

@@ -166,6 +166,12 @@ class TestFindings:
         assert found == (step if step is None else pytest.approx(step))
 
 
+def test_a_log_of_a_sampler_is_not_taken_for_a_grid(tmp_path):
+    rates = (0.22134567891, 0.3111119234, 0.41234567891)
+    write_note_log([study("ste", None, b, 0.5, lr=r) for b, r in enumerate(rates, 1)], tmp_path / "l")
+    assert Log.read(tmp_path / "l").alarms == []
+
+
 class TestClaims:
     def test_beside_the_log(self, log, capsys, tmp_path):
         said = {key: len(batches) for key, batches in COUNTS.items()} | {"below_for_every_n": 3}
@@ -182,7 +188,7 @@ class TestClaims:
         row = next(line for line in out.splitlines() if "below the original" in line)
         assert re.search(r" 3 +2/4 \[7, 93 %\] +DIFFERS +1, 4", row)
         assert out.count("agrees") == 4
-        assert "all 16 multiples of 0.001; claimed in steps of 1e-05: DIFFERS" in out
+        assert "all 16 multiples of 0.001; claimed from 1e-05 to 0.5 in steps of 1e-05: DIFFERS" in out
         assert "STE on batches 3" in out
 
     def test_a_log_that_nothing_is_claimed_of(self, log, capsys):
@@ -251,7 +257,7 @@ class TestAlarms:
         write_note_log(records, tmp_path / "l.log")
         _, out, _ = audited(capsys, tmp_path / "l.log")
         assert "Alarm: drift" in out
-        assert "24 of 24 steps from N to N + 1 go down, R² 1.000" in out
+        assert "24 of 24 steps from one N to the next go down, R² 1.000" in out
 
     def test_a_clean_log_of_our_own_run_has_none(self, tmp_path):
         """From `train.py` to the audit: what the project writes, the project reads."""

@@ -25,7 +25,7 @@ from srste.statistics.paired import (
     networks_needed,
     verdict,
 )
-from srste.statistics.panel import Panel, Series
+from srste.statistics.panel import Series
 from srste.statistics.proportions import of_independent, of_networks
 from srste.statistics.verdicts import (
     CHOSEN,
@@ -35,7 +35,6 @@ from srste.statistics.verdicts import (
     constant,
     cross_validated,
     findings,
-    some_n,
 )
 
 NETWORKS, BATCHES, SIMULATIONS = 20, 10, 1_000
@@ -119,11 +118,11 @@ class TestSimulated:
     def test_the_some_n_rule_is_won_by_nothing_at_all(self):
         generator = np.random.default_rng(7)
         shape = (NETWORKS, BATCHES)
-        ste = Series((None,), generator.normal(1.0, 0.1, (*shape, 1)))
-        nothing = Series(tuple(range(1, 11)), generator.normal(1.0, 0.1, (*shape, 10)))
-        panel = Panel(tuple(range(20)), tuple(range(10)), np.ones(shape), np.ones(shape), {})
+        alike = generator.normal(1.0, 0.1, (*shape, 11))
+        losses = note.Losses(np.ones(shape), alike[..., 0], alike[..., 1:])
         # Of eleven alike, the one is the lowest once in eleven times.
-        assert some_n(panel, nothing, ste).rate == pytest.approx(10 / 11, abs=0.07)
+        won = of_networks(note.some_n_beats_ste(losses))
+        assert won.rate == pytest.approx(10 / 11, abs=0.07)
 
 
 class TestKnownAnswers:
@@ -169,6 +168,18 @@ class TestKnownAnswers:
         seen = sum(verdict(compare(generator.normal(0.6, 1, (n, 1)))) == BETTER for _ in range(500))
         assert 0.72 <= seen / 500 <= 0.87
 
+    def test_an_outlier_does_not_turn_the_verdict_around(self):
+        found = compare(np.r_[np.linspace(0.01, 0.03, 19), -5.0][:, None])
+        assert found.wilcoxon_p < 0.01
+        assert found.mean < 0 < found.direction
+        assert verdict(found) == NO_EVIDENCE
+
+    def test_networks_without_a_difference_prove_nothing(self):
+        # Five of five: not even one in twenty, however many ties stand beside them.
+        found = compare(np.r_[np.zeros(15), np.arange(1.0, 6.0)][:, None])
+        assert found.wilcoxon_p == pytest.approx(2 * 0.5**5)
+        assert verdict(found) == NO_EVIDENCE
+
     def test_verdicts(self):
         steady = np.linspace(0.5, 1.5, 8)[:, None]
         assert verdict(compare(steady)) == BETTER
@@ -203,6 +214,12 @@ class TestOddData:
         assert math.isnan(one.low) and math.isnan(one.effect_size)
         assert one.mean == pytest.approx(0.2)
         assert one.needed is None
+
+    def test_two_networks(self):
+        two = compare([[0.1, 0.3], [0.3, 0.4]])
+        assert verdict(two) == TOO_FEW
+        assert math.isnan(two.low)
+        assert 0 <= two.batches_won.low <= two.batches_won.rate <= two.batches_won.high
 
     def test_missing_studies(self):
         generator = np.random.default_rng(9)

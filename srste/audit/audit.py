@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import subprocess
 import sys
@@ -9,24 +10,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import srste
-from srste import records
 from srste.alarms import MEANING, SMALLEST, Alarm
 from srste.audit.claims import OF_THE_NOTE, Claims, claims_of, read_claims
 from srste.audit.findings import Log
+from srste.conclude import results_in
 from srste.errors import UserError
 from srste.files import slug
+from srste.manifest import read_contents, read_launch
+from srste.report.findings import of_the_note
 from srste.report.panels import drawn, panel, settings
 from srste.report.summary import conditions
 from srste.report.words import ranges
-from srste.statistics.note import STATISTICS, Losses
-from srste.statistics.proportions import Proportion, of_networks
+from srste.statistics.note import STATISTICS
+from srste.statistics.proportions import Proportion
 
 AGREES, DIFFERS = "agrees", "[bold red]DIFFERS[/]"
 
@@ -48,16 +50,17 @@ def audit(logs: Sequence[Path], claims: Path | None, rerun: bool, console: Conso
     Raises: UserError for a log or claims of another form, before anything is printed or run.
     """
     known = read_claims(claims or OF_THE_NOTE)
-    read = [Log.read(path) for path in logs]
-    for log in read:
-        of_log = claims_of(log.path, known)
-        ours = _rerun(log, of_log) if rerun else []
-        _print(log, of_log, ours, console)
+    read = [(log, claims_of(log.path, known)) for log in map(Log.read, logs)]
+    for log, of_log in read:
+        if rerun and not of_log.rerun:
+            raise UserError(f"--rerun: the claims name no run of our own for {log.path.name}")
+    for log, of_log in read:
+        _print(log, of_log, _rerun(log, of_log) if rerun else [], console)
 
 
 def _print(log: Log, claims: Claims, ours: list[Rerun], console: Console) -> None:
     counts = f"N = {ranges(log.samples)}" if log.samples else "no sample counts"
-    console.print(f"\n[bold]{log.path}[/]", highlight=False)
+    console.print(f"\n{log.path}", style="bold", highlight=False, markup=False)
     console.print(f"{len(log.lines)} studies: {len(log.batches)} batches, {counts}", highlight=False)
     if claims.batches not in (None, len(log.batches)):
         console.print(f"  claimed {claims.batches} batches: {DIFFERS}", highlight=False)
@@ -65,6 +68,8 @@ def _print(log: Log, claims: Claims, ours: list[Rerun], console: Console) -> Non
         # What is claimed, and our own run, are about the first.
         first = label == log.labels[0]
         console.print(_table(log, label, claims if first else Claims(), ours if first else []))
+    if claims.counts and not log.labels:
+        console.print("No estimator with sample counts: what is claimed cannot be counted")
     _print_learning_rates(log, claims, console)
     _print_alarms(log.alarms, console)
 
@@ -92,18 +97,17 @@ def _table(log: Log, label: str, claims: Claims, ours: list[Rerun]) -> Table:
 
 def _print_learning_rates(log: Log, claims: Claims, console: Console) -> None:
     rates = [line.lr for line in log.lines]
-    console.print(f"Learning rates from {min(rates):g} to {max(rates):g}", highlight=False, end="")
     step, claimed = log.step, claims.learning_rates
-    if step is None:
-        console.print("; no common step", highlight=False)
-    elif claimed is None:
-        console.print(f", all multiples of {step:g}", highlight=False)
-    else:
-        verdict = AGREES if np.isclose(step, claimed.step) else DIFFERS
-        console.print(
-            f", all {len(rates)} multiples of {step:g}; claimed in steps of {claimed.step:g}: {verdict}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+    found = f"all {len(rates)} multiples of {step:g}" if step else "without a common step"
+    said = f"Learning rates from {min(rates):g} to {max(rates):g}, {found}"
+    if claimed is not None:
+        close = math.isclose(step or 0.0, claimed.step, rel_tol=1e-6)
+        inside = claimed.start * (1 - 1e-6) <= min(rates) and max(rates) <= claimed.stop * (1 + 1e-6)
+        said += (
+            f"; claimed from {claimed.start:g} to {claimed.stop:g} in steps of {claimed.step:g}: "
+            f"{AGREES if close and inside else DIFFERS}"
+        )
+    console.print(said, highlight=False, soft_wrap=True)
     if lowest := log.at_the_lowest:
         ste = sorted({line.batch for line in lowest if line.samples is None})
         drawn = sorted({line.batch for line in lowest if line.samples is not None})
@@ -132,8 +136,6 @@ def _print_alarms(alarms: list[Alarm], console: Console) -> None:
 
 def _rerun(log: Log, claims: Claims) -> list[Rerun]:
     """Runs what the claims name, or goes on with it, and applies the same statistics."""
-    if not claims.rerun:
-        raise UserError(f"--rerun: the claims name no run of our own for {log.path.name}")
     train = Path(srste.__file__).parent.parent / "train.py"
     if not train.is_file():
         raise UserError("--rerun: needs srste installed from a checkout (pip install -e .)")
@@ -146,17 +148,17 @@ def _rerun(log: Log, claims: Claims) -> list[Rerun]:
         )
         if done.returncode:
             raise UserError(f"--rerun: python train.py -m {line} ended with exit code {done.returncode}")
-        found += [record for _, record in records.find(folder)]
-    (setting,) = settings(conditions({record.key: record for record in found}.values()))
-    ours = panel(setting)
-    ste = ours.series["STE"]
-    return [
-        Rerun(
-            name,
-            {
-                key: of_networks(function(Losses(ours.before, ste.at(None), ours.series[name].losses)))
-                for key, (_, function) in STATISTICS.items()
-            },
+        launch, contents = read_launch(folder), read_contents(folder)
+        assert launch is not None and contents is not None  # it has just ended well
+        found += results_in(folder, launch, contents).studies
+    together = settings(conditions({record.key: record for record in found}.values()))
+    if len(together) != 1 or not together[0].baselines:
+        raise UserError(
+            f"{log.path.name}: rerun: must be of one setting, with estimators that have a baseline"
         )
+    ours = panel(together[0])
+    return [
+        Rerun(name, of_the_note(ours, name, together[0].baselines[name]))
         for name in drawn(ours)
+        if name in together[0].baselines
     ]

@@ -47,7 +47,10 @@ class Log:
 
     @cached_property
     def step(self) -> float | None:
-        """The largest number of which all learning rates are multiples; None without one."""
+        """The largest number of which all learning rates are multiples; None without one, and where
+        there is one learning rate only."""
+        if len({line.lr for line in self.lines}) < 2:
+            return None
         counts = [round(line.lr / FINEST) for line in self.lines]
         common = math.gcd(*counts)
         whole = all(
@@ -106,8 +109,6 @@ class Log:
     @cached_property
     def steps(self) -> list[Step]:
         """The lines as the alarms look at them."""
-        # A log does not say what else was tried: of a grid its lowest point would be its step.
-        lowest = self.step or min(line.lr for line in self.lines)
         return [
             Step(
                 batch=line.batch,
@@ -116,7 +117,8 @@ class Log:
                 pre_loss=line.pre_loss,
                 lr=line.lr,
                 post_loss=line.post_loss,
-                smallest_lr=lowest,
+                # A log does not say what else was tried; a grid's lowest point is its step.
+                smallest_lr=self.step,
                 fixed=(line.lr, line.post_loss),
             )
             for line in self.lines

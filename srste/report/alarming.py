@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from srste.alarms import Alarm, Step, alarms_in
 from srste.checks import NOT_RESTORED, SAME_DRAWS
+from srste.records import Best, Record
 from srste.report.summary import Condition
 
 
@@ -22,11 +23,18 @@ def steps_of(condition: Condition) -> list[Step]:
                 pre_loss=record.pre_loss,
                 lr=best.lr,
                 post_loss=best.post_loss,
-                smallest_lr=best.smallest_lr,
+                smallest_lr=None if column.control else _lowest(record, best),
                 fixed=(probe.lr, probe.loss) if probe else None,
             )
         )
     return found
+
+
+def _lowest(record: Record, best: Best) -> float | None:
+    """The lowest end of what was searched: a grid's first point, or a sampler's bound. The lowest that a
+    sampler happened to try says nothing, and neither does a control without descent."""
+    sampling = record.identity["sampling"]
+    return best.smallest_lr if "step" in sampling else sampling.get("lr_min")
 
 
 def alarms_of(condition: Condition) -> list[Alarm]:

@@ -15,7 +15,7 @@ from srste.files import below
 from srste.manifest import LAUNCH, read_contents, read_launch
 from srste.records import Record
 from srste.report.report import Facts, write_report
-from srste.report.terminal import print_verdicts
+from srste.report.terminal import print_alarms, print_verdicts
 
 SUFFIX = ".html"
 
@@ -38,7 +38,7 @@ def report(
         raise UserError(f"--out={out}: must end in {SUFFIX}")
     if samples is not None and samples < 1:
         raise UserError(f"--samples={samples}: must be a whole number >= 1")
-    drifts = {log.name: Log.read(log).steps for log in logs}
+    drifts = {str(log): Log.read(log).steps for log in logs}
     found: dict[str, tuple[Path, Record]] = {}
     damaged: list[Path] = []
     missing, titles, commands = 0, [], []
@@ -63,16 +63,20 @@ def report(
         known := sorted({r.samples or 0 for _, r in found.values()})
     ):
         raise UserError(f"--samples={samples}: must be one of {', '.join(str(n) for n in known if n)}")
-    for folder in damaged:
+    if damaged:
         console.print(
-            f"{folder}: the record is damaged and passed over", highlight=False, soft_wrap=True
-        )
+            f"Damaged or of another version, and passed over: {len(damaged)} records, the first in "
+            f"{damaged[0]}",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
     page = out or (folders[0] if len(folders) == 1 else Path()) / f"report{SUFFIX}"
     facts = Facts("; ".join(titles), commands[0] if len(commands) == 1 else None, missing)
     written = write_report(found, page, facts, samples, drifts)
     print_verdicts(written.chapters, console)
+    print_alarms([alarm for chapter in written.chapters for alarm in chapter.alarms], console)
     console.print(
         f"Report: {page}; its figures and tables in {page.with_suffix('')}",
         highlight=False,
         soft_wrap=True,
+        markup=False,
     )

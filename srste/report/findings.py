@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from srste.report.panels import BATCH, MEASURES, Measure, Setting, drawn, panel
+from srste.report.panels import BATCH, Measure, Setting, drawn, measures, panel
 from srste.report.words import p_value, percent, signed
 from srste.statistics.note import STATISTICS, Losses
 from srste.statistics.paired import (
@@ -80,35 +80,34 @@ def claims(setting: Setting, fixed: int | None = None) -> list[Claim]:
     fixed: the sample count that was fixed beforehand; by default the smallest.
     """
     found = []
-    for measure in MEASURES:
+    for measure in measures(setting):
         of = panel(setting, measure)
         for first, second in _pairs(setting, of):
-            series = _series(of, first), _series(of, second)
-            if all(one.losses.size for one in series):
-                found += [
-                    Claim(setting.title, measure, first, second, finding)
-                    for finding in findings(*series, fixed)
-                    if finding.comparison.networks
-                ]
+            found += [
+                Claim(setting.title, measure, first, second, finding)
+                for finding in findings(_series(of, first), _series(of, second), fixed)
+                if finding.comparison.networks
+            ]
     return found
 
 
 def _pairs(setting: Setting, of: Panel) -> Iterator[tuple[str, str]]:
-    """Estimators against the baseline, against the controls, against a zero output and against doing
-    nothing; and the controls against the baseline."""
-    baseline, controls = setting.baseline, setting.controls
-    subjects = [name for name in of.series if name not in (baseline, *controls)]
+    """Estimators against their baseline, against the controls that are set beside the same one, against
+    a zero output and against doing nothing; and the controls against their baseline."""
+    baselines, controls = setting.baselines, setting.controls
+    subjects = [name for name in of.series if name not in controls]
     for name in subjects:
-        if baseline:
-            yield name, baseline
-        for control in controls:
-            yield name, control
-    for name in [*subjects, *([baseline] if baseline else [])]:
+        if name in baselines:
+            yield name, baselines[name]
+            for control in controls:
+                if baselines.get(control) == baselines[name]:
+                    yield name, control
+    for name in sorted(subjects, key=lambda name: name not in baselines):
         yield name, ZERO
         yield name, BEFORE
     for control in controls:
-        if baseline:
-            yield control, baseline
+        if control in baselines:
+            yield control, baselines[control]
 
 
 def _series(of: Panel, name: str) -> Series:
@@ -142,18 +141,21 @@ def grid(every: list[Claim]) -> dict[str, dict[str, dict[str, Claim]]]:
 
 
 def counts(setting: Setting) -> list[Count]:
-    """The note's statistics on the batch, for every estimator with sample counts, controls included;
-    none without a baseline."""
-    baseline = setting.baseline
+    """The note's statistics on the batch, for every estimator with sample counts that is set beside
+    another one, controls included."""
     of = panel(setting, BATCH)
-    if baseline is None or baseline not in of.series:
-        return []
-    found = []
-    for name in drawn(of):
-        losses = Losses(of.before, of.series[baseline].at(None), of.series[name].losses)
-        for key, (_, function) in STATISTICS.items():
-            found.append(Count(setting.title, name, key, of_networks(function(losses))))
-    return found
+    return [
+        Count(setting.title, name, key, found)
+        for name in drawn(of)
+        if name in setting.baselines
+        for key, found in of_the_note(of, name, setting.baselines[name]).items()
+    ]
+
+
+def of_the_note(of: Panel, name: str, baseline: str) -> dict[str, Proportion]:
+    """The note's statistics, ``baseline`` in the place of STE and ``name`` in that of sr-STE."""
+    losses = Losses(of.before, of.series[baseline].at(None), of.series[name].losses)
+    return {key: of_networks(function(losses)) for key, (_, function) in STATISTICS.items()}
 
 
 def rows(every: list[Claim]) -> tuple[list[str], list[list[str]]]:

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,22 +64,48 @@ class Setting:
     label: str
     networks: dict[int, Condition]
 
-    @property
+    @cached_property
     def columns(self) -> list[Column]:
         """Of all networks, in the order of the tables."""
         return ordered(column for condition in self.networks.values() for column in condition.columns)
 
-    @property
+    @cached_property
     def records(self) -> list[tuple[Column, Record]]:
         """Every record, with its column."""
         return [(c, r) for n in self.networks.values() for (_, c), r in n.cells.items()]
 
-    @property
-    def baseline(self) -> str | None:
-        """The series of the estimator that the others are set beside, if it is among them."""
+    @cached_property
+    def baselines(self) -> dict[str, str]:
+        """For each series that is set beside another one, that other one, if it is here."""
         series = {record.key: column.series for column, record in self.records}
-        keys = (record.baseline.key for _, record in self.records if record.baseline)
-        return next((series[key] for key in keys if key in series), None)
+        named: dict[str, set[str]] = defaultdict(set)
+        for column, record in self.records:
+            named[record.estimator].add(column.series)
+        found: dict[str, str] = {}
+        for column, record in self.records:
+            if record.baseline is None or column.series in found:
+                continue
+            # By its name where the very record is not here: an older one, say, of the same study.
+            others = {series.get(record.baseline.key, "")} - {""} or named[record.baseline.estimator]
+            if len(others) == 1:
+                found[column.series] = others.pop()
+        return found
+
+    def of_baseline(self, record: Record) -> Record | None:
+        """The baseline's record on the same network and batch."""
+        return self._by_place.get((record.identity["seed"], record.batch, self._series[record.key]))
+
+    @cached_property
+    def _series(self) -> dict[str, str | None]:
+        return {record.key: self.baselines.get(column.series) for column, record in self.records}
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[int, int, str | None], Record]:
+        return {
+            (record.identity["seed"], record.batch, column.series): record
+            for column, record in self.records
+            if column.samples is None
+        }
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -131,6 +158,12 @@ def panel(setting: Setting, measure: Measure = BATCH) -> Panel:
         for name, columns in members.items()
     }
     return Panel(tuple(networks), tuple(batches), before, zero, series)
+
+
+def measures(setting: Setting) -> list[Measure]:
+    """Those that there is anything of."""
+    records = [record for _, record in setting.records]
+    return [m for m in MEASURES if any(m.before(record) is not None for record in records)]
 
 
 def _put(array: Array, at: tuple[int, ...], value: float | None) -> None:

@@ -25,7 +25,7 @@ from srste.report.figures.note import note_figure
 from srste.report.figures.scatter import angle_figure, heldout_figure
 from srste.report.figures.style import save
 from srste.report.findings import Claim, Count
-from srste.report.panels import MEASURES, Setting, settings
+from srste.report.panels import Measure, Setting, measures, settings
 from srste.report.summary import Condition, conditions
 from srste.report.table import csv_table, text_table
 from srste.report.words import signed
@@ -64,7 +64,13 @@ class Chapter:
 
     @property
     def title(self) -> str:
+        """Of the setting."""
         return self.setting.title
+
+    @property
+    def measures(self) -> list[Measure]:
+        """Those that there is anything of."""
+        return measures(self.setting)
 
 
 @dataclass(frozen=True)
@@ -240,7 +246,6 @@ def _html(
     return environment.from_string(source).render(
         facts=facts,
         chapters=chapters,
-        measures=MEASURES,
         main=findings.main,
         in_short=findings.in_short,
         undecidable=findings.undecidable,
@@ -259,7 +264,8 @@ def _html(
         studies=len(every),
         trials=sum(record.trials for record in every),
         commits=sorted({record.git_commit for record in every}),
-        versions=every[0].versions,
+        versions=sorted({f"{name} {v}" for record in every for name, v in record.versions.items()}),
+        superseded=len(every) - sum(len(condition.cells) for condition in arranged),
         heldout=sorted({record.heldout.examples for record in every if record.heldout}),
         fixed=fixed,
     )

@@ -129,7 +129,11 @@ def conditions(records: Iterable[Record]) -> list[Condition]:
 
 
 def _condition(label: str, records: list[Record], variant: dict[str, str]) -> Condition:
-    cells = {(r.batch, Column(r.estimator, variant[r.key], r.samples, r.is_control)): r for r in records}
+    # Of several records of one study, as two launches or versions of the code leave them, the newest.
+    cells = {
+        (r.batch, Column(r.estimator, variant[r.key], r.samples, r.is_control)): r
+        for r in sorted(records, key=lambda r: r.created)
+    }
     return Condition(
         label=label,
         columns=ordered(column for _, column in cells),
@@ -157,13 +161,18 @@ def labels_of(
     # A group's choice says in one word what its arguments say in many.
     groups = tuple(n for n in varying if any(m.startswith(f"{n}.") for m in varying))
     shown = [n for n in varying if not n.startswith(tuple(f"{g}." for g in groups))]
-    return [
-        (
-            [_sortable(one.get(n)) for n in shown],
-            " ".join(one_setting(n, one[n]) for n in shown if n in one),
-        )
-        for one in flats
-    ]
+    brief = [" ".join(one_setting(n, one[n]) for n in shown if n in one) for one in flats]
+    # Unless two configurations share the word: then the arguments in which those differ are said too.
+    alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one, label in zip(flats, brief, strict=True):
+        alike[label].append(one)
+    found = []
+    for one, label in zip(flats, brief, strict=True):
+        rest = [n for n in varying if n not in shown]
+        more = [n for n in rest if len({str(other.get(n)) for other in alike[label]}) > 1 and n in one]
+        whole = " ".join(filter(None, [label, *(one_setting(n, one[n]) for n in more)]))
+        found.append(([_sortable(one.get(n)) for n in [*shown, *rest]], whole))
+    return found
 
 
 def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from srste.alarms import MEANING, Alarm
 from srste.report import findings
 from srste.report.report import Chapter
 from srste.report.words import signed
@@ -15,6 +16,20 @@ from srste.statistics.verdicts import CHOSEN, FIXED
 
 _STYLES = {BETTER: "bold blue", WORSE: "bold red"}
 SETTINGS_SHOWN = 6
+
+
+def print_alarms(alarms: list[Alarm], console: Console) -> None:
+    """How often each kind rings, and where first."""
+    kinds: dict[str, list[Alarm]] = {}
+    for alarm in alarms:
+        kinds.setdefault(alarm.kind, []).append(alarm)
+    for kind, those in kinds.items():
+        console.print(
+            f"[bold red]Alarm: {kind}[/]", f"{len(those)}x, first in", end=" ", highlight=False
+        )
+        console.print(
+            f"{those[0].where} ({MEANING[kind]})", highlight=False, soft_wrap=True, markup=False
+        )
 
 
 def print_verdicts(chapters: list[Chapter], console: Console) -> None:
@@ -26,11 +41,10 @@ def print_verdicts(chapters: list[Chapter], console: Console) -> None:
             console.print(
                 f"{chapter.title}: {networks} network{'s' if networks > 1 else ''}, and a verdict needs "
                 f"{FEWEST_NETWORKS}: sweep the seed (seed=0,1,...,19)",
-                highlight=False, soft_wrap=True,
+                highlight=False, soft_wrap=True, markup=False,
             )  # fmt: skip
         elif shown:
             console.print(_table(chapter, shown))
-        _print_alarms(chapter, console)
     if len(chapters) > SETTINGS_SHOWN:
         console.print(f"... and {len(chapters) - SETTINGS_SHOWN} more settings", highlight=False)
 
@@ -38,7 +52,7 @@ def print_verdicts(chapters: list[Chapter], console: Console) -> None:
 def _table(chapter: Chapter, shown: list[findings.Claim]) -> Table:
     networks = len(chapter.setting.networks)
     table = Table(
-        title=f"Verdicts over {networks} networks: {chapter.title}",
+        title=Text(f"Verdicts over {networks} networks: {chapter.title}"),
         title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
     table.add_column("claim")
@@ -49,7 +63,7 @@ def _table(chapter: Chapter, shown: list[findings.Claim]) -> Table:
     for title, by_rule in findings.grid(shown).items():
         for place, (how, by_measure) in enumerate(by_rule.items()):
             cells = [_cell(by_measure.get(short)) for short in measures]
-            table.add_row("" if place else title, how.partition(",")[0], *cells)
+            table.add_row("" if place else Text(title), how.partition(",")[0], *cells)
     return table
 
 
@@ -59,12 +73,3 @@ def _cell(claim: findings.Claim | None) -> Text:
     verdict = claim.finding.verdict
     text = Text(f"{findings.SYMBOLS[verdict]} {verdict}", style=_STYLES.get(verdict, ""))
     return text.append(f" {signed(claim.finding.comparison.mean)}", style="not bold")
-
-
-def _print_alarms(chapter: Chapter, console: Console) -> None:
-    kinds: dict[str, int] = {}
-    for alarm in chapter.alarms:
-        kinds[alarm.kind] = kinds.get(alarm.kind, 0) + 1
-    if kinds:
-        seen = ", ".join(f"{kind} ({count}x)" for kind, count in kinds.items())
-        console.print(f"[bold red]Alarms[/] in {chapter.title}: {seen}", highlight=False, soft_wrap=True)

@@ -19,13 +19,13 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
     often it covers what it should is simulated in `tests/test_statistics.py`.
 
     Args: values: (networks,), finite. confidence: nominal, in (0, 1).
-    Returns: (low, high); nan both for fewer than two networks, the value itself if all are equal.
+    Returns: (low, high); nan both for fewer than three networks, the value itself if all are equal.
     """
     sample = np.asarray(values, dtype=np.float64)
-    if sample.size < 2:
-        return float("nan"), float("nan")
-    if np.ptp(sample) <= 1e-12 * abs(sample).max():
+    if sample.size > 1 and np.ptp(sample) <= 1e-12 * abs(sample).max():
         return float(sample.min()), float(sample.max())
+    if sample.size < 3:
+        return float("nan"), float("nan")
     n = sample.size
     tail = norm.sf(np.sqrt(n / (n - 1)) * t.isf((1 - confidence) / 2, n - 1))
     found = bootstrap(

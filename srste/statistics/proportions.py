@@ -52,7 +52,7 @@ def of_networks(events: ArrayLike) -> Proportion:
     seen, counted = seen[counted.any(axis=1)], counted[counted.any(axis=1)]
     k, n = int(np.nansum(seen)), int(counted.sum())
     rates: NDArray[np.float64] = np.nansum(seen, axis=1) / counted.sum(axis=1)
-    if rates.size < 2 or np.ptp(rates) == 0:
+    if rates.size < 3 or np.ptp(rates) == 0:
         # A rate that is neither 0 nor 1 in all networks alike is rounded towards one half.
         same = round(float(rates.mean()) * rates.size) if rates.size else 0
         like = of_independent(same, rates.size)

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from srste.statistics.note import Losses, some_n_beats_ste
 from srste.statistics.paired import Comparison, compare, holm, verdict
-from srste.statistics.panel import Array, Panel, Series, elementwise_lowest
-from srste.statistics.proportions import Proportion, of_networks
+from srste.statistics.panel import Array, Series, elementwise_lowest
 
 FIXED, EACH, CHOSEN, LOWEST = "fixed", "each", "chosen", "lowest"
 
@@ -103,8 +101,3 @@ def cross_validated(series: Series) -> Array:
     chosen = np.argmin(sums, axis=2)[:, :, None]
     picked = np.take_along_axis(losses, chosen, axis=2)
     return np.where(present & (counts > 0), picked, np.nan)[:, :, 0]
-
-
-def some_n(panel: Panel, first: Series, second: Series) -> Proportion:
-    """The note's rule: the batches on which some sample count of ``first`` beats ``second``."""
-    return of_networks(some_n_beats_ste(Losses(panel.before, second.at(None), first.losses)))

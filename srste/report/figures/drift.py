@@ -34,7 +34,8 @@ def drift_figure(series: Mapping[str, Sequence[Step]], label: str = "") -> Figur
                 colour = _COLOURS[run[0].batch % len(_COLOURS)]
                 panel.plot(n * (n + 1) / 2, scaled, color=colour, marker=".", lw=1)
         found = drift(series[name])
-        panel.plot([1, 55], [1, 0], color=BLACK, lw=1, ls="--")
+        ends = panel.get_xlim()
+        panel.axline((ends[0], 1), (ends[1], 0), color=BLACK, lw=1, ls="--")
         panel.set_title(
             f"{name}\n{found.down} of {found.steps} steps fall, R² {found.r_squared:.2f}",
             fontsize="medium",

@@ -2,82 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from srste.report.figures.style import BEFORE, ZERO, level, level_or_words, looks, shared_legend
-from srste.report.panels import BATCH, HELDOUT, Setting, drawn, panel
+from srste.report.figures.style import (
+    BEFORE,
+    BLACK,
+    ZERO,
+    Look,
+    level,
+    level_or_words,
+    looks,
+    shared_legend,
+)
+from srste.report.panels import BATCH, HELDOUT, Setting, drawn, measures, panel
 from srste.statistics.bootstrap import mean_interval
 from srste.statistics.panel import Array, Panel, Series
 
 
 def networks_figure(setting: Setting) -> Figure:
     """Above: the mean loss after the best step, on the batch and held out. Below: how much lower that
-    is than the baseline's on the same batch, with 95 % intervals over networks."""
-    measures = [BATCH, HELDOUT]
-    baseline = setting.baseline
-    rows = 2 if baseline else 1
-    figure = Figure(figsize=(9.6, 3.3 * rows + 0.6), layout="constrained")
-    axes = figure.subplots(rows, len(measures), squeeze=False)
-    for column, measure in enumerate(measures):
+    is than the baseline's on the same batch. Both with 95 % intervals over networks."""
+    shown = [measure for measure in measures(setting) if measure in (BATCH, HELDOUT)]
+    baselines = setting.baselines
+    rows = 2 if baselines else 1
+    figure = Figure(figsize=(4.7 * len(shown) + 0.2, 3.3 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, len(shown), squeeze=False)
+    for column, measure in enumerate(shown):
         of = panel(setting, measure)
-        top = axes[0][column]
-        _draw_losses(top, of)
-        top.set_title(f"on the {measure.short} data" if measure is HELDOUT else "on the batch")
-        if baseline:
-            _draw_gains(axes[1][column], of, baseline)
+        _draw_losses(axes[0][column], of)
+        axes[0][column].set_title("held out" if measure is HELDOUT else "on the batch")
+        if baselines:
+            _draw_gains(axes[1][column], of, baselines)
         axes[-1][column].set_xlabel("samples N")
     axes[0][0].set_ylabel("mean squared error")
-    if baseline:
-        axes[1][0].set_ylabel(f"gain over {baseline}\n(> 0: lower loss)")
+    if baselines:
+        names = ", ".join(dict.fromkeys(baselines.values()))
+        axes[1][0].set_ylabel(f"gain over {names}\n(> 0: lower loss)")
     shared_legend(figure, axes.flat)
     count = len(setting.networks)
     networks = f"{count} network{'s' if count > 1 else ''}"
-    title = f"Mean over {networks} and their batches, 95 % intervals over networks"
+    title = f"Mean over {networks}" + (", 95 % intervals over networks" if count > 2 else "")
     figure.suptitle(f"{title}\n({setting.label})" if setting.label else title)
     return figure
 
 
 def _draw_losses(axes: Axes, of: Panel) -> None:
-    look = looks(drawn(of), [name for name in of.series if name not in drawn(of)])
+    names = drawn(of)
+    look = looks(names, [name for name in of.series if name not in names])
     shown: list[float] = []
     for name, series in of.series.items():
-        style = look[name]
-        means = [_mean(series.losses[:, :, i]) for i in range(len(series.samples))]
-        shown += means
-        if series.samples == (None,):
-            axes.axhline(means[0], color=style.colour, ls=style.line, lw=1.4, label=name)
+        if name in names:
+            shift = names.index(name) - (len(names) - 1) / 2
+            losses = [series.losses[:, :, i] for i in range(len(series.samples))]
+            shown += _draw(axes, series, losses, look[name], name, shift)
         else:
-            axes.plot(
-                _counts(series), means, color=style.colour, marker=style.marker, ls=style.line,
-                ms=4, lw=1.4, label=name,
-            )  # fmt: skip
-    shown += [_mean(of.before)]
+            shown.append(_mean(series.at(None)))
+            axes.axhline(shown[-1], color=look[name].colour, ls=look[name].line, lw=1.4, label=name)
+    shown.append(_mean(of.before))
     level(axes, shown[-1], BEFORE)
     level_or_words(axes, shown, _mean(of.zero), ZERO)
     _finish(axes)
 
 
-def _draw_gains(axes: Axes, of: Panel, baseline: str) -> None:
+def _draw_gains(axes: Axes, of: Panel, baselines: Mapping[str, str]) -> None:
     names = drawn(of)
     look = looks(names, [name for name in of.series if name not in names])
-    against = of.series[baseline].at(None)
-    for shift, name in enumerate(names):
-        series, style = of.series[name], look[name]
-        gains = [_by_network(against - series.losses[:, :, i]) for i in range(len(series.samples))]
-        means = np.array([g.mean() if g.size else np.nan for g in gains])
-        ends = np.array([mean_interval(g) for g in gains])
-        # Side by side, or the bars of several estimators hide each other.
-        x = np.array(_counts(series)) + 0.12 * (shift - (len(names) - 1) / 2)
-        bars = np.abs(np.nan_to_num(ends.T - means))
-        axes.errorbar(
-            x, means, yerr=bars, color=style.colour, marker=style.marker, ls=style.line, ms=4, lw=1.2,
-            elinewidth=1, capsize=2,
-        )  # fmt: skip
-    axes.axhline(0, color=look[baseline].colour, ls=look[baseline].line, lw=1.2)
+    shown = [0.0]
+    for name in (name for name in names if name in baselines):
+        series, against = of.series[name], of.series[baselines[name]].at(None)
+        shift = names.index(name) - (len(names) - 1) / 2
+        gains = [against - series.losses[:, :, i] for i in range(len(series.samples))]
+        shown += _draw(axes, series, gains, look[name], None, shift)
+    axes.axhline(0, color=BLACK, ls="--", lw=1.2)
+    if len(beside := set(baselines.values())) == 1:
+        level_or_words(axes, shown, _mean(of.series[beside.pop()].at(None) - of.zero), ZERO)
     _finish(axes)
+
+
+def _draw(
+    axes: Axes, series: Series, values: list[Array], look: Look, label: str | None, shift: float
+) -> list[float]:
+    """The means of (networks, batches) values with their intervals. shift: in places, so that the bars
+    of several estimators do not hide each other. Returns the means."""
+    by_network = [_by_network(one) for one in values]
+    means = np.array([one.mean() if one.size else np.nan for one in by_network])
+    ends = np.array([mean_interval(one) for one in by_network])
+    axes.errorbar(
+        np.array(_counts(series)) + 0.12 * shift, means, yerr=np.abs(np.nan_to_num(ends.T - means)),
+        color=look.colour, marker=look.marker, ls=look.line, ms=4, lw=1.3, elinewidth=1, capsize=2,
+        label=label,
+    )  # fmt: skip
+    return [float(mean) for mean in means]
 
 
 def _counts(series: Series) -> list[int]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.records import Record
-from srste.report.figures.style import BLACK, GREY, Look, looks, shared_legend
-from srste.report.panels import Setting
+from srste.report.figures.style import BLACK, GREY, ZERO, Look, level_or_words, looks, shared_legend
+from srste.report.panels import BATCH, HELDOUT, Measure, Setting, Value, measures
 
 MOST_POINTS = 2_000
 """Of an estimator with more studies, that many are drawn, evenly chosen; the means are of all."""
@@ -19,62 +17,72 @@ MOST_POINTS = 2_000
 def angle_figure(setting: Setting) -> Figure | None:
     """How much lower the loss is than the baseline's, against the angle between the two directions;
     None without a baseline."""
-    baseline = setting.baseline
-    if baseline is None:
+    if not setting.baselines:
         return None
-    of_baseline = {r.key: r for c, r in setting.records if c.series == baseline}
-
-    def gain(record: Record) -> float | None:
-        best = record.best
-        base = record.baseline
-        return base.post_loss - best.post_loss if best and base and base.post_loss is not None else None
-
-    def heldout_gain(record: Record) -> float | None:
-        other = of_baseline.get(record.baseline.key) if record.baseline else None
-        if other is None or other.heldout is None or record.heldout is None:
-            return None
-        return other.heldout.post_loss - record.heldout.post_loss
-
-    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes, value, title in ((left, gain, "on the batch"), (right, heldout_gain, "held out")):
-        _scatter(axes, setting, lambda r: r.angles.get(""), value)
-        axes.axhline(0, color=BLACK, lw=1, ls="--")
-        axes.set_title(title)
-        axes.set_xlabel(f"angle to the {baseline} direction (degrees)")
-    left.set_ylabel(f"gain over {baseline} (> 0: lower loss)")
-    _finish(figure, [left, right], "Gain of every study against its angle", setting)
+    panels: list[tuple[str, Value, Value]] = [("on the batch", BATCH.after, BATCH.zero)]
+    if HELDOUT in measures(setting):
+        panels.append(("held out", HELDOUT.after, HELDOUT.zero))
+    figure = Figure(figsize=(4.8 * len(panels), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    names = ", ".join(dict.fromkeys(setting.baselines.values()))
+    for part, (title, after, zero) in zip(axes, panels, strict=True):
+        gains = _scatter(part, setting, lambda r: r.angles.get(""), _gain(setting, after, after))
+        of_zero = _known(setting, _gain(setting, after, zero))
+        if of_zero:
+            level_or_words(part, gains, float(np.mean(of_zero)), ZERO)
+        part.axhline(0, color=BLACK, lw=1, ls="--")
+        part.set_title(title)
+        part.set_xlabel(f"angle to the {names} direction (degrees)")
+    axes[0].set_ylabel(f"gain over {names} (> 0: lower loss)")
+    _finish(figure, list(axes), "Gain of every study against its angle", setting)
     return figure
 
 
 def heldout_figure(setting: Setting) -> Figure | None:
     """How much the loss falls on held-out data against how much it falls on the batch, at the same
     learning rate; None where nothing is held out."""
-    if not any(record.heldout for _, record in setting.records):
+    if HELDOUT not in measures(setting):
         return None
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     axes = figure.subplots()
-    _scatter(
-        axes,
-        setting,
-        lambda r: r.pre_loss - r.best.post_loss if r.best else None,
-        lambda r: r.heldout.pre_loss - r.heldout.post_loss if r.heldout else None,
-    )
+    falls = _scatter(axes, setting, _fall(BATCH, BATCH.after), _fall(HELDOUT, HELDOUT.after))
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], color=GREY, lw=1, ls=":", label="as much on both")
     axes.set_xlim(low, high)
     axes.axhline(0, color=BLACK, lw=1, ls="--")
+    of_zero = _known(setting, _fall(HELDOUT, HELDOUT.zero))
+    level_or_words(axes, [0.0, *falls], float(np.mean(of_zero)), ZERO)
     axes.set_xlabel("decrease on the batch that the step was computed from")
     axes.set_ylabel("decrease on held-out data (< 0: worse than before)")
     _finish(figure, [axes], "The best step on the batch, held out", setting)
     return figure
 
 
-Value = Callable[[Record], float | None]
+def _gain(setting: Setting, after: Value, own: Value) -> Value:
+    """The baseline's loss ``after`` on the same network and batch, minus the study's ``own``."""
+
+    def gain(record: Record) -> float | None:
+        baseline = setting.of_baseline(record)
+        return _difference(after(baseline) if baseline else None, own(record))
+
+    return gain
 
 
-def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> None:
-    """A point a study, and a large one for the mean of each estimator."""
+def _fall(measure: Measure, after: Value) -> Value:
+    """By how much the loss falls from before the step."""
+    return lambda record: _difference(measure.before(record), after(record))
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return one - other if one is not None and other is not None else None
+
+
+def _known(setting: Setting, value: Value) -> list[float]:
+    return [known for _, r in setting.records if (known := value(r)) is not None]
+
+
+def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
+    """A point a study, and a large one for the mean of each estimator. Returns the heights of all."""
     points: dict[str, list[tuple[float, float]]] = {}
     for column, record in setting.records:
         at = x(record), y(record)
@@ -98,6 +106,7 @@ def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> None:
             mec=style.colour if style.marker == "x" else "white",
         )  # fmt: skip
     axes.grid(alpha=0.25)
+    return [height for of_series in points.values() for _, height in of_series]
 
 
 def _looks(setting: Setting) -> dict[str, Look]:
