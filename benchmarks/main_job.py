@@ -22,7 +22,9 @@ ROOT = Path(__file__).parent.parent
 
 PARTS = {
     "estimators": [("srste.estimators.straight_through", "StraightThrough.direction")],
-    "loss curves": [("srste.curve.exact", "loss_curve"), ("srste.curve.exact", "LossCurve.__call__")],
+    "loss curves": [("srste.study", "_losses"), ("srste.curve.exact", "LossCurve.__call__")],
+    "held-out loss": [("srste.heldout", "held_out")],
+    "draws checked": [("srste.checks", "draws_do_nothing")],
     "Optuna studies": [("srste.sampling.storage", "columnar_study")],
     "replays": [("srste.replay", "replay")],
     "records": [("srste.records", "encode_trials"), ("srste.records", "write")],
@@ -32,6 +34,7 @@ PARTS = {
     ],
     "pretraining": [("srste.pretraining", "pretrained")],
     "checking the sweep": [("srste.preflight", "check")],
+    "report": [("srste.conclude", "report_on")],
     "table and figures": [("srste.report.ending", "write_files"), ("srste.report.ending", "show")],
 }
 

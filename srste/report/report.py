@@ -209,13 +209,13 @@ def _tables(chapters: list[Chapter], arranged: list[Condition], folder: Path) ->
         ["setting", "alarm", "where", "what"],
         [[c.title, a.kind, a.where, a.detail] for c in chapters for a in c.alarms],
     )
+    first, *others = csv.reader(csv_table(arranged).splitlines())
+    tables = {"verdicts": claims, "note": counts, "alarms": alarms, "studies": (first, others)}
     written = []
-    for name, (columns, rows) in {"verdicts": claims, "note": counts, "alarms": alarms}.items():
+    for name, (columns, rows) in tables.items():
         for ending, content in ((".csv", _csv(columns, rows)), (".md", markdown(columns, rows))):
             written.append(folder / f"{name}{ending}")
             write_atomically(written[-1], content.encode())
-    written.append(folder / "studies.csv")
-    write_atomically(written[-1], csv_table(arranged).encode())
     return written
 
 
