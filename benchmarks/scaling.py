@@ -47,9 +47,8 @@ TRACKED_BY_STUDY = 200
 def train(folder: Path, *arguments: str) -> float:
     """Runs train.py there; returns the seconds."""
     started = time.perf_counter()
-    subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *arguments], cwd=folder, check=True, capture_output=True
-    )
+    command = [sys.executable, str(ROOT / "train.py"), *arguments, "report=false"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return time.perf_counter() - started
 
 

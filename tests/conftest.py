@@ -16,6 +16,11 @@ settings.register_profile(
 settings.load_profile("srste")
 
 
+def pytest_collection_modifyitems(items):
+    """Files of few, long tests first, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_running():
     yield

@@ -27,6 +27,13 @@ from tests.test_report import study
 GAIN = {1: 0.05, 2: 0.06, 5: 0.07}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("srste.statistics.bootstrap.RESAMPLES", 499)
+        yield
+
+
 def network(seed, generator, pretraining="none", batches=3):
     """STE, sr-STE that is better on the batch and worse held out, and a control that is like STE."""
     found = []

@@ -41,30 +41,18 @@ BY_OTHER_TESTS = {
 }
 FIRST = "python train.py -m estimator=sr_ste samples=1,2,...,10"
 SMALLER = {
-    "experiment=note_": ["batches=1", "batch_size=32", "sampling.step=1e-2", "tracking=none"],
-    "pretraining=none,adam": ["batches=1"],
+    "experiment=note_": ["batches=1", "batch_size=32", "sampling.step=1e-2", "tracking=none",
+                         "report=false"],
+    "pretraining=none,adam": ["batches=1", "report=false"],
     "note_pretrained": ["pretraining.steps=20", "pretraining.batch_size=100"],
-    "estimator=ste,sr_ste": ["batches=2"],
-    "local_parallel": ["batches=2"],
-    "experiment=replicate": [
-        "seed=0,1",
-        "samples=1,2",
-        "batches=2",
-        "batch_size=64",
-        "heldout=100",
-        "sampling.step=1e-3",
-        "pretraining=none",
-        "tracking=none",
-    ],
-    "experiment=note_replay": ["batches=2", "pretraining=none", "tracking=none", "heldout=0"],
-    "seed=0,1,...,7": [
-        "batches=1",
-        "batch_size=64",
-        "heldout=100",
-        "sampling.step=1e-3",
-        "tracking=none",
-    ],
-}
+    "note_replay": ["pretraining=none", "heldout=0", "samples=1,2"],
+    "estimator=ste,sr_ste": ["batches=2", "report=false"],
+    "local_parallel": ["batches=2", "report=false"],
+    "experiment=replicate": ["seed=0,1", "samples=1,2", "batches=2", "batch_size=64", "heldout=100",
+                             "sampling.step=1e-3", "pretraining=none", "tracking=none"],
+    "seed=0,1,...,7": ["seed=0,1", "samples=1,2", "batches=1", "batch_size=64", "heldout=100",
+                       "sampling.step=1e-3", "tracking=none", "report=false"],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,13 @@ def within(count, rate, n=SIMULATIONS, errors=4.0):
     return abs(count - n * rate) <= errors * math.sqrt(n * rate * (1 - rate))
 
 
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """Fewer than a report takes: a thousand intervals need not each be as smooth as one that is read."""
+    monkeypatch.setattr("srste.statistics.bootstrap.RESAMPLES", 999)
+
+
+@pytest.mark.usefixtures("few_resamples")
 class TestSimulated:
     def test_no_effect_gives_false_positives_at_the_nominal_rate(self):
         generator = np.random.default_rng(1)

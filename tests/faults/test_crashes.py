@@ -102,7 +102,7 @@ def test_kill_9_of_a_worker_is_one_failed_job(tmp_path, uninterrupted):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_do_not_outlive_the_launching_process(tmp_path, number):
-    arguments = ["samples=1,2,...,8", "batches=20", "batch_size=16384", "tracking=none"]
+    arguments = ["samples=1,2,...,8", "batches=20", "batch_size=16384", "tracking=none", "report=false"]
     process = start(tmp_path, "-m", *arguments, *LOCAL)
     wait_for(process, tmp_path, "record.json", 1)
     workers = workers_of(process)

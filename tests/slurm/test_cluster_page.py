@@ -25,7 +25,7 @@ COMMANDS = [
     for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.M | re.S)
     for line in block.splitlines()
 ]
-SMALLER = ["batches=1", "batch_size=32", "sampling.step=1e-2"]
+SMALLER = ["batches=1", "batch_size=32", "sampling.step=1e-2", "report=false"]
 POSTGRES = ("initdb", "pg_ctl", "createdb", "export PGPASSWORD")
 PASSWORD = "correct horse"
 

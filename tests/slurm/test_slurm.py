@@ -29,6 +29,7 @@ VERBATIM = ["estimator=sr_ste", "samples=1,2,...,10"]
 SLOW = [
     "samples=1,2,...,4",
     "batches=8",
+    "report=false",
     "batch_size=8192",
     "tracking=none",
     "heldout=0",
@@ -269,7 +270,13 @@ def test_a_job_that_raises_is_one_failed_job(settled, tmp_path):
 
 def test_a_partition_that_takes_no_more_for_a_while(bare_cluster, tmp_path):
     """The second array is refused at first: what was collected is kept, and it is tried again."""
-    arguments = ["samples=1,2,...,5", "hydra.launcher.jobs_per_task=1", "batches=20", "tracking=none"]
+    arguments = [
+        "samples=1,2,...,5",
+        "hydra.launcher.jobs_per_task=1",
+        "batches=20",
+        "tracking=none",
+        "report=false",
+    ]
     process = start(tmp_path, *SLURM, *arguments, **bare_cluster.environment)
     eventually(bare_cluster.workers)
     bare_cluster.ask("scontrol", "update", "PartitionName=debug", "State=DRAIN")
@@ -284,7 +291,13 @@ def test_a_partition_that_takes_no_more_for_a_while(bare_cluster, tmp_path):
 def test_without_accounting_and_in_pieces(bare_cluster, tmp_path):
     """Eight tasks where the cluster takes three in an array; one of them is lost, and no sacct there
     to tell of it."""
-    arguments = ["samples=1,2,...,8", "hydra.launcher.jobs_per_task=1", "batches=20", "tracking=none"]
+    arguments = [
+        "samples=1,2,...,8",
+        "hydra.launcher.jobs_per_task=1",
+        "batches=20",
+        "tracking=none",
+        "report=false",
+    ]
     process = start(tmp_path, *SLURM, *arguments, **bare_cluster.environment)
     workers = eventually(bare_cluster.workers)
     task, pid = min(workers.items())
