@@ -29,7 +29,6 @@ VERBATIM = ["estimator=sr_ste", "samples=1,2,...,10"]
 SLOW = [
     "samples=1,2,...,4",
     "batches=8",
-    "report=false",
     "batch_size=8192",
     "tracking=none",
     "heldout=0",
