@@ -38,7 +38,8 @@ def report(
         raise UserError(f"--out={out}: must end in {SUFFIX}")
     if samples is not None and samples < 1:
         raise UserError(f"--samples={samples}: must be a whole number >= 1")
-    drifts = {str(log): Log.read(log).steps for log in logs}
+    names = [log.name for log in logs]
+    drifts = {log.name if names.count(log.name) == 1 else str(log): Log.read(log).steps for log in logs}
     found: dict[str, tuple[Path, Record]] = {}
     damaged: list[Path] = []
     missing, titles, commands = 0, [], []
