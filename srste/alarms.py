@@ -45,6 +45,14 @@ class Alarm:
     detail: str
 
 
+def by_kind(alarms: Iterable[Alarm]) -> dict[str, list[Alarm]]:
+    """The alarms of each kind, in the order in which the kinds come."""
+    found: dict[str, list[Alarm]] = defaultdict(list)
+    for alarm in alarms:
+        found[alarm.kind].append(alarm)
+    return dict(found)
+
+
 class Step(NamedTuple):
     """The best step of one study, ours or one of a log.
 

@@ -135,6 +135,20 @@ class TestClaims:
         claim = next(c for c in every if (c.first, c.measure) == ("tilted STE", BATCH))
         assert re.search(r"; [\d,]+ networks would tell$", claim.words)
 
+    def test_as_many_networks_as_are_there_would_not_tell(self):
+        """Large but for one network: what six would see, these six have not seen."""
+        gains = [1.0, 1.1, 1.2, 1.3, 0.9, -0.01]
+        found = []
+        for seed, gain in enumerate(gains):
+            ste = study("ste", None, 1, 3.0, pre_loss=4.0, seed=seed)
+            one = study("sr_ste", 1, 1, 3.0 - gain, pre_loss=4.0, seed=seed)
+            found += [ste, dataclasses.replace(one, baseline=Baseline(ste.key, "ste", 0.2, 3.0))]
+        _, every = the_claims(found)
+        claim = next(c for c in every if (c.first, c.second) == ("sr-STE", "STE"))
+        assert claim.finding.verdict == NO_EVIDENCE
+        assert claim.finding.comparison.needed == 6
+        assert "would" not in claim.words
+
     def test_one_network_is_too_few(self):
         _, every = the_claims(network(0, np.random.default_rng(1)))
         assert undecidable(every)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 import srste
-from srste.alarms import MEANING, SMALLEST, Alarm
+from srste.alarms import MEANING, SMALLEST, Alarm, by_kind
 from srste.audit.claims import OF_THE_NOTE, Claims, claims_of, read_claims
 from srste.audit.findings import Log
 from srste.conclude import results_in
@@ -122,8 +122,7 @@ def _print_learning_rates(log: Log, claims: Claims, console: Console) -> None:
 def _print_alarms(alarms: list[Alarm], console: Console) -> None:
     if not alarms:
         console.print("No alarms", highlight=False)
-    for kind in dict.fromkeys(alarm.kind for alarm in alarms):
-        of_kind = [alarm for alarm in alarms if alarm.kind == kind]
+    for kind, of_kind in by_kind(alarms).items():
         console.print(f"[bold red]Alarm: {kind}[/] ({MEANING[kind]})", highlight=False, soft_wrap=True)
         shown = of_kind if kind != SMALLEST else of_kind[:3]
         for alarm in shown:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from srste.alarms import Alarm, Drift, Step, alarms_in, drift
+from srste.alarms import Alarm, Step, alarms_in
 from srste.report.notelog import LogLine, read_note_log
 from srste.statistics.note import STATISTICS, Losses
 from srste.statistics.panel import Array
@@ -128,8 +128,3 @@ class Log:
     def alarms(self) -> list[Alarm]:
         """What is alarming in it."""
         return alarms_in(self.steps)
-
-    @property
-    def drift(self) -> Drift:
-        """How its losses go with N at a learning rate that stays the same."""
-        return drift(self.steps)

@@ -57,10 +57,10 @@ class Claim:
         p = p_value(self.finding.p_value)
         found += f", p {p if p.startswith('<') else '= ' + p}"
         if verdict == NO_EVIDENCE:
-            needed = of.needed
-            found += (
-                f"; {needed:,} networks would tell" if needed else "; no number of networks would tell"
-            )
+            if of.needed is None:
+                found += "; a million networks would not tell"
+            elif of.needed > of.networks:
+                found += f"; {of.needed:,} networks would tell"
         return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import jinja2
 from matplotlib.figure import Figure
 
-from srste.alarms import MEANING, Alarm, Step
+from srste.alarms import MEANING, Alarm, Step, by_kind
 from srste.files import slug, write_atomically
 from srste.records import Record
 from srste.report import findings
@@ -43,13 +43,10 @@ Found = Mapping[str, tuple[Path, Record]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page. name: of its files, without ending. caption: what it shows. source: as a
-    data URI. alt: for those who do not see it."""
+    """A figure of the page. caption: what it shows. source: as a data URI."""
 
-    name: str
     caption: str
     source: str
-    alt: str
 
 
 @dataclass
@@ -125,7 +122,7 @@ def write_report(
             ending = f"_{slug(setting.label)}" if setting.label else ""
             paths = save(figure, beside / f"{name}{ending}")
             written += paths
-            chapter.pictures.append(_picture(name, caption, paths))
+            chapter.pictures.append(_picture(caption, paths))
     written += _tables(chapters, arranged, beside)
     write_atomically(page, _html(chapters, arranged, found, facts, fixed).encode())
     return Report(page, written, chapters)
@@ -193,12 +190,12 @@ def _at(samples: int | None) -> str:
     return f" Estimators with sample counts at N = {samples}." if samples is not None else ""
 
 
-def _picture(name: str, caption: str, paths: list[Path]) -> Picture:
+def _picture(caption: str, paths: list[Path]) -> Picture:
     png, svg = paths
     small = svg.stat().st_size <= LARGEST_SVG
     kind, path = ("svg+xml", svg) if small else ("png", png)
     data = base64.b64encode(path.read_bytes()).decode()
-    return Picture(path.stem, caption, f"data:image/{kind};base64,{data}", caption)
+    return Picture(caption, f"data:image/{kind};base64,{data}")
 
 
 def _tables(chapters: list[Chapter], arranged: list[Condition], folder: Path) -> list[Path]:
@@ -258,7 +255,7 @@ def _html(
         tables=[text_table(condition) for condition in arranged[:TABLES_SHOWN]],
         drawn=SETTINGS_DRAWN,
         tables_left=max(0, len(arranged) - TABLES_SHOWN),
-        alarms_by_kind=_by_kind,
+        alarms_by_kind=by_kind,
         meaning=MEANING,
         alarms_shown=ALARMS_SHOWN,
         studies=len(every),
@@ -269,10 +266,3 @@ def _html(
         heldout=sorted({record.heldout.examples for record in every if record.heldout}),
         fixed=fixed,
     )
-
-
-def _by_kind(alarms: list[Alarm]) -> dict[str, list[Alarm]]:
-    found: dict[str, list[Alarm]] = {}
-    for alarm in alarms:
-        found.setdefault(alarm.kind, []).append(alarm)
-    return found

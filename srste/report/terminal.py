@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from srste.alarms import MEANING, Alarm
+from srste.alarms import MEANING, Alarm, by_kind
 from srste.report import findings
 from srste.report.report import Chapter
 from srste.report.words import signed
@@ -20,10 +20,7 @@ SETTINGS_SHOWN = 6
 
 def print_alarms(alarms: list[Alarm], console: Console) -> None:
     """How often each kind rings, and where first."""
-    kinds: dict[str, list[Alarm]] = {}
-    for alarm in alarms:
-        kinds.setdefault(alarm.kind, []).append(alarm)
-    for kind, those in kinds.items():
+    for kind, those in by_kind(alarms).items():
         console.print(
             f"[bold red]Alarm: {kind}[/]", f"{len(those)}x, first in", end=" ", highlight=False
         )
