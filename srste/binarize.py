@@ -34,7 +34,7 @@ def _plus_minus(up: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Quantiser(Protocol):
-    """Forward: real pre-activations (batch, units) to {-1, +1}, same shape."""
+    """Forward: real pre-activations (batch, units, ...) to {-1, +1}, same shape."""
 
     stochastic: bool
 
@@ -84,7 +84,7 @@ class StochasticRounding:
     Args:
         tau: temperature, > 0. Does not change the result.
         scope: over what max(A) and min(A) are taken: "layer" (the whole batch and all units of the
-            layer), "example" (each row) or "unit" (each column).
+            layer), "example" (each row) or "unit" (each column; of a convolution each channel).
     Raises: ValueError when an argument is out of range.
     Properties: stochastic; E[q(a)] = s, so unbiased for the *scaled* pre-activation; the largest
         positive and the most negative pre-activation of a scope are never rounded against their sign.
@@ -93,22 +93,19 @@ class StochasticRounding:
     """
 
     stochastic = True
-    _DIMS: ClassVar[dict[str, tuple[int, ...]]] = {
-        "layer": (0, 1),
-        "example": (1,),
-        "unit": (0,),
-    }
+    _SCOPES = ("layer", "example", "unit")
 
     def __init__(self, tau: float = 1.0, scope: Literal["layer", "example", "unit"] = "layer"):
-        if scope not in self._DIMS:
-            allowed = ", ".join(self._DIMS)
+        if scope not in self._SCOPES:
+            allowed = ", ".join(self._SCOPES)
             raise ValueError(f"`StochasticRounding(scope={scope})` must be one of {allowed}")
         self.tau = _positive(self, "tau", tau)
         self.scope = scope
 
     def probability(self, a: Tensor) -> Tensor:
-        """P(q(a) = +1), in [0, 1], shape of ``a`` (batch, units)."""
-        dims = self._DIMS[self.scope]
+        """P(q(a) = +1), in [0, 1], shape of ``a`` (batch, units), or (batch, channels, ...)."""
+        every = range(a.ndim)
+        dims = [d for d in every if d != {"layer": None, "example": 0, "unit": 1}[self.scope]]
         highest = a.amax(dims, keepdim=True).clamp_min(0)
         lowest = a.amin(dims, keepdim=True).clamp_max(0)
         # Where no pre-activation has that sign, nothing is divided by that (zero) extreme.
@@ -208,8 +205,11 @@ class _Replaced(torch.autograd.Function):
 class BinaryActivation(nn.Module):
     """The project's sign module: sign(a), with sign(0) = +1, unless inside :func:`estimating`.
 
-    Shape: (batch, units) to (batch, units), values in {-1, +1}.
+    Shape: (batch, ...) to the same, values in {-1, +1}.
     """
+
+    levels: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    """What it gives below zero, and from zero on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -223,6 +223,21 @@ class BinaryActivation(nn.Module):
         replaced = (a, quantiser(detached, generator), surrogate(detached))
         binary: Tensor = _Replaced.apply(*replaced)  # type: ignore[no-untyped-call]
         return binary
+
+
+class BinaryStep(BinaryActivation):
+    """The step function: 1 where a >= 0, 0 elsewhere, unless inside :func:`estimating`.
+
+    Forward:   b = (q(a) + 1) / 2     in {0, 1}
+    Backward:  dL/da := dL/db * surrogate(a) / 2
+
+    Shape: (batch, ...) to the same, values in {0, 1}.
+    """
+
+    levels: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def forward(self, a: Tensor) -> Tensor:
+        return (super().forward(a) + 1) / 2
 
 
 @contextmanager

@@ -194,38 +194,6 @@ def test_the_model_is_left_alone():
 class TestRefused:
     model, direction, x, y = make(0, 3, 2, 1, False, 4, "none", False)
 
-    @pytest.mark.parametrize(
-        ("module", "says"),
-        [
-            (nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1)), "1 is ReLU where BinaryAct"),
-            (nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1)), "1 is Linear where BinaryActivation"),
-            (nn.Sequential(BinaryActivation(), nn.Linear(3, 1)), "0 is BinaryActivation where nn.Lin"),
-            (nn.Sequential(nn.Linear(3, 1), BinaryActivation()), "does not end with an nn.Linear"),
-            (nn.Linear(3, 1), "Linear is not an nn.Sequential"),
-        ],
-    )
-    def test_other_models(self, module, says):
-        direction = {n: torch.zeros_like(p) for n, p in module.named_parameters()}
-        with pytest.raises(NotExactError, match=says):
-            loss_curve(module, direction, torch.zeros(2, 3), torch.zeros(2, 1))
-
-    def test_layers_that_share_their_parameters(self):
-        layer = nn.Linear(3, 3)
-        tied = nn.Sequential(layer, BinaryActivation(), layer)
-        direction = {n: torch.zeros_like(p) for n, p in tied.named_parameters()}
-        with pytest.raises(NotExactError, match="2 shares its parameters with another layer"):
-            loss_curve(tied, direction, torch.zeros(2, 3), torch.zeros(2, 3))
-
-    def test_a_sequential_that_computes_something_else(self):
-        class Residual(nn.Sequential):
-            def forward(self, x):
-                return x + super().forward(x)
-
-        model = Residual(nn.Linear(3, 3))
-        direction = {n: torch.zeros_like(p) for n, p in model.named_parameters()}
-        with pytest.raises(NotExactError, match=r"Residual has a forward\(\) of its own"):
-            loss_curve(model, direction, torch.zeros(2, 3), torch.zeros(2, 3))
-
     def test_a_direction_that_does_not_fit(self):
         with pytest.raises(ValueError, match=r"differ in: 0\.weight"):
             loss_curve(

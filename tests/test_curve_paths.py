@@ -12,7 +12,10 @@ from numba.core.caching import CompileResultCacheImpl
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import kernels, loss_curve, pieces
+from srste.curve import following, loss_curve
+from srste.curve.kernels import compiling
+from srste.curve.links import _grid, rounded
+from srste.curve.network import Dense
 from tests import oracle
 from tests.curves import a_case, as_oracle, make, normalised
 
@@ -72,12 +75,18 @@ def test_any_widths(widths):
     assert_close_to_brute_force(network(*widths), bias=True, lr_max=1.0)
 
 
+def exactly_summable(weights, bias):
+    """(out, in) weights and (out,) biases as they are rounded before sums over signs."""
+    columns, beginning = np.repeat(weights.T, 2, axis=1), np.repeat(bias, 2)[None]
+    grid = _grid([Dense(columns)], beginning, len(bias))
+    return rounded(columns, grid)[:, ::2].T, rounded(beginning, grid)[0, ::2]
+
+
 def test_sums_over_signs_are_exact():
     """In fractions, with weights of very different sizes; and float32 weights stay as they are."""
     rng = np.random.default_rng(0)
     before = rng.normal(size=(5, 40)) * 10.0 ** rng.integers(-9, 9, (5, 40)), rng.normal(size=5)
-    weights, bias = before[0].copy(), before[1].copy()
-    pieces._make_summable(weights, bias)
+    weights, bias = exactly_summable(*before)
     signs = np.where(rng.normal(size=40) > 0, 1.0, -1.0)
     for row in range(5):
         terms = [*(signs * weights[row]), bias[row]]
@@ -87,9 +96,7 @@ def test_sums_over_signs_are_exact():
         assert abs(bias[row] - before[1][row]) <= allowed
 
     single = rng.normal(size=(33, 32)).astype(np.float32).astype(np.float64)
-    rounded = single.copy()
-    pieces._make_summable(rounded, 0 * single[:, 0])
-    np.testing.assert_array_equal(rounded, single)
+    np.testing.assert_array_equal(exactly_summable(single, 0 * single[:, 0])[0], single)
 
 
 def test_a_linear_model_has_one_piece():
@@ -114,8 +121,8 @@ def test_blocks_of_any_size_give_the_same(examples, monkeypatch):
     case = make(**a_case(seed=3, width=9, depth=3, out=2, bias=True, batch=41, how="row"))
     lrs = np.linspace(0, 0.5, 3001)
     at_once = loss_curve(*case)
-    monkeypatch.setattr(pieces, "_BLOCK", 1)
-    monkeypatch.setattr(pieces, "_FEWEST", examples)
+    monkeypatch.setattr(following, "_BLOCK", 1)
+    monkeypatch.setattr(following, "_FEWEST", examples)
     in_blocks = loss_curve(*case)
     np.testing.assert_allclose(in_blocks(lrs), at_once(lrs), rtol=1e-12)
     np.testing.assert_allclose(in_blocks.breakpoints, at_once.breakpoints, rtol=1e-12)
@@ -198,7 +205,7 @@ class TestCache:
 
     @staticmethod
     def doubled():
-        @kernels._compiled("float64(float64)")
+        @compiling.compiled("float64(float64)")
         def double(number):
             return 2 * number
 

@@ -2,10 +2,10 @@
 
 from srste.curve import loss_curve
 curve = loss_curve(model, direction, inputs, targets, lr_max=0.5)
-curve.pre_loss, curve(lrs), curve.minimum()
+curve.pre_loss, curve(lrs), curve.minimum(), curve.descent()
 """
 
-from srste.curve.exact import LossCurve, Minimum, loss_curve
+from srste.curve.exact import Descent, Interval, LossCurve, Minimum, loss_curve
 from srste.curve.network import NotExactError
 
-__all__ = ["LossCurve", "Minimum", "NotExactError", "loss_curve"]
+__all__ = ["Descent", "Interval", "LossCurve", "Minimum", "NotExactError", "loss_curve"]

@@ -1,6 +1,6 @@
-"""The exact loss curve of a network with sign activations.
+"""The exact loss curve of a network with binary activations.
 
-Along ``w - t g`` every layer moves, yet a layer whose inputs are signs sees a constant input between
+Along ``w - t g`` every layer moves, yet a layer whose inputs are binary sees a constant input between
 two flips, so its pre-activation is linear in t there, and each of its units flips at most once more.
 Each example is followed from flip to flip; between two of them its output is linear in t and its
 squared error quadratic. The curve of the batch is the sum (`pieces.py`): quadratic between two
@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from srste.curve.network import Array, as_float64, moving_layers
+from srste.curve.chain import as_float64, chain
+from srste.curve.network import Array, Network
+from srste.losses import Loss, SquaredError
 
 if TYPE_CHECKING:
+    from srste.curve.convex import ConvexSum
     from srste.curve.pieces import Pieces
 
 
@@ -38,8 +41,43 @@ class Minimum(NamedTuple):
     attained: bool
 
 
+class Interval(NamedTuple):
+    """Learning rates from ``lo`` to ``hi``; either end may belong to it or not. loss: the lowest in it."""
+
+    lo: float
+    hi: float
+    loss: float
+
+    @property
+    def length(self) -> float:
+        return self.hi - self.lo
+
+
+class Descent(NamedTuple):
+    """The learning rates in (0, lr_max] that lower the loss, by more than its rounding.
+
+    intervals: how many there are. total: their length together. first: the one of the smallest learning
+    rates. smallest, largest: the shortest and the longest one; of several the first. None without any:
+    then no step along the direction lowers the loss, however the learning rate is chosen.
+    """
+
+    intervals: int
+    total: float
+    first: Interval | None
+    smallest: Interval | None
+    largest: Interval | None
+
+    @property
+    def exists(self) -> bool:
+        return self.intervals > 0
+
+
+_ROUNDING = 1e-12
+"""Of the loss: what summation over a batch may be off, and less than what anyone calls a decrease."""
+
+
 class LossCurve:
-    """Mean squared error over a batch as a function of the learning rate, exact in float64.
+    """The loss over a batch as a function of the learning rate, exact in float64.
 
     pre_loss: the loss at learning rate 0.
     exact: True: every value is the closed form's, not an interpolation.
@@ -48,9 +86,9 @@ class LossCurve:
 
     exact = True
 
-    def __init__(self, pieces: Pieces):
-        self.lr_max = pieces.lr_max
-        self.pre_loss = float(pieces.coefficients[0, 0])
+    def __init__(self, pieces: Pieces | ConvexSum, lr_max: float):
+        self.lr_max = lr_max
+        self.pre_loss = pieces.pre_loss
         self._pieces = pieces
 
     def __call__(self, lrs: ArrayLike) -> Array:
@@ -70,8 +108,8 @@ class LossCurve:
 
     @property
     def breakpoints(self) -> Array:
-        """Where a unit flips for some example: sorted, distinct, in [0, lr_max]."""
-        return np.unique(self._pieces.starts[1:])
+        """Where the loss takes another course: sorted, distinct, in [0, lr_max]."""
+        return np.unique(self._pieces.starts)
 
     def minimum(self) -> Minimum:
         """The lowest loss over every real learning rate in (0, lr_max], see :class:`Minimum`."""
@@ -81,6 +119,59 @@ class LossCurve:
     def _minimum(self) -> Minimum:
         return Minimum(*self._pieces.lowest())
 
+    @property
+    def error(self) -> float:
+        """No loss in (0, lr_max] is lower than that of :meth:`minimum` by more, rounding aside: 0 where
+        the minimum has a closed form, as for squared and absolute error."""
+        _ = self._minimum
+        return self._pieces.error
+
+    def descents(self) -> list[Interval]:
+        """The intervals of (0, lr_max] in which the loss is lower than before the step, by more than its
+        rounding; in order."""
+        return list(self._descents)
+
+    @cached_property
+    def _descents(self) -> list[Interval]:
+        found = self._pieces.below(self.pre_loss)
+        deep = self.pre_loss - found[:, 2] > _ROUNDING * self.pre_loss
+        return [Interval(*map(float, interval)) for interval in found[deep]]
+
+    def descent(self) -> Descent:
+        """Whether and where any learning rate lowers the loss, see :class:`Descent`."""
+        found = self._descents
+        if not found:
+            return Descent(0, 0.0, None, None, None)
+        shortest, longest = (pick(found, key=lambda i: i.length) for pick in (min, max))
+        return Descent(len(found), sum(i.length for i in found), found[0], shortest, longest)
+
+
+def network_of(model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor) -> Network:
+    """The model on its way along a direction.
+
+    Args: direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape.
+        inputs: (batch, ...), those that it is to run on.
+    Raises: NotExactError naming what has no exact form; ValueError for a direction whose names or
+        shapes are not the model's, or for weights or a direction that are not finite.
+    """
+    parameters = dict(model.named_parameters())
+    if unlike := sorted(parameters.keys() ^ direction.keys()):
+        raise ValueError(f"direction and model.named_parameters() differ in: {', '.join(unlike)}")
+    for name, parameter in parameters.items():
+        if direction[name].shape != parameter.shape:
+            shape, wanted = tuple(direction[name].shape), tuple(parameter.shape)
+            raise ValueError(f"direction[{name!r}] has shape {shape}, the parameter {wanted}")
+        for what, tensor in ((name, parameter), (f"direction[{name!r}]", direction[name])):
+            if not np.isfinite(as_float64(tensor)).all():
+                raise ValueError(f"{what} holds a value that is not finite")
+    if inputs.ndim == 2 and (found := chain(model, direction)):
+        if inputs.shape[1] != found.features:
+            raise ValueError(f"inputs must be (batch, {found.features}), not {tuple(inputs.shape)}")
+        return found
+    from srste.curve.built import Traced
+
+    return Traced(model, direction, inputs)
+
 
 def loss_curve(
     model: nn.Module,
@@ -88,29 +179,29 @@ def loss_curve(
     inputs: Tensor,
     targets: Tensor,
     lr_max: float = 0.5,
+    loss: Loss | None = None,
 ) -> LossCurve:
-    """The mean squared error of ``model`` after ``w - lr * direction``, for every lr in [0, lr_max].
+    """The loss of ``model`` after ``w - lr * direction``, for every lr in [0, lr_max].
 
     Args:
-        model: an ``nn.Sequential`` of ``nn.Linear`` with a ``BinaryActivation`` between each two.
+        model: made of linear layers, convolutions, binary activations and what else is exact, see
+            `srste.curve.traced`.
         direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape.
-        inputs: (batch, in_features), any float dtype and device.
-        targets: (batch, out_features).
+        inputs: (batch, ...), any float dtype and device.
+        targets: of the outputs' shape, or (batch,) classes.
         lr_max: the largest learning rate, > 0.
-    Returns: the curve; it holds no reference to the model, which is not changed.
-    Raises: NotExactError for a model of another build; ValueError for shapes that do not fit,
-        an empty batch, lr_max not > 0, or a value that is not finite.
+        loss: the mean squared error, if none is given.
+    Returns: the curve; it holds no reference to the model, which is not changed. It is computed on as
+        many threads as ``torch.get_num_threads()``, whose number changes no loss by more than rounding.
+    Raises: NotExactError for a model or a loss without an exact form; ValueError for shapes that do not
+        fit, an empty batch, lr_max not > 0, or a value that is not finite.
     """
     if not (np.isfinite(lr_max) and lr_max > 0):
         raise ValueError(f"lr_max={lr_max} must be > 0 and finite")
-    layers = moving_layers(model, direction)
-    x, y = as_float64("inputs", inputs), as_float64("targets", targets)
-    if x.ndim != 2 or not len(x) or x.shape[1] != layers[0].w.shape[1]:
-        raise ValueError(f"inputs must be (batch >= 1, {layers[0].w.shape[1]}), not {x.shape}")
-    if y.shape != (len(x), len(layers[-1].w)):
-        raise ValueError(f"targets must be {(len(x), len(layers[-1].w))}, not {y.shape}")
-
+    if inputs.ndim < 1 or not len(inputs):
+        raise ValueError(f"inputs must be (batch >= 1, ...), not {tuple(inputs.shape)}")
+    network = network_of(model, direction, inputs)
     # Numba and the kernels take half a second to import: not for `--help`, and not for a bad command.
-    from srste.curve.pieces import quadratic_pieces
+    from srste.curve.summing import summed
 
-    return LossCurve(quadratic_pieces(layers, x, y, float(lr_max)))
+    return LossCurve(summed(network, loss or SquaredError(), inputs, targets, float(lr_max)), float(lr_max))

@@ -1,143 +1,117 @@
-"""The loss of a batch as a quadratic between every two flips: its examples, in blocks, through the
-kernels, and the sum of what they found."""
+"""Losses that are polynomials between events: squared and absolute error."""
 
 from __future__ import annotations
 
-import math
-import threading
-from dataclasses import dataclass
-
 import numpy as np
 
-from srste.curve import kernels
-from srste.curve.kernels import Mask
-from srste.curve.network import Array, MovingLayer
+from srste.curve.following import Batch, Follower, blocks, in_threads, scratch, shares, threads
+from srste.curve.kernels import pieces as kernels
+from srste.curve.kernels.absolute import absolute_error
+from srste.curve.links import Links
+from srste.curve.network import Array, Network
 
-# A block of examples is as many numbers as about stay in a core's own cache, 2 MB; but not so few
-# examples that a product would take longer to read the weights than to compute.
-_BLOCK = 250_000
-_FEWEST = 64
+# An example has a few events, or some dozens. Memory that is set aside and not used costs nothing.
+_EVENTS_AN_EXAMPLE = 64
+_COPIED = 1_000_000  # of more pieces the memory that they were made in is kept
+_EVALUATED_AT_ONCE = 20_000  # learning rates that are worth a thread
 
 
-@dataclass(frozen=True)
 class Pieces:
-    """The loss on [0, lr_max] in P pieces, in order; one without any float starts where the next does.
+    """A loss on [0, lr_max] in pieces, quadratic each, as in `srste.curve.kernels.pieces`."""
 
-    starts: (P,) first float of each. closed: (P,) whether the real interval begins with that float, and
-    not between it and the one before. coefficients: (P, 3) of 1, t, t^2. lr_max: the end of the last.
-    """
+    error = 0.0
 
-    starts: Array
-    closed: Mask
-    coefficients: Array
-    lr_max: float
+    def __init__(self, table: Array, lr_max: float) -> None:
+        self._table = table
+        self._lr_max = lr_max
+
+    @property
+    def pre_loss(self) -> float:
+        return float(self._table[0, 1])
+
+    @property
+    def starts(self) -> Array:
+        """(P - 1,) first float of every piece but that of t = 0."""
+        positions = self._table.view(np.uint64)[1:, 0]
+        first: Array = ((positions >> np.uint64(1)) + (positions & np.uint64(1))).view(np.float64)
+        return first
 
     def evaluate(self, lrs: Array) -> int:
-        """Puts the losses into the place of the learning rates (any,). Returns: where the first one is
-        that is not in [0, lr_max], at which it stops; -1 if there is none."""
-        return kernels.evaluate(self.starts, self.coefficients, self.lr_max, lrs)
+        """Puts the losses into the place of the learning rates (any,). Returns: where one is that is not
+        in [0, lr_max]; -1 if there is none."""
+        parts = max(1, min(threads(), len(lrs) // _EVALUATED_AT_ONCE))
+        own = shares(parts, len(lrs))
+        bad = [-1] * parts
+
+        def work(part: int) -> None:
+            here = lrs[own[part].start : own[part].stop]
+            bad[part] = kernels.evaluate(self._table, self._lr_max, here)
+
+        in_threads(work, parts)
+        return next((own[part].start + at for part, at in enumerate(bad) if at >= 0), -1)
 
     def lowest(self) -> tuple[float, float, bool]:
-        """(lr, loss, attained), as in `srste.curve.Minimum`."""
-        return kernels.lowest(self.starts, self.closed, self.coefficients, self.lr_max)
+        """(lr, loss, attained) of the lowest loss in (0, lr_max]."""
+        return kernels.lowest(self._table, self._lr_max)
+
+    def below(self, level: float) -> Array:
+        """(I, 3): both ends of every interval of (0, lr_max] where the loss is below a level, and the
+        lowest loss in it."""
+        return kernels.below(self._table, self._lr_max, level)
 
 
-class _Scratch(threading.local):
-    """Memory that is kept for the next curve: fresh memory costs more in page faults than the arithmetic
-    on it. What it holds lasts until the same name is asked for again."""
+def pieces(network: Network, links: Links, batch: Batch, absolute: bool, lr_max: float) -> Pieces:
+    """The mean over the batch of squared, or of absolute, errors."""
+    own = blocks(network, len(batch))
+    parts = max(1, min(threads(), len(own)))
+    numbers = shares(parts, len(own))
+    room = _EVENTS_AN_EXAMPLE * (len(batch) // parts + own[0].stop)
+    space = scratch.array("events", parts * room, 4)
+    found: list[tuple[int, Array]] = [(0, space[part * room : (part + 1) * room]) for part in range(parts)]
+    at_rest = np.zeros((len(own), 3))
 
-    _MOST_KEPT = 4_000_000  # numbers of an array, 32 MB
+    def work(part: int) -> None:
+        follower = Follower(network, links, batch, own[0].stop)
+        count, events = found[part]
+        if part == 0:
+            count = 1  # that of t = 0 is filled in at the end
+        for number in numbers[part]:
+            block = own[number]
+            if absolute:
+                count, events = _absolute(follower, batch, block, count, events)
+            else:
+                size = block.stop - block.start
+                rest, counts = scratch.array("rest", size, 3), np.empty(size, np.int64)
+                count, events = follower.follow(block, True, rest, counts, count, events)
+                at_rest[number] = rest.sum(axis=0)
+        found[part] = count, events
 
-    def __init__(self) -> None:
-        self._held: dict[str, Array] = {}
-
-    def at_least(self, name: str, size: int) -> Array:
-        """That many numbers, uninitialised, and more where there are."""
-        held = self._held.get(name)
-        if held is None or held.size < size:
-            held = np.empty(size)
-            self.keep(name, held)
-        return held
-
-    def array(self, name: str, *shape: int) -> Array:
-        """An uninitialised array of this shape."""
-        size = math.prod(shape)
-        return self.at_least(name, size)[:size].reshape(shape)
-
-    def keep(self, name: str, array: Array) -> None:
-        """Keeps this one under the name from now on, unless it is too large."""
-        if array.size <= self._MOST_KEPT:
-            self._held[name] = array.reshape(-1)
-
-
-_scratch = _Scratch()
-
-
-def _make_summable(weights: Array, bias: Array) -> None:
-    """Rounds weights (rows, in) of inputs that are signs, and biases (rows,), in place, so that the sum
-    of a row is exact, in any order.
-
-    They become multiples of a power of two, 2^-51 of the one that the sum of their magnitudes is below;
-    the error of that is of the size of a sum's own rounding. Signs may then turn any number of times and
-    no rounding errors pile up, and examples with the same signs have the same pre-activations to the
-    bit: their flips coincide, and are not an ulp apart.
-    """
-    reach = np.abs(weights).sum(axis=1) + np.abs(bias)
-    # Floats from twice to four times that power of two are multiples of the wanted one.
-    far = np.ldexp(3.0, np.frexp(reach)[1])
-    weights += far[:, None]
-    weights -= far[:, None]
-    bias += far
-    bias -= far
+    in_threads(work, parts)
+    events = _together(space, found)
+    events.view(np.uint64)[0, 0] = 0
+    events[0, 1:] = at_rest.sum(axis=0)
+    kernels.put_in_order(events, lr_max)
+    table = events[: kernels.add_up(events)]
+    return Pieces(table.copy() if len(table) < _COPIED else table, lr_max)
 
 
-def quadratic_pieces(layers: list[MovingLayer], inputs: Array, targets: Array, lr_max: float) -> Pieces:
-    """The mean squared error over the batch, of inputs (batch, in) and targets (batch, out)."""
-    units = np.array([len(layer.w) for layer in layers])
-    hidden, widest = len(layers) - 1, int(units.max())
-    # Both of w and dw in one product, because its inputs are the large operand and are then read once.
-    joint = [np.concatenate((layer.w, layer.dw)) for layer in layers]
-    bias = [np.concatenate((layer.b, layer.db)) for layer in layers]
-    twice = np.zeros((int(units[:-1].sum()), 2 * widest))
-    first = 0
-    for layer in range(1, len(layers)):
-        _make_summable(joint[layer], bias[layer])
-        columns = twice[first : first + units[layer - 1], : 2 * units[layer]]
-        np.multiply(joint[layer].T, 2, out=columns)
-        first += units[layer - 1]
-    biased = [b.any() for b in bias]
+def _absolute(
+    follower: Follower, batch: Batch, block: slice, count: int, events: Array
+) -> tuple[int, Array]:
+    targets = batch.targets[block]
+    rest, counts = np.empty((len(targets), 2 * targets.shape[1])), np.empty(len(targets), np.int64)
+    room = _EVENTS_AN_EXAMPLE * len(targets)
+    outputs = scratch.array("outputs", room, 1 + 2 * targets.shape[1])
+    _, outputs = follower.follow(block, False, rest, counts, 0, outputs)
+    return absolute_error(rest, counts, outputs, targets, batch.share, batch.end, count, events)
 
-    batch, targets = len(inputs), np.ascontiguousarray(targets)
-    most = max(_FEWEST, _BLOCK // ((4 * hidden + 2) * widest))
-    rows = math.ceil(batch / math.ceil(batch / most))
-    moving = _scratch.array("moving", len(layers), rows, 2 * widest)
-    signs = _scratch.array("signs", hidden, rows, widest)
-    flips = _scratch.array("flips", hidden, rows, widest).view(np.uint64)
-    due = _scratch.array("due", hidden, rows).view(np.uint64)
 
-    end = 2 * np.float64(lr_max).view(np.uint64) + np.uint64(1)  # just after lr_max
-    at_rest = np.empty((batch, 3))
-    room = len(_scratch.at_least("steps", 3 * 4 * batch)) // 3
-    found = 0
-    positions = _scratch.array("positions", room).view(np.uint64)
-    steps = _scratch.array("steps", room, 3)
-    for start in range(0, batch, rows):
-        block = slice(start, start + rows)
-        h = inputs[block]
-        for layer, n in enumerate(units):
-            product = np.matmul(h, joint[layer].T, out=moving[layer, : len(h), : 2 * n])
-            if biased[layer]:
-                product += bias[layer]
-            if layer < hidden:
-                kernels.settle(moving, flips, signs, due, layer, len(h), n)
-                h = signs[layer, : len(h), :n]
-        found, positions, steps = kernels.follow(
-            units, twice, moving, flips, signs, due,
-            targets[block], 1 / targets.size, end, at_rest[block], found, positions, steps,
-        )  # fmt: skip
-    _scratch.keep("positions", positions.view(np.float64))
-    _scratch.keep("steps", steps)
-
-    positions, steps = positions[:found], steps[:found]
-    order = np.argsort(positions)
-    return Pieces(*kernels.add_up(at_rest.sum(axis=0), order, positions, steps), lr_max)
+def _together(space: Array, found: list[tuple[int, Array]]) -> Array:
+    """The events of all parts in one array, in order; in the space that was set aside if they fit."""
+    if any(not np.may_share_memory(space, events) for _, events in found):
+        return np.concatenate([events[:count] for count, events in found])
+    place = found[0][0]
+    for count, events in found[1:]:
+        space[place : place + count] = events[:count]
+        place += count
+    return space[:place]

@@ -1,0 +1,117 @@
+"""Linear layers with a binarisation between each two: read off the modules, in no time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srste.binarize import BinaryActivation
+from srste.curve.network import Array, Dense, Link, Reach
+
+
+def as_float64(tensor: Tensor) -> Array:
+    """The tensor as float64 on the CPU."""
+    array: Array = tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
+    return array
+
+
+@dataclass(frozen=True)
+class MovingLayer:
+    """One linear layer on its way: weights ``w - t dw`` and biases ``b - t db`` at learning rate t.
+
+    joint: (in, 2 out) of w, then dw, transposed; bias: (2 out,) of b, then db. All float64.
+    """
+
+    joint: Array
+    bias: Array
+
+
+class Chain:
+    """A `srste.curve.network.Network`."""
+
+    def __init__(self, layers: list[MovingLayer], levels: list[tuple[float, float]]) -> None:
+        self.features = len(layers[0].joint)
+        self.units = [len(layer.bias) // 2 for layer in layers]
+        self.levels = levels
+        self.links: dict[tuple[int, int], Link] = {
+            (source, target): Dense(layers[target].joint)
+            for source, target in pairwise(range(len(layers)))
+        }
+        self.output_shape = (self.units[-1],)
+        self._layers = layers
+
+    def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
+        product = np.matmul(as_float64(inputs), self._layers[0].joint, out=out)
+        if self._layers[0].bias.any():
+            product += self._layers[0].bias
+        others = (layer.bias for layer in self._layers[1:])
+        return [product, *(bias[None] if bias.any() else None for bias in others)]
+
+    def stepped(self, inputs: Tensor, lr: float) -> list[Reach]:
+        h = as_float64(inputs)
+        found = []
+        for k, layer in enumerate(self._layers):
+            units = self.units[k]
+            product, magnitudes = h @ layer.joint + layer.bias, np.abs(h) @ np.abs(layer.joint)
+            magnitudes += np.abs(layer.bias)
+            values = product[:, :units] - lr * product[:, units:]
+            reach = magnitudes[:, :units] + lr * magnitudes[:, units:]
+            # The step adds three roundings to each weight and the bias one term.
+            found.append(Reach(values, reach, h.shape[1] + 5))
+            if k < len(self.levels):
+                low, high = self.levels[k]
+                h = np.where(values >= 0, high, low)
+        return found
+
+
+def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
+    """The model as a chain, None if it is built in any other way: an ``nn.Sequential``, nested ones
+    included, of ``nn.Linear`` with a binary activation between each two.
+
+    Args: direction: a tensor of the parameter's shape for every name in ``model.named_parameters()``.
+    """
+    layers: list[MovingLayer] = []
+    levels: list[tuple[float, float]] = []
+    wants_linear = True
+    for name, module in _flatten(model):
+        if wants_linear and type(module) is nn.Linear and is_plain(module):
+            if f"{name}.weight" not in direction:
+                return None  # it shares its parameters with another layer
+            # Both of w and dw in one product, because its inputs are the large operand and are then
+            # read once.
+            joint = np.concatenate((as_float64(module.weight), as_float64(direction[f"{name}.weight"])))
+            bias = np.zeros(len(joint))
+            if module.bias is not None:
+                both = (module.bias, direction[f"{name}.bias"])
+                bias = np.concatenate([as_float64(tensor) for tensor in both])
+            layers.append(MovingLayer(np.ascontiguousarray(joint.T), bias))
+        elif not wants_linear and isinstance(module, BinaryActivation) and is_plain(module):
+            levels.append(module.levels)
+        else:
+            return None
+        wants_linear = not wants_linear
+    return None if wants_linear else Chain(layers, levels)
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether the module computes what its class says from the parameters that it is seen to have: no
+    hooks and no parametrisation."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    return not any(hooks) and "parametrizations" not in module._modules
+
+
+def _flatten(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module | None]]:
+    if type(model).forward is not nn.Sequential.forward or not is_plain(model):
+        yield prefix.removesuffix("."), None
+        return
+    # Not named_children(), which leaves out a module that stands in two places.
+    for name, child in model._modules.items():
+        if isinstance(child, nn.Sequential):
+            yield from _flatten(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child

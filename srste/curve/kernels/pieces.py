@@ -1,0 +1,213 @@
+"""A sum of piecewise quadratics: its pieces put in order and added up, and what is read off them.
+
+An event is a row (position as the bits of a float, c0, c1, c2): from that position on the sum gains the
+polynomial ``c0 + c1 t + c2 t^2``. A piece is such a row too: the position where it starts, and the sum
+from there to where the next one starts. One without any float starts where the next does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from srste.curve.kernels.compiling import compiled, part
+from srste.curve.kernels.positions import ONE, Array, first_float, position_of
+
+_TINY = np.nextafter(0.0, 1.0)
+_FEW = 24
+
+
+@part
+def _bucket(key: np.uint64, scale: float, most: int) -> int:
+    return min(int(first_float(key) * scale), most)
+
+
+@compiled("void(float64[:,::1], float64)")
+def put_in_order(events: Array, lr_max: float) -> None:
+    """Sorts events (F, 4) by position, in place.
+
+    Flips are spread over [0, lr_max] about evenly, so that counting puts most of them where they belong.
+    """
+    size = len(events)
+    keys = events.view(np.uint64)
+    buckets = min(max(1, size // 4), 65_536)
+    scale = buckets / lr_max
+    if not np.isfinite(scale):
+        buckets, scale = 1, 0.0
+    most = buckets - 1
+    begins = np.zeros(buckets + 1, np.int64)
+    for k in range(size):
+        begins[_bucket(keys[k, 0], scale, most) + 1] += 1
+    for b in range(buckets):
+        begins[b + 1] += begins[b]
+    free = begins[:-1].copy()
+    for b in range(buckets):
+        while free[b] < begins[b + 1]:
+            k = free[b]
+            home = _bucket(keys[k, 0], scale, most)
+            if home == b:
+                free[b] += 1
+                continue
+            other = free[home]
+            free[home] += 1
+            for column in range(4):
+                held = keys[k, column]
+                keys[k, column] = keys[other, column]
+                keys[other, column] = held
+    for b in range(buckets):
+        begin, stop = begins[b], begins[b + 1]
+        if stop - begin <= _FEW:
+            for k in range(begin + 1, stop):
+                h0, h1, h2, h3 = keys[k, 0], keys[k, 1], keys[k, 2], keys[k, 3]
+                place = k
+                while place > begin and keys[place - 1, 0] > h0:
+                    for column in range(4):
+                        keys[place, column] = keys[place - 1, column]
+                    place -= 1
+                keys[place, 0], keys[place, 1], keys[place, 2], keys[place, 3] = h0, h1, h2, h3
+        else:
+            order = np.argsort(keys[begin:stop, 0], kind="mergesort")
+            events[begin:stop] = events[begin:stop][order]
+
+
+@compiled("int64(float64[:,::1])")
+def add_up(events: Array) -> int:
+    """Makes events (F, 4), in order, into pieces, in place. Returns: how many pieces there are."""
+    keys = events.view(np.uint64)
+    c0 = c1 = c2 = 0.0
+    piece = -1
+    for k in range(len(events)):
+        c0 += events[k, 1]
+        c1 += events[k, 2]
+        c2 += events[k, 3]
+        if piece < 0 or keys[k, 0] != keys[piece, 0]:
+            piece += 1
+            keys[piece, 0] = keys[k, 0]
+        events[piece, 1], events[piece, 2], events[piece, 3] = c0, c1, c2
+    return piece + 1
+
+
+@part
+def _value(c0: float, c1: float, c2: float, lr: float) -> float:
+    """A loss of zero can come out of the cancelling sums as a few ulps below it."""
+    return max((c2 * lr + c1) * lr + c0, 0.0)
+
+
+@compiled("int64(float64[:,::1], float64, float64[::1])")
+def evaluate(pieces: Array, lr_max: float, lrs: Array) -> int:
+    """Puts the values into the place of the learning rates; quickest if these are in order.
+
+    Args: pieces: (P, 4). lrs: (any,).
+    Returns: where the first one is that is not in [0, lr_max], at which it stops; -1 if there is none.
+    """
+    keys = pieces.view(np.uint64)
+    last = len(pieces) - 1
+    piece, start, stop = 0, 0.0, 0.0
+    c0 = c1 = c2 = 0.0
+    for k in range(len(lrs)):
+        lr = lrs[k]
+        if not 0 <= lr <= lr_max:
+            return k
+        if not start <= lr < stop:
+            # Most often it is one of the next few: sought in steps that double, and then halve.
+            if lr < start:
+                piece = 0
+            place = position_of(lr)
+            step = 1
+            while piece + step <= last and keys[piece + step, 0] <= place:
+                piece += step
+                step *= 2
+            while step > 1:
+                step //= 2
+                if piece + step <= last and keys[piece + step, 0] <= place:
+                    piece += step
+            start = first_float(keys[piece, 0])
+            stop = first_float(keys[piece + 1, 0]) if piece < last else np.inf
+            c0, c1, c2 = pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
+        lrs[k] = _value(c0, c1, c2, lr)
+    return -1
+
+
+@compiled("Tuple((float64, float64, boolean))(float64[:,::1], float64)")
+def lowest(pieces: Array, lr_max: float) -> tuple[float, float, bool]:
+    """(lr, value, attained) of the lowest value in (0, lr_max]."""
+    keys = pieces.view(np.uint64)
+    last = len(pieces) - 1
+    best, lr, value, at_left, at_right = 0, _TINY, np.inf, False, False
+    stop = 0.0
+    for piece in range(len(pieces)):
+        lo = max(stop, _TINY)
+        stop = first_float(keys[piece + 1, 0]) if piece < last else np.inf
+        hi = np.nextafter(stop, -np.inf) if piece < last else lr_max
+        if hi < lo:
+            continue  # no float in it, or t = 0 alone
+        c0, c1, c2 = pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
+        downhill = hi if c1 < 0 else lo
+        here = min(max(-c1 / (2 * c2), lo), hi) if c2 > 0 else downhill
+        found = _value(c0, c1, c2, here)
+        if found < value:  # the first, hence the smallest learning rate, wins a tie
+            best, lr, value, at_left, at_right = piece, here, found, here == lo, here == hi
+
+    # An end of a piece belongs to it or not; an open end is a limit unless the curve is level there.
+    level = 2 * pieces[best, 3] * lr + pieces[best, 2] == 0
+    has_left = keys[best, 0] & ONE == 0 and keys[best, 0] > 0
+    has_right = best == last or keys[best + 1, 0] & ONE == ONE
+    inside = not at_left and not at_right
+    return lr, value, inside or level or (at_left and has_left) or (at_right and has_right)
+
+
+@part
+def _below(c0: float, c1: float, c2: float, level: float, lo: float, hi: float) -> tuple[float, float]:
+    """The part of [lo, hi] where the convex ``c0 + c1 t + c2 t^2`` is below a level; (1, 0) if none."""
+    over = c0 - level
+    if c2 <= 0:
+        if c1 == 0:
+            return (lo, hi) if over < 0 else (1.0, 0.0)
+        root = -over / c1
+        left, right = (lo, min(hi, root)) if c1 > 0 else (max(lo, root), hi)
+    else:
+        square = c1 * c1 - 4 * c2 * over
+        if square <= 0:
+            return 1.0, 0.0
+        far = -0.5 * (c1 + np.copysign(np.sqrt(square), c1))  # no cancellation in it
+        one, other = far / c2, over / far
+        left, right = max(lo, min(one, other)), min(hi, max(one, other))
+    at_point = lo == hi and (c2 * lo + c1) * lo + over < 0
+    return (left, right) if left < right or at_point else (1.0, 0.0)
+
+
+@compiled("float64[:,::1](float64[:,::1], float64, float64)")
+def below(pieces: Array, lr_max: float, level: float) -> Array:
+    """Where the value is below a level: (I, 3), the two ends of each interval in (0, lr_max], in order,
+    and the lowest value in it. An end may belong to it or not."""
+    keys = pieces.view(np.uint64)
+    last = len(pieces) - 1
+    found = np.empty((16, 3))
+    count = 0
+    joins = False  # whether the last interval reaches the start of this piece
+    for piece in range(len(pieces)):
+        # The real ends, without regard to which side of them they belong to.
+        lo = np.uint64(keys[piece, 0] >> ONE).view(np.float64)
+        hi = np.uint64(keys[piece + 1, 0] >> ONE).view(np.float64) if piece < last else lr_max
+        if hi == 0:
+            continue  # t = 0 itself
+        c0, c1, c2 = pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
+        left, right = _below(c0, c1, c2, level, lo, hi)
+        if left > right:
+            joins = False
+            continue
+        dip = right if c1 < 0 else left
+        if c2 > 0:
+            dip = min(max(-c1 / (2 * c2), left), right)
+        low = _value(c0, c1, c2, dip)
+        if joins and left == lo:
+            found[count - 1, 1] = right
+            found[count - 1, 2] = min(found[count - 1, 2], low)
+        else:
+            if count == len(found):
+                larger = np.empty((2 * count, 3))
+                larger[:count] = found
+                found = larger
+            found[count, 0], found[count, 1], found[count, 2] = left, right, low
+            count += 1
+        joins = right == hi
+    return found[:count].copy()

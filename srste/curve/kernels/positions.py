@@ -1,0 +1,52 @@
+"""Places among the real learning rates >= 0, each as one integer.
+
+Twice the bits of a float is that float, and one more is just after it. Bits of such floats are ordered
+as the floats are, so that positions compare as what they stand for. A unit whose pre-activation is
+``a - t d`` is up where that is >= 0. With tau = a / d it rises at tau if d < 0, an even position, and
+falls just after tau if d > 0, an odd one. Its position alone tells where it is up: sign(0) = +1, t = 0
+and coinciding flips are no special cases.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srste.curve.kernels.compiling import part
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.uint64]
+
+AT_REST = np.uint64(0)  # t = 0 itself
+NEVER = np.uint64(2**64 - 2)  # even: a unit that rises there is down everywhere
+ONE = np.uint64(1)
+
+
+@part
+def position_of(lr: float) -> np.uint64:
+    """Of a learning rate >= 0."""
+    return np.float64(lr).view(np.uint64) << ONE  # which drops the sign of -0.0
+
+
+@part
+def first_float(position: np.uint64) -> float:
+    """The smallest float that lies at or after a position."""
+    return np.uint64((position >> ONE) + (position & ONE)).view(np.float64)
+
+
+@part
+def position_of_flip(a: float, d: float) -> np.uint64:
+    """Where a unit flips. One that is up, or down, from t = 0 on rises at 0, or never."""
+    tau = a / d
+    twice = np.float64(tau).view(np.uint64) << ONE
+    falling = twice | ONE if tau >= 0 else NEVER
+    rising = twice if tau > 0 else AT_REST
+    still = AT_REST if a >= 0 else NEVER
+    return falling if d > 0 else (rising if d < 0 else still)
+
+
+@part
+def sign_at(position: np.uint64, flip: np.uint64) -> float:
+    """The sign at a position of a unit that flips at ``flip``."""
+    falls = (flip & ONE) == ONE
+    return 1.0 if (flip > position) == falls else -1.0

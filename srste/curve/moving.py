@@ -1,0 +1,120 @@
+"""Values that move along ``w - t g`` while no binary unit flips, and what may be done with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srste.curve.network import NotExactError
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A value ``a - t d``, and how it answers to the units of one layer.
+
+    a: the value at t = 0. d: None if it does not move. jumps: whether it depends on binary units.
+    answer, answer_d: what a unit that is turned from 0 to 1 adds to a and to d, in each row another
+    unit; None for nothing. reach: a bound on the sum of magnitudes that the value is made of at one
+    learning rate, None where it is not asked for; terms: on the number of roundings in it.
+    """
+
+    a: Tensor
+    d: Tensor | None = None
+    jumps: bool = False
+    answer: Tensor | None = None
+    answer_d: Tensor | None = None
+    reach: Tensor | None = None
+    terms: int = 0
+
+    @property
+    def moves(self) -> bool:
+        return self.d is not None
+
+    @property
+    def still(self) -> bool:
+        """Whether it is the same at every learning rate."""
+        return not self.moves and not self.jumps
+
+
+_PARTS = ("a", "d", "answer", "answer_d", "reach")
+
+
+def value(x: Any) -> Moving:
+    """A number or a tensor as a value that is still."""
+    if isinstance(x, Moving):
+        return x
+    tensor = torch.as_tensor(x, dtype=torch.float64)
+    return Moving(tensor, reach=tensor.abs())
+
+
+def each(function: Function, x: Moving) -> Moving:
+    """A linear function without negative weights."""
+    parts = {part: function(p) for part in _PARTS if (p := getattr(x, part)) is not None}
+    averaged = math.ceil(x.a.numel() / max(1, parts["a"].numel()))
+    return replace(x, **parts, terms=x.terms + averaged)
+
+
+def add(x: Any, y: Any, alpha: int = 1) -> Moving:
+    """x + alpha y, alpha being 1 or -1."""
+    x, y = value(x), value(y)
+    a = x.a + alpha * y.a
+
+    def total(part: str) -> Tensor | None:
+        one, other = getattr(x, part), getattr(y, part)
+        if other is None:
+            return None if one is None else one.expand(a.shape)
+        return alpha * other.expand(a.shape) if one is None else one + alpha * other
+
+    reach = None if x.reach is None or y.reach is None else x.reach + y.reach
+    moving = (total(part) for part in ("answer", "answer_d"))
+    return Moving(a, total("d"), x.jumps or y.jumps, *moving, reach, max(x.terms, y.terms) + 1)
+
+
+def negative(x: Moving) -> Moving:
+    """-x."""
+    return add(torch.zeros((), dtype=torch.float64), x, -1)
+
+
+def product(function: Function, x: Moving, w: Moving, terms: int, name: str) -> Moving:
+    """A function that is linear in both, with ``terms`` roundings. At most one of them moves, and x alone
+    depends on binary units. name: of the place in the model. Raises: NotExactError."""
+    if x.moves and w.moves:
+        raise NotExactError(f"{name}: its input moves and so do its weights")
+    if w.jumps:
+        raise NotExactError(f"{name}: two values that both depend on the step are multiplied")
+    a = function(x.a, w.a)
+    d = function(x.d, w.a) if x.moves else function(x.a, w.d) if w.moves else None
+    answer = answer_d = reach = None
+    if x.answer is not None:
+        answer = function(x.answer, w.a)
+        answer_d = function(x.answer, w.d) if w.moves else None
+    if x.answer_d is not None:
+        answer_d = function(x.answer_d, w.a)
+    if x.reach is not None and w.reach is not None:
+        reach = function(x.reach, w.reach)
+    return Moving(a, d, x.jumps, answer, answer_d, reach, x.terms + w.terms + terms)
+
+
+def join(function: Function, values: Sequence[Any]) -> Moving:
+    """A function that puts several tensors into one."""
+    moving = [value(v) for v in values]
+
+    def whole(part: str) -> Tensor | None:
+        found = [getattr(v, part) for v in moving]
+        if all(f is None for f in found):
+            return None
+        filled = (torch.zeros_like(v.a) if f is None else f for f, v in zip(found, moving, strict=True))
+        joined: Tensor = function(list(filled))
+        return joined
+
+    a, d, answer, answer_d, reach = (whole(part) for part in _PARTS)
+    assert a is not None
+    jumps, terms = any(v.jumps for v in moving), max(v.terms for v in moving)
+    return Moving(a, d, jumps, answer, answer_d, reach, terms)

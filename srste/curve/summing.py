@@ -1,0 +1,63 @@
+"""The loss over a batch, each loss in the form that it has between two flips."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from srste.curve.chain import as_float64
+from srste.curve.following import Batch, check_finite
+from srste.curve.links import Links
+from srste.curve.network import Array, Network, NotExactError
+from srste.curve.pieces import Pieces, pieces
+from srste.losses import Loss
+
+if TYPE_CHECKING:
+    from srste.curve.convex import ConvexSum
+
+
+def summed(
+    network: Network, loss: Loss, inputs: Tensor, targets: Tensor, lr_max: float
+) -> Pieces | ConvexSum:
+    """The loss along the network's way. Raises: as `srste.curve.loss_curve`."""
+    if loss.form not in ("squared", "absolute", "logistic", "cross-entropy"):
+        raise NotExactError(f"{type(loss).__name__} has no exact form")
+    outputs = network.units[-1]
+    wanted = _targets(loss, targets, (len(inputs), *network.output_shape))
+    share = 1 / len(inputs) if loss.form == "cross-entropy" else 1 / (len(inputs) * outputs)
+    end = 2 * np.float64(lr_max).view(np.uint64) + np.uint64(1)  # just after lr_max
+    held = inputs.detach().cpu()
+    if held.dtype not in (torch.float32, torch.float64):
+        held = held.double()  # NumPy knows not all of the others
+    check_finite("inputs", held[:1])
+    batch = Batch(held, wanted, share, end)
+    links = Links.of(network, network.beginnings(held[:1]))
+    if loss.form in ("squared", "absolute"):
+        return pieces(network, links, batch, loss.form == "absolute", lr_max)
+    from srste.curve.convex import convex_sum  # compiled only where it is wanted
+
+    return convex_sum(network, links, batch, loss.form == "cross-entropy", lr_max)
+
+
+def _targets(loss: Loss, targets: Tensor, shape: tuple[int, ...]) -> Array:
+    """(batch, outputs), or (batch, 1) classes. shape: of the outputs. Raises: ValueError."""
+    batch = shape[0]
+    if loss.form == "cross-entropy":
+        classes = targets.detach().cpu()
+        if len(shape) != 2 or shape[1] < 2:
+            raise ValueError(f"cross-entropy needs outputs (batch, classes >= 2), not {shape}")
+        if classes.shape != (batch,) or classes.is_floating_point() or classes.dtype == torch.bool:
+            raise ValueError(f"targets must be ({batch},) integer classes, not {tuple(targets.shape)}")
+        if not ((classes >= 0) & (classes < shape[1])).all():
+            raise ValueError(f"targets must be classes from 0 to {shape[1] - 1}")
+        return np.ascontiguousarray(classes.double().numpy()[:, None])
+    if targets.shape != shape:
+        raise ValueError(f"targets must be {shape}, not {tuple(targets.shape)}")
+    array = np.ascontiguousarray(as_float64(targets).reshape(batch, -1))
+    check_finite("targets", torch.from_numpy(array))
+    if loss.form == "logistic" and not (np.abs(array) == 1).all():
+        raise ValueError("targets must be -1 or +1 for the logistic loss")
+    return array
