@@ -23,6 +23,7 @@ from srste.errors import UserError
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BEFORE_SHOWN = 2.0
 
 
 class Reporter:
@@ -97,6 +98,35 @@ class Reporter:
                 bar.remove_task(task)
 
         return advance
+
+    @contextmanager
+    def evaluating(self, total: int) -> Iterator[Callable[[int], None]]:
+        """While that many learning rates are evaluated: yields what is called after some of them.
+
+        Shown in the launching process alone, and only once it has taken two seconds.
+        """
+        bar, task, done = self._bar, None, 0
+        started = last = time.monotonic()
+
+        def advance(count: int) -> None:
+            nonlocal task, done, last
+            done += count
+            now = time.monotonic()
+            if self is not _active or now - started < SECONDS_BEFORE_SHOWN:
+                return
+            if bar is not None:
+                task = bar.add_task("learning rates", total=total) if task is None else task
+                bar.update(task, completed=done)
+            elif now - last >= SECONDS_BETWEEN_LINES:
+                last = now
+                left = (total - done) * (now - started) / done
+                log.info("%d of %d learning rates evaluated, %.0f s left", done, total, left)
+
+        try:
+            yield advance
+        finally:
+            if bar is not None and task is not None:
+                bar.remove_task(task)
 
 
 def _steps_in_lines(steps: int) -> Callable[[int], None]:
