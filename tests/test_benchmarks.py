@@ -35,3 +35,9 @@ def test_main_job():
     assert "3 studies, 150,000 trials in" in out
     for part in ("MLflow runs", "estimators", "loss curves", "records", "imports", "wall time"):
         assert re.search(rf"^{part} +\d+\.\d+", out, re.M)
+
+
+def test_evaluated():
+    out = output("benchmarks/evaluated.py", "--repeats", "1", "--lrs", "4", "--largest", "16")
+    for name in ("sign MLP, width 32", "ReLU MLP, width 512", "conv, batch norm"):
+        assert re.search(rf"^{name} +(8|16) +\d+( +[\d.]+){{4}}$", out, re.M)

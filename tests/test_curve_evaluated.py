@@ -1,0 +1,521 @@
+"""The evaluated loss curve against a loop in float64 that steps a copy of the model by hand."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from io import StringIO
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from torch import nn
+from torch._C import _functorch
+from torch.nn.functional import cross_entropy
+
+from srste import progress
+from srste.binarize import BinaryActivation
+from srste.curve import evaluated, loss_curve, stepped
+from srste.curve.evaluated import EvaluatedCurve
+from srste.models.mlp import MLP
+from srste.problem import mean_squared_error
+from tests.curves import make
+
+LRS = np.linspace(0, 0.5, 7)
+
+
+@pytest.fixture(autouse=True)
+def _announced_to_nobody(monkeypatch):
+    monkeypatch.setattr(evaluated, "_announced", set())
+
+
+class Buffered(nn.Module):
+    """Counts its passes in one buffer in place, replaces another, and lets both into the output."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("passes", torch.ones((), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+
+    def forward(self, x):
+        self.passes += 1
+        self.scale = self.scale * 1.5
+        return x * self.passes * self.scale
+
+
+class Branching(nn.Module):
+    """What it does depends on the numbers, which vmap cannot follow."""
+
+    def forward(self, a):
+        return a.relu() if a.mean() > 0 else a.tanh()
+
+
+class Recurrent(nn.Module):
+    """Its LSTM keeps its weights in a list of its own, which `functional_call` does not see."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0][:, -1]
+
+
+class Standardised(nn.Module):
+    """Couples the examples of a batch, and is not one of PyTorch's modules that do."""
+
+    def forward(self, a):
+        return (a - a.mean(0)) / (a.std(0) + 1)
+
+
+class Tied(nn.Module):
+    """One weight in two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.into, self.out = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.out.weight = self.into.weight
+
+    def forward(self, x):
+        return self.out(self.into(x).relu())
+
+
+def conv():
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=True),
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2),
+    )  # fmt: skip
+
+
+def instance_norm():
+    return nn.Sequential(nn.Conv1d(2, 3, 2), nn.InstanceNorm1d(3, True, True), nn.Flatten())
+
+
+def relu():
+    return nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 2))
+
+
+def dropout():
+    return nn.Sequential(
+        nn.Linear(3, 8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 2)
+    )
+
+
+MODELS = {
+    "relu": (relu, (3,)),
+    "sign": (lambda: nn.Sequential(nn.Linear(3, 9), BinaryActivation(), nn.Linear(9, 2)), (3,)),
+    "sign, input in place": (lambda: nn.Sequential(nn.ReLU(inplace=True), *relu()), (3,)),
+    "batch norm": (conv, (2, 6, 6)),
+    "batch norm, eval": (lambda: conv().eval(), (2, 6, 6)),
+    "instance norm": (instance_norm, (2, 6)),
+    "dropout": (dropout, (3,)),
+    "buffers": (lambda: nn.Sequential(nn.Linear(3, 2), Buffered()), (3,)),
+    "branching": (lambda: nn.Sequential(nn.Linear(3, 4), Branching(), nn.Linear(4, 2)), (3,)),
+    "recurrent": (Recurrent, (5, 3)),
+    "coupled": (lambda: nn.Sequential(nn.Linear(3, 4), Standardised(), nn.Linear(4, 2)), (3,)),
+    "tied": (Tied, (4,)),
+}  # fmt: skip
+
+
+def case(name, seed=0, batch=12):
+    """(model, direction, inputs, targets), in float64."""
+    make_model, shape = MODELS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = make_model().double()
+        direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+        inputs = torch.randn(batch, *shape, dtype=torch.float64)
+        targets = torch.randn_like(copy.deepcopy(model)(inputs.clone()))
+    return model, direction, inputs, targets
+
+
+def by_hand(model, direction, inputs, targets, loss, lrs, seed=0):
+    """The losses, each by a fresh copy of the model."""
+    losses = []
+    for lr in lrs:
+        stepped_model = copy.deepcopy(model)
+        with torch.random.fork_rng(), torch.no_grad():
+            for name, parameter in stepped_model.named_parameters():
+                parameter.sub_(float(lr) * direction[name])
+            torch.manual_seed(seed)
+            losses.append(loss(stepped_model(inputs.clone()), targets).item())
+    return np.array(losses)
+
+
+def everything(model):
+    """What must be as it was: the tensors and their identities, the modes, the random state."""
+    tensors = {n: (id(t), t.clone()) for n, t in [*model.named_parameters(), *model.named_buffers()]}
+    modes = {name: (m.training, len(m._forward_hooks)) for name, m in model.named_modules()}
+    flags = [p.requires_grad for p in model.parameters()]
+    stats = [getattr(m, "track_running_stats", None) for m in model.modules()]
+    return tensors, modes, flags, stats, torch.get_rng_state()
+
+
+def assert_unchanged(before, model):
+    after = everything(model)
+    assert before[0].keys() == after[0].keys()
+    for name, (identity, values) in before[0].items():
+        assert identity == after[0][name][0]
+        assert torch.equal(values, after[0][name][1])
+    assert before[1:4] == after[1:4]
+    assert torch.equal(before[4], after[4])
+
+
+@pytest.mark.parametrize("at_a_time", [None, 1, 3, 100])
+@pytest.mark.parametrize("name", MODELS)
+def test_equals_the_loop_by_hand(name, at_a_time):
+    problem = case(name)
+    model, inputs = problem[0], problem[2].clone()
+    before = everything(model)
+    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, lrs_at_a_time=at_a_time)
+    losses = curve(LRS)
+    assert_unchanged(before, model)
+    assert torch.equal(problem[2], inputs)
+    wanted = by_hand(*problem, mean_squared_error, LRS)
+    np.testing.assert_allclose(losses, wanted, rtol=1e-12)
+    assert curve.pre_loss == pytest.approx(wanted[0], rel=1e-12)
+    assert (curve.exact, curve.lr_max) == (False, 0.5)
+    assert losses.dtype == np.float64
+
+
+@settings(max_examples=25)
+@given(
+    name=st.sampled_from(["relu", "sign", "batch norm", "dropout", "tied"]),
+    seed=st.integers(0, 2**31),
+    batch=st.integers(2, 9),
+    lrs=st.lists(st.floats(0, 2), min_size=1, max_size=6),
+)
+def test_any_learning_rates(name, seed, batch, lrs):
+    problem = case(name, seed, batch)
+    wanted = by_hand(*problem, mean_squared_error, lrs)
+    for at_a_time in (1, 4):
+        curve = EvaluatedCurve(*problem, 2.0, mean_squared_error, lrs_at_a_time=at_a_time)
+        np.testing.assert_allclose(curve(lrs), wanted, rtol=1e-10)
+        assert curve(np.reshape(lrs, (-1, 1))).shape == (len(lrs), 1)
+        assert curve(lrs[0]).shape == ()
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**31), how=st.sampled_from(["global", "tensor", "row"]))
+def test_equals_the_exact_curve_away_from_breakpoints(seed, how):
+    problem = make(seed, 4, 2, 2, True, 6, how, False)
+    exact = loss_curve(*problem)
+    ends = np.unique([0, *exact.breakpoints, 0.5])
+    wide = np.diff(ends) > 1e-9
+    lrs = ((ends[:-1] + ends[1:]) / 2)[wide]
+    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error)
+    np.testing.assert_allclose(curve(lrs), exact(lrs), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["relu", "batch norm"])
+def test_cross_entropy(name):
+    model, direction, inputs, _ = case(name)
+    problem = (model, direction, inputs, torch.arange(12) % 2)
+    wanted = by_hand(*problem, cross_entropy, LRS)
+    for at_a_time in (1, 4):
+        curve = EvaluatedCurve(*problem, 0.5, cross_entropy, lrs_at_a_time=at_a_time)
+        np.testing.assert_allclose(curve(LRS), wanted, rtol=1e-12)
+
+
+def test_integer_inputs():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2)).double()
+    direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+    problem = (model, direction, torch.arange(20).reshape(10, 2) % 5, torch.arange(10) % 2)
+    curve = EvaluatedCurve(*problem, 0.5, cross_entropy)
+    np.testing.assert_allclose(curve(LRS), by_hand(*problem, cross_entropy, LRS), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_own_dtype(dtype):
+    # The step rounds twice and the forward pass in the model's dtype, exactly as a real update does.
+    model, direction, inputs, targets = case("relu")
+    model, inputs, targets = model.to(dtype), inputs.to(dtype), targets.to(dtype)
+    direction = {n: g.to(dtype) for n, g in direction.items()}
+
+    def in_float64(outputs, y):
+        assert outputs.dtype == y.dtype == torch.float64
+        return mean_squared_error(outputs, y)
+
+    curve = EvaluatedCurve(model, direction, inputs.double(), targets, 0.5, in_float64, lrs_at_a_time=1)
+    for lr, loss in zip(LRS, curve(LRS), strict=True):
+        stepped_model = copy.deepcopy(model)
+        with torch.no_grad():
+            for name, p in stepped_model.named_parameters():
+                p.sub_(direction[name] * torch.tensor(lr, dtype=dtype))
+            assert loss == mean_squared_error(stepped_model(inputs).double(), targets.double()).item()
+
+
+def test_the_same_draws_at_every_learning_rate():
+    model, direction, inputs, targets = case("dropout")
+    for at_a_time in (1, 3):
+        still = {n: torch.zeros_like(g) for n, g in direction.items()}
+        options = {"lrs_at_a_time": at_a_time}
+        curve = EvaluatedCurve(model, still, inputs, targets, 0.5, mean_squared_error, **options)
+        assert len({*curve(LRS), curve.pre_loss}) == 1
+        other = EvaluatedCurve(model, still, inputs, targets, 0.5, mean_squared_error, seed=1, **options)
+        assert other.pre_loss != curve.pre_loss
+
+
+@pytest.mark.parametrize("name", ["relu", "sign", "batch norm", "dropout"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_same_bits_whatever_else_is_asked_for(name, dtype):
+    model, direction, inputs, targets = case(name, batch=50)
+    model = model.to(dtype)
+    curve = EvaluatedCurve(model, direction, inputs, targets, 0.5, mean_squared_error)
+    lrs = np.linspace(0, 0.5, 20)
+    losses = curve(lrs)
+    np.testing.assert_array_equal([curve(lr) for lr in lrs], losses)
+    np.testing.assert_array_equal(curve(lrs[::-1]), losses[::-1])
+    np.testing.assert_array_equal(curve(np.repeat(lrs, 3)), np.repeat(losses, 3))
+    still = {n: torch.zeros_like(g) for n, g in direction.items()}
+    curve = EvaluatedCurve(model, still, inputs, targets, 0.5, mean_squared_error)
+    assert set(curve(lrs)) == {curve.pre_loss}
+
+
+@pytest.mark.parametrize("name", ["relu", "sign", "batch norm", "dropout"])
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
+def test_nearly_the_same_bits_batched(name, dtype, rtol):
+    model, direction, inputs, targets = case(name)
+    problem = (model.to(dtype), direction, inputs, targets)
+    lrs = np.linspace(0, 0.5, 20)
+    wanted = EvaluatedCurve(*problem, 0.5, mean_squared_error)(lrs)
+    for at_a_time in (2, 3, 7, 64):
+        curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, lrs_at_a_time=at_a_time)
+        np.testing.assert_allclose(curve(lrs), wanted, rtol=rtol)
+        np.testing.assert_array_equal(curve(lrs), curve(lrs))
+
+
+@pytest.mark.parametrize("examples", [1, 5, 12])
+def test_examples_in_parts(examples, caplog):
+    for name in ("relu", "sign", "batch norm, eval"):
+        problem = case(name)
+        curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, examples_at_a_time=examples)
+        assert curve._examples == examples
+        np.testing.assert_allclose(curve(LRS), by_hand(*problem, mean_squared_error, LRS), rtol=1e-12)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("batch norm", "1 (BatchNorm2d) normalises by the batch"),
+        ("dropout", "draws random numbers for the whole batch"),
+        ("coupled", "an example's output depends on the others"),
+    ],
+)
+def test_what_must_not_be_cut_is_not(name, why, caplog):
+    problem = case(name)
+    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, examples_at_a_time=5)
+    np.testing.assert_allclose(curve(LRS), by_hand(*problem, mean_squared_error, LRS), rtol=1e-12)
+    assert why in caplog.text
+    EvaluatedCurve(*problem, 0.5, mean_squared_error, examples_at_a_time=5)
+    assert len(caplog.records) == 1
+
+
+def test_a_batch_too_large_for_memory_is_cut(monkeypatch, caplog):
+    problem = case("relu", batch=300)
+    held = stepped.SteppedModel(*problem, mean_squared_error, 0)
+    memory = 4 * 2 * (held.parameter_bytes + 100 * held.example_bytes)
+    monkeypatch.setattr(evaluated, "available_memory", lambda device: memory)
+    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error)
+    assert (curve._examples, curve._lrs) == (100, 1)
+    assert "100 of 300 examples go through the model at a time" in caplog.text
+    np.testing.assert_allclose(curve(LRS), by_hand(*problem, mean_squared_error, LRS), rtol=1e-12)
+
+
+def test_how_many_at_a_time_follows_device_and_memory(monkeypatch):
+    curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error)
+    assert curve._lrs == 1
+    model = curve._model
+    one = 4 * 2 * (2 * model.parameter_bytes + model.examples * model.example_bytes)
+    model.device = torch.device("cuda")
+    for memory, wanted in ((10**12, 1024), (100 * one, 100), (one, 1), (one - 1, 1)):
+        monkeypatch.setattr(evaluated, "available_memory", lambda device, memory=memory: memory)
+        assert curve._lrs_with_room() == wanted
+
+
+@pytest.mark.parametrize(("name", "why"), [("branching", "data-dependent"), ("recurrent", "")])
+def test_what_vmap_cannot_run_is_said(name, why, caplog):
+    EvaluatedCurve(*case(name), 0.5, mean_squared_error, lrs_at_a_time=8)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "one at a time: torch.vmap cannot run it" in record.message
+    assert why in record.message
+
+
+class Hungry(nn.Linear):
+    """A layer that has room for so many rows: those of all learning rates together."""
+
+    room = 10**9
+
+    def forward(self, x):
+        width = 1
+        if _functorch.is_batchedtensor(self.weight):
+            width = len(_functorch.get_unwrapped(self.weight))
+        if width * len(x) > self.room:
+            raise torch.OutOfMemoryError(f"CUDA out of memory, {width} times {len(x)} rows")
+        return super().forward(x)
+
+
+def hungry(room, *others):
+    torch.manual_seed(0)
+    layer = Hungry(3, 2)
+    layer.room = room
+    model = nn.Sequential(layer, *others).double()
+    direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+    return model, direction, torch.randn(40, 3).double(), torch.randn(40, 2).double()
+
+
+def test_out_of_memory_halves_the_learning_rates(caplog):
+    problem = hungry(40 * 10)
+    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, lrs_at_a_time=50)
+    lrs = np.linspace(0, 0.5, 101)
+    losses = curve(lrs)
+    problem[0][0].room = 10**9
+    np.testing.assert_allclose(losses, by_hand(*problem, mean_squared_error, lrs), rtol=1e-12)
+    said = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert ["25 learning rates at a time" in said[0], "6 learning rates at a time" in said[-1]] == [
+        True
+    ] * 2
+    assert len(said) == 3
+    assert "50 times 40 rows" in said[0]
+
+
+def test_out_of_memory_halves_the_examples(caplog):
+    problem = hungry(16)
+    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error)
+    losses = curve(LRS)
+    problem[0][0].room = 10**9
+    np.testing.assert_allclose(losses, by_hand(*problem, mean_squared_error, LRS), rtol=1e-12)
+    said = [r.message for r in caplog.records]
+    assert [m.split("): ")[1].split(" from")[0] for m in said] == [
+        "20 examples at a time", "10 examples at a time",
+    ]  # fmt: skip
+
+
+def test_out_of_memory_where_nothing_can_be_cut():
+    with pytest.raises(torch.OutOfMemoryError, match=r"batch of 40 cannot go .* \(BatchNorm1d\)"):
+        EvaluatedCurve(*hungry(16, nn.BatchNorm1d(2)), 0.5, mean_squared_error)
+    with pytest.raises(torch.OutOfMemoryError, match="rows"):
+        EvaluatedCurve(*hungry(0), 0.5, mean_squared_error)
+
+
+@pytest.mark.parametrize("lr", [-1e-9, 0.5001, math.inf, -math.inf, math.nan])
+def test_learning_rates_out_of_range(lr):
+    curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error)
+    exact = loss_curve(*make(0, 2, 1, 1, False, 3, "none", False))
+    with pytest.raises(ValueError) as one:
+        curve([0.1, lr, 9.0])
+    with pytest.raises(ValueError) as other:
+        exact([0.1, lr, 9.0])
+    assert str(one.value) == str(other.value)
+
+
+def test_losses_that_are_not_finite():
+    model, direction, inputs, targets = case("relu")
+    huge = {n: g.float() * 1e25 for n, g in direction.items()}
+    for at_a_time in (1, 4):
+        curve = EvaluatedCurve(
+            model.float(), huge, inputs, targets, 1e30, mean_squared_error, lrs_at_a_time=at_a_time
+        )
+        losses = curve([0, 1e-30, 1e-3, 1.0, 1e30])
+        assert np.isfinite(losses).tolist() == [True, True, False, False, False]
+    nowhere = {n: torch.full_like(g, math.nan) for n, g in direction.items()}
+    assert math.isnan(EvaluatedCurve(model, nowhere, inputs, targets, 0.5, mean_squared_error).pre_loss)
+
+
+def test_arguments_that_do_not_fit():
+    model, direction, inputs, targets = case("relu")
+
+    def fails(
+        match, *, d=direction, x=inputs, y=targets, lr_max=0.5, loss=mean_squared_error, **options
+    ):
+        with pytest.raises(ValueError, match=match):
+            EvaluatedCurve(model, d, x, y, lr_max, loss, **options)
+
+    fails("differ in: 0.bias", d={n: g for n, g in direction.items() if n != "0.bias"})
+    fails(r"direction\['0.bias'\] has shape", d=direction | {"0.bias": torch.zeros(1)})
+    fails("0 inputs", x=inputs[:0], y=targets[:0])
+    fails("12 inputs, 11 targets", y=targets[:11])
+    for lr_max in (0.0, -1.0, math.inf, math.nan):
+        fails("must be > 0 and finite", lr_max=lr_max)
+    fails("must be a scalar", loss=lambda o, y: (o - y).mean(1))
+    fails("lrs_at_a_time=0", lrs_at_a_time=0)
+    fails("examples_at_a_time=0", examples_at_a_time=0)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        EvaluatedCurve(model, direction, inputs[:, :2], targets, 0.5, mean_squared_error)
+
+
+def test_curve_stays_when_the_model_moves_on():
+    model, direction, inputs, targets = case("relu")
+    curve = EvaluatedCurve(model, direction, inputs, targets, 0.5, mean_squared_error)
+    before = curve(LRS)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    np.testing.assert_array_equal(curve(LRS), before)
+
+
+def test_seconds():
+    for at_a_time in (1, 16):
+        curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error, lrs_at_a_time=at_a_time)
+        assert curve.seconds(0) == 0
+        assert 0 < curve.seconds(1) < 1
+        assert curve.seconds(1600) == pytest.approx(100 * curve.seconds(16))
+    with pytest.raises(ValueError, match="count=-1"):
+        curve.seconds(-1)
+
+
+def test_progress_of_a_launch_only(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error, lrs_at_a_time=1)
+    with progress.reporting(1):
+        curve(LRS)
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_SHOWN", 0)
+    curve(LRS)
+    assert not caplog.records  # neither a fast one nor one outside a launch
+    with progress.reporting(1):
+        curve(LRS)
+    assert caplog.records[2].message.startswith("3 of 7 learning rates evaluated, ")
+
+
+def test_progress_bar(monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_SHOWN", 0)
+    curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error, lrs_at_a_time=1)
+    screen = progress.Reporter(1, Console(file=StringIO(), force_terminal=True))
+    monkeypatch.setattr(progress, "_active", screen)
+    shown = []
+    update = screen._bar.update
+    monkeypatch.setattr(
+        screen._bar, "update", lambda task, **what: (shown.append(what), update(task, **what))
+    )
+    curve(LRS)
+    assert shown == [{"completed": n} for n in range(1, 8)]
+    assert [task.description for task in screen._bar.tasks] == ["studies"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"recurrent"}))  # cuDNN warns of copied weights
+def test_on_a_gpu(name):
+    model, direction, inputs, targets = case(name)
+    curve = EvaluatedCurve(model.cuda(), direction, inputs, targets, 0.5, mean_squared_error)
+    assert curve._model.device.type == "cuda"
+    moved = ({n: g.cuda() for n, g in direction.items()}, inputs.cuda(), targets.cuda())
+    wanted = by_hand(model, *moved, mean_squared_error, LRS)
+    np.testing.assert_allclose(curve(LRS), wanted, rtol=1e-9)
+
+
+def test_mlp_of_the_project():
+    torch.manual_seed(0)
+    model = MLP()
+    direction = {n: torch.randn_like(p) / p.numel() ** 0.5 for n, p in model.named_parameters()}
+    problem = (model, direction, torch.randn(64, 32), torch.randn(64, 1))
+    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error)
+    # In float32 the sign of a unit can come out otherwise, which moves one example of 64.
+    np.testing.assert_allclose(curve(LRS), loss_curve(*problem)(LRS), rtol=0.05)
