@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from srste.curve.evaluated import EvaluatedCurve
+from srste.losses import SquaredError
 from srste.models.mlp import MLP
-from srste.problem import mean_squared_error
 
 AT_A_TIME = [4, 16, 64, 256]
 
@@ -83,7 +83,7 @@ def main() -> None:
             direction = {n: torch.randn_like(p) / p.numel() ** 0.5 for n, p in model.named_parameters()}
             inputs = torch.randn(batch, *shape, device=options.device)
             targets = torch.randn_like(model(inputs))
-            problem = (model, direction, inputs, targets, 0.5, mean_squared_error)
+            problem = (model, direction, inputs, targets, 0.5, SquaredError())
             curves = [EvaluatedCurve(*problem, lrs_at_a_time=n) for n in [1, *AT_A_TIME]]
             one, *batched = seconds_each(curves, lrs, options.repeats)
             ratios = "".join(f"{one / each:>8.2f}" for each in batched)

@@ -22,8 +22,8 @@ from torch import Tensor
 from srste.binarize import Clipped, Sign, estimating, sign
 from srste.curve import loss_curve
 from srste.estimators.base import Direction, global_norm, per_row, per_tensor
+from srste.losses import SquaredError
 from srste.models.mlp import MLP
-from srste.problem import mean_squared_error
 from srste.randomness import stream
 
 LRS = np.arange(1, 50_001) / 100_000
@@ -49,7 +49,7 @@ def loop(model: MLP, direction: Direction, x: Tensor, y: Tensor, lrs: np.ndarray
     for lr in lrs:
         for name, p in model.named_parameters():
             torch.sub(start[name], direction[name], alpha=float(lr), out=p)
-        losses.append(mean_squared_error(model(x), y).item())
+        losses.append(SquaredError()(model(x), y).item())
     for name, p in model.named_parameters():
         p.copy_(start[name])
     return losses
@@ -82,7 +82,7 @@ def main() -> None:
     x = torch.randn(1024, 32)
     y = teacher(x).detach()
     with estimating(model, Sign(), Clipped(), stream(0)):
-        loss = mean_squared_error(model(x), y)
+        loss = SquaredError()(model(x), y)
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     gradient = dict(zip(dict(model.named_parameters()), gradients, strict=True))
     some = LRS[:: len(LRS) // options.loop]

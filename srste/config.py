@@ -14,10 +14,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from srste.curve import loss_curve
+from srste.curve import any_curve
 from srste.data import RandomTeacher
 from srste.errors import UserError, address_without_password, first_line
 from srste.estimators import Estimator
+from srste.losses import Loss
 from srste.pretraining import Pretraining
 from srste.problem import Problem
 from srste.rules import Boolean, Device, Integer, OneOf, Positive, Rule, Text
@@ -77,6 +78,7 @@ RULES: dict[str, Rule] = {
     "tracking.granularity": OneOf(("study", "job")),
     "model.name": Text(),
     "data.name": Text(),
+    "loss.name": Text(),
     "estimator.name": Text(),
     "pretraining.name": Text(),
     "sampling.name": Text(),
@@ -84,7 +86,7 @@ RULES: dict[str, Rule] = {
 """What is checked before anything is built; the parts check the rest of their arguments themselves."""
 
 
-_GROUPS = frozenset({"model", "data", "estimator", "pretraining", "sampling", "tracking"})
+_GROUPS = frozenset({"model", "data", "loss", "estimator", "pretraining", "sampling", "tracking"})
 _VALUES = frozenset(
     {
         "samples",
@@ -154,6 +156,7 @@ class Job:
         self.sampling: Sampling = self._part("sampling")
         self.pretraining: Pretraining = self._part("pretraining")
         self._data: RandomTeacher = self._part("data")
+        self._loss: Loss = self._part("loss")
         self._part("model")
         if self.baseline_config is not None:
             self._part("estimator.baseline")
@@ -177,14 +180,15 @@ class Job:
         other arguments than they were given, are refused before any work. Raises: UserError."""
         model = partial(build, self.config["model"])
         # Parts of its own: those of the job may be another's too.
-        data, estimator, sampling = (build(self.config[k]) for k in ("data", "estimator", "sampling"))
-        small = Problem(model, data, seed=0, batch_size=2, device=_CPU)
+        parts = ("data", "estimator", "sampling", "loss")
+        data, estimator, sampling, loss = (build(self.config[part]) for part in parts)
+        small = Problem(model, data, seed=0, batch_size=2, device=_CPU, loss=loss)
         try:
             batch = small.batch(1)
             direction = estimator.direction(small, batch, 1)
             if self.baseline_config is not None:
                 build(self.baseline_config).direction(small, batch, 1)
-            loss_curve(small.model, direction, batch.inputs, batch.targets)
+            any_curve(small.model, direction, batch.inputs, batch.targets, sampling.lr_max, loss)
             sampling.rehearse()
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
             raise UserError(f"the configuration does not run: {first_line(error)}") from error
@@ -209,11 +213,12 @@ class Job:
             seed=self.config["seed"],
             batch_size=self.config["batch_size"],
             device=torch.device(self.config["device"]),
+            loss=self._loss,
         )
 
     def pretraining_identity(self) -> Plain:
         """Everything in the configuration that determines the pretrained weights."""
-        keys = ("seed", "model", "data", "pretraining")
+        keys = ("seed", "model", "data", "loss", "pretraining")
         return {key: self.config[key] for key in keys} | {"device": self._device_type()}
 
     def study_identity(self, batch: int, estimator: Plain, stochastic: bool) -> Plain:

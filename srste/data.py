@@ -32,8 +32,8 @@ class RandomTeacher:
     Raises: ValueError for another activation.
     """
 
-    _ACTIVATIONS: ClassVar[dict[str, Callable[[], nn.Module]]] = {
-        "sign": BinaryActivation,
+    _ACTIVATIONS: ClassVar[dict[str, Callable[[], nn.Module] | None]] = {
+        "sign": None,  # the student's own, whatever their two values are
         "relu": nn.ReLU,
         "identity": nn.Identity,
     }
@@ -49,8 +49,10 @@ class RandomTeacher:
 
     def teacher(self, network: nn.Module) -> nn.Module:
         """``network`` (freshly initialised, of the student's build) made into the teacher."""
-        replace_activations(network, self._ACTIVATIONS[self.activation])
-        return network.requires_grad_(False)
+        if factory := self._ACTIVATIONS[self.activation]:
+            replace_activations(network, factory)
+        # In evaluation mode: what an example's target is does not depend on the others.
+        return network.requires_grad_(False).eval()
 
     def inputs(self, generator: Stream, size: int, device: torch.device) -> Tensor:
         """(size, features) fresh inputs."""

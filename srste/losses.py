@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 class Loss(Protocol):
-    """A loss.
+    """A loss."""
 
-    form: what the loss curve knows of it: "squared", "absolute", "logistic" or "cross-entropy"; "" for
-        a loss without an exact form, which is evaluated by real forward passes.
-    """
-
-    form: str
+    @property
+    def form(self) -> str:
+        """What the loss curve knows of it: "squared", "absolute", "logistic" or "cross-entropy"; "" for
+        a loss without an exact form, which is evaluated by real forward passes."""
+        ...
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the batch, a scalar tensor."""
@@ -33,7 +33,7 @@ class Loss(Protocol):
 class SquaredError:
     """Mean over examples and outputs of (output - target)^2; targets are real, shape of the outputs."""
 
-    form: ClassVar[str] = "squared"
+    form = "squared"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return ((outputs - targets) ** 2).mean()
@@ -45,7 +45,7 @@ class SquaredError:
 class AbsoluteError:
     """Mean over examples and outputs of |output - target|; targets are real, shape of the outputs."""
 
-    form: ClassVar[str] = "absolute"
+    form = "absolute"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).abs().mean()
@@ -61,7 +61,7 @@ class Logistic:
     References: Cox (1958), "The regression analysis of binary sequences".
     """
 
-    form: ClassVar[str] = "logistic"
+    form = "logistic"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         margins = targets * outputs
@@ -75,13 +75,15 @@ class CrossEntropy:
     """Mean over examples of -log softmax(outputs)[target]; targets are classes, (batch,) integers. The
     teacher's is its largest output, of several the first. Raises: ValueError with fewer than two."""
 
-    form: ClassVar[str] = "cross-entropy"
+    form = "cross-entropy"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, targets)
+        return functional.cross_entropy(outputs, targets)
 
     def targets(self, outputs: Tensor) -> Tensor:
         if outputs.ndim != 2 or outputs.shape[1] < 2:
             shape = tuple(outputs.shape[1:])
-            raise ValueError(f"`CrossEntropy` needs outputs for two classes or more, not of shape {shape}")
+            raise ValueError(
+                f"cross-entropy needs outputs for two classes or more, not of shape {shape}"
+            )
         return outputs.argmax(dim=1)

@@ -245,7 +245,7 @@ def _parse(overrides: list[str]) -> list[Override]:
 
 def _parts(job: Job) -> str:
     """What a rehearsal depends on."""
-    parts = {key: job.config[key] for key in ("model", "data", "estimator", "sampling")}
+    parts = {key: job.config[key] for key in ("model", "data", "loss", "estimator", "sampling")}
     return json.dumps(parts, sort_keys=True)
 
 

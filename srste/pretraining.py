@@ -20,7 +20,7 @@ from torch import nn
 
 from srste.binarize import Clipped, Sign, estimating
 from srste.files import write_atomically
-from srste.problem import Problem, mean_squared_error
+from srste.problem import Problem
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Adam:
         for _ in range(self.steps):
             inputs, targets = problem.draw(generator, self.batch_size)
             with estimating(model, Sign(), Clipped(), generator):
-                loss = mean_squared_error(model(inputs), targets)
+                loss = problem.loss(model(inputs), targets)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -10,22 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from srste.data import RandomTeacher
+from srste.losses import Loss, SquaredError
 from srste.randomness import Stream, integer_seed, stream
 
 
 @dataclass(frozen=True)
 class Batch:
     """One batch. index: 1, 2, ..., or 0 for the held-out examples; inputs: (batch, features);
-    targets: (batch, outputs)."""
+    targets: what the problem's loss compares the outputs with."""
 
     index: int
     inputs: Tensor
     targets: Tensor
-
-
-def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean over examples and outputs of (output - target)^2; a scalar tensor."""
-    return ((outputs - targets) ** 2).mean()
 
 
 class Problem:
@@ -37,6 +33,7 @@ class Problem:
         seed: >= 0. Streams: init, target, batch b, pretraining, and the estimators' own.
         batch_size: examples a batch, >= 1.
         device: where the networks and batches live.
+        loss: what is to decrease; the mean squared error, if none is given.
     """
 
     def __init__(
@@ -46,8 +43,10 @@ class Problem:
         seed: int,
         batch_size: int,
         device: torch.device,
+        loss: Loss | None = None,
     ) -> None:
         self.data = data
+        self.loss: Loss = SquaredError() if loss is None else loss
         self.seed = seed
         self.batch_size = batch_size
         self.device = device
@@ -70,7 +69,7 @@ class Problem:
         """(inputs, targets) of ``size`` fresh examples."""
         inputs = self.data.inputs(generator, size, self.device)
         with torch.no_grad():
-            return inputs, self.teacher(inputs)
+            return inputs, self.loss.targets(self.teacher(inputs))
 
     def batch(self, index: int) -> Batch:
         """Batch ``index`` (from 1): the same examples whenever and wherever it is asked for."""

@@ -26,6 +26,13 @@ SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BEFORE_SHOWN = 2.0
 
 
+def duration(seconds: float) -> str:
+    """For people: "0.4 s", "25 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class Reporter:
     """Counts studies by their keys. total: how many there will be; None if that is not known.
 

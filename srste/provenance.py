@@ -23,13 +23,12 @@ _HOME = Path(srste.__file__).parent
 # shows, stores and launches.
 _ALWAYS = (
     "binarize",
+    "certificate",
     "checks",
-    "curve.exact",
-    "curve.kernels",
-    "curve.network",
-    "curve.pieces",
+    "curve.choice",
     "estimators.angles",
     "heldout",
+    "losses",
     "problem",
     "randomness",
     "replay",

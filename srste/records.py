@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from srste.certificate import Certificate, Span
 from srste.files import below, sealed, set_aside, temporary_beside, unsealed, write_through
 from srste.heldout import Heldout
 from srste.sampling import Trials
 from srste.sampling.storage import columnar_study
 
-FORMAT = 3
+FORMAT = 4
 RECORD, TRIALS = "record.json", "trials.parquet"
 
 
@@ -83,7 +84,8 @@ class Record:
     reason: the first one's. heldout: the winner on examples that are held out; None if there
     are none. zero_loss: of a student whose output is zero. probe: after a small step. angles: in
     degrees to the baseline's direction, by parameter tensor, and of all together under ""; None for a
-    tensor that does not move.
+    tensor that does not move. certificate: what holds over all learning rates; None where the loss
+    curve has no exact form, and not_exact says why.
     alarms: kinds of them, see `srste.checks`. seconds: what it took. created: UTC, ISO 8601. config:
     the whole resolved configuration of the job that made it. git_commit, versions: of the code. table:
     checksum of `trials.parquet`.
@@ -102,6 +104,8 @@ class Record:
     zero_loss: float
     probe: Probe | None
     angles: dict[str, float | None]
+    certificate: Certificate | None
+    not_exact: str
     alarms: list[str]
     seconds: float
     created: str
@@ -147,7 +151,18 @@ class Record:
         return hashlib.sha256(json.dumps(self.common, sort_keys=True).encode()).hexdigest()[:12]
 
 
-_PARTS = {"best": Best, "baseline": Baseline, "heldout": Heldout, "probe": Probe}
+def _certificate(**plain: Any) -> Certificate:
+    spans = {n: Span(**plain[n]) if plain[n] else None for n in ("first", "smallest", "largest")}
+    return Certificate(**plain | spans)
+
+
+_PARTS: dict[str, Callable[..., Any]] = {
+    "best": Best,
+    "baseline": Baseline,
+    "heldout": Heldout,
+    "probe": Probe,
+    "certificate": _certificate,
+}
 
 
 def encode_trials(trials: Trials) -> bytes:

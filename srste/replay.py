@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from srste.curve.network import Array, MovingLayer, as_float64, moving_layers
+from srste.curve.exact import network_of
+from srste.curve.network import Array, Reach
+from srste.losses import Loss, SquaredError
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def replay(
     targets: Tensor,
     lr: float,
     curve_loss: float,
+    loss: Loss | None = None,
 ) -> Replay:
     """Steps a copy of ``model`` by ``w - lr * direction`` and holds it against the loss curve.
 
@@ -47,64 +50,59 @@ def replay(
     loss, but for examples that float64 itself cannot decide; and the real model must give its output
     for every example that the model's dtype can decide.
 
-    Args: shapes as for :func:`srste.curve.loss_curve`. lr: >= 0. curve_loss: the curve's at lr.
+    Args: shapes as for :func:`srste.curve.loss_curve`. lr: >= 0. curve_loss: the curve's at lr. loss:
+        the mean squared error, if none is given.
     Raises: as :func:`srste.curve.loss_curve`.
     """
+    loss = SquaredError() if loss is None else loss
     with torch.no_grad():
-        pre_loss = _mean_squared(model(inputs), targets)
+        pre_loss = _in_float64(loss, model(inputs), targets)
         stepped = copy.deepcopy(model)
         for name, parameter in stepped.named_parameters():
             # As a tensor, so that a learning rate beyond the dtype is infinite and not an exception.
             parameter.sub_(direction[name] * torch.tensor(lr, dtype=parameter.dtype))
         outputs = stepped(inputs)
-        post_loss = _mean_squared(outputs, targets)
+        post_loss = _in_float64(loss, outputs, targets)
 
-    layers = moving_layers(model, direction)
-    x, y = as_float64("inputs", inputs), as_float64("targets", targets)
     with np.errstate(over="ignore", invalid="ignore"):
-        unit_roundoff = torch.finfo(outputs.dtype).eps / 2
-        exact, reach, (undecided, fence) = _forward(
-            layers, x, lr, [np.finfo(np.float64).eps / 2, unit_roundoff]
-        )
-        # What the terms of the loss are made of, and all of it for an example that is undecided.
-        size = (reach + np.abs(y)) ** 2
-        allowed = 1e-12 * size.mean() + size[undecided].sum() / y.size
-        curve_agrees = abs(curve_loss - ((exact - y) ** 2).mean()) <= allowed
+        *hidden, last = network_of(model, direction, inputs).stepped(inputs, lr)
+        u = torch.finfo(outputs.dtype).eps / 2
+        undecided, fence = (_on_the_fence(hidden, len(inputs), v) for v in (np.finfo(float).eps / 2, u))
 
-        bound = _gamma(layers[-1].w.shape[1], unit_roundoff) * reach
-        agrees = np.abs(outputs.double().cpu().numpy() - exact) <= bound  # false for nan
+        exact = torch.from_numpy(last.values).reshape(outputs.shape)
+        size = _largest_loss(loss, last.reach, targets)
+        allowed = 1e-12 * size.mean() + size[undecided].sum() / len(inputs)
+        curve_agrees = abs(curve_loss - _in_float64(loss, exact, targets.cpu())) <= allowed
+
+        real = outputs.double().cpu().numpy().reshape(last.values.shape)
+        agrees = np.abs(real - last.values) <= _gamma(last.terms, u) * last.reach  # false for nan
     model_agrees = bool((agrees.all(axis=1) | fence).all())
     return Replay(pre_loss, post_loss, int(fence.sum()), bool(curve_agrees) and model_agrees)
 
 
-def _mean_squared(outputs: Tensor, targets: Tensor) -> float:
-    # The mean in float64, so that its own rounding does not blur the comparison.
-    return float(((outputs - targets).double() ** 2).mean())
+def _in_float64(loss: Loss, outputs: Tensor, targets: Tensor) -> float:
+    # So that the rounding of the loss itself does not blur the comparison.
+    return float(loss(outputs.double(), targets.double() if targets.is_floating_point() else targets))
 
 
 def _gamma(terms: int, u: float) -> float:
     """A sum of n products in unit roundoff u is within n u / (1 - n u) of exact, relative to the sum
-    of magnitudes, in any order (Higham, 2002, section 3.1). Here the step adds three roundings to
-    each weight and the bias one term."""
-    n = (terms + 5) * u
-    return n / (1 - n)
+    of magnitudes, in any order (Higham, 2002, section 3.1)."""
+    return terms * u / (1 - terms * u)
 
 
-def _forward(
-    layers: list[MovingLayer], x: Array, lr: float, roundoffs: list[float]
-) -> tuple[Array, Array, list[NDArray[np.bool_]]]:
-    """(outputs, the sums of magnitudes that they were made of, and for each unit roundoff which examples
-    have a pre-activation within rounding of zero in it) of the stepped network, in float64."""
-    h = x
-    fences = [np.zeros(len(x), dtype=bool) for _ in roundoffs]
-    for layer in layers:
-        a, d = layer(h)
-        output = a - lr * d
-        reach = np.abs(h) @ (np.abs(layer.w) + lr * np.abs(layer.dw)).T
-        reach += np.abs(layer.b) + lr * np.abs(layer.db)
-        if layer is not layers[-1]:
-            size = np.abs(output)
-            for fence, u in zip(fences, roundoffs, strict=True):
-                np.logical_or(fence, (size <= _gamma(h.shape[1], u) * reach).any(axis=1), out=fence)
-            h = np.where(output >= 0, 1.0, -1.0)
-    return output, reach, fences
+def _on_the_fence(hidden: list[Reach], examples: int, u: float) -> NDArray[np.bool_]:
+    """(examples,) which have a pre-activation within rounding of zero, for a unit roundoff."""
+    found = np.zeros(examples, dtype=bool)
+    for layer in hidden:
+        found |= (np.abs(layer.values) <= _gamma(layer.terms, u) * layer.reach).any(axis=1)
+    return found
+
+
+def _largest_loss(loss: Loss, reach: Array, targets: Tensor) -> Array:
+    """(examples,) what an example's loss can at most be with outputs within their reach."""
+    if loss.form == "cross-entropy":
+        bound: Array = 2 * reach.max(axis=1) + np.log(reach.shape[1])
+        return bound
+    terms = reach + np.abs(targets.detach().cpu().double().numpy().reshape(reach.shape))
+    return (terms**2 if loss.form == "squared" else terms).mean(axis=1)  # type: ignore[no-any-return]

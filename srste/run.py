@@ -177,6 +177,8 @@ class _Studies:
             zero_loss=study.zero_loss,
             probe=study.probe,
             angles=study.angles,
+            certificate=study.certificate,
+            not_exact=study.not_exact,
             alarms=study.alarms,
             seconds=seconds,
             created=_now(),

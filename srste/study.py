@@ -11,17 +11,19 @@ import optuna
 import torch
 from numpy.typing import NDArray
 
+from srste.certificate import Certificate, certificate
 from srste.checks import NOT_RESTORED, SAME_DRAWS, Unchanged, draws_do_nothing
-from srste.curve import loss_curve
+from srste.curve import EvaluatedCurve, LossCurve, any_curve
 from srste.estimators import Direction, Estimator
 from srste.estimators.angles import angle_of_all, angles
 from srste.heldout import Heldout, held_out, zero_loss
 from srste.problem import Batch, Problem
+from srste.progress import duration
 from srste.randomness import integer_seed
 from srste.records import Best, Probe
-from srste.replay import replay
+from srste.replay import Replay, replay
 from srste.sampling import Sampling, Trials
-from srste.sampling.base import LR, Losses
+from srste.sampling.base import LR
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,9 @@ class Study:
 
     heldout: None also where nothing is held out. zero_loss: of a student whose output is zero, on the
     batch. angles: to the baseline's direction, in degrees, by parameter tensor, and of all parameters
-    together under ""; empty without a baseline. probe: the loss after a small step. alarms:
-    kinds of them, see `srste.checks`.
+    together under ""; empty without a baseline. probe: the loss after a small step. certificate: what
+    holds over all learning rates, None where the loss curve has no exact form, and not_exact says why.
+    alarms: kinds of them, see `srste.checks`.
     """
 
     trials: Trials
@@ -42,6 +45,8 @@ class Study:
     zero_loss: float
     angles: dict[str, float | None]
     probe: Probe | None
+    certificate: Certificate | None
+    not_exact: str
     alarms: list[str]
 
 
@@ -74,21 +79,55 @@ def run_study(
     for alarm in alarms:
         log.warning("%s: alarm: %s", name, alarm)
 
-    losses, pre_loss = _losses(problem, batch, direction, sampling.lr_max)
+    curve, not_exact = _curve(problem, batch, direction, sampling.lr_max)
+    if isinstance(curve, EvaluatedCurve):
+        _announce(not_exact, sampling.trials, curve)
     seed = integer_seed(problem.seed, "sampler", name)
-    study, trials = sampling.run(losses, pre_loss, name, seed)
-    found = Study(trials, None, None, zero_loss(batch), to_baseline, None, alarms)
-    if trials.failed.all():
+    study, trials = sampling.run(curve, curve.pre_loss, name, seed)
+    failed = bool(trials.failed.all())
+    found = Study(
+        trials=trials,
+        best=None,
+        heldout=None,
+        zero_loss=zero_loss(problem, batch),
+        angles=to_baseline,
+        probe=None,
+        certificate=_certificate(curve, trials),
+        not_exact=not_exact,
+        alarms=alarms,
+    )
+    if failed:
         return found
     winner = study.best_trial
     lr, small = winner.params[LR], PROBED * sampling.lr_max
-    best = _replayed(problem, batch, direction, trials, winner, name)
     return replace(
         found,
-        best=best,
-        heldout=held_out(problem.model, direction, heldout, lr, sampling.lr_max) if heldout else None,
-        probe=Probe(small, float(losses(np.array([small]))[0])),
+        best=_replayed(problem, batch, direction, curve, trials, winner, name),
+        heldout=held_out(problem, direction, heldout, lr, sampling.lr_max) if heldout else None,
+        probe=Probe(small, float(curve(np.array([small]))[0])),
     )
+
+
+_announced: set[str] = set()
+
+
+def _announce(not_exact: str, trials: int, curve: EvaluatedCurve) -> None:
+    """Says, once for each reason in a process, that learning rates cost forward passes here, and how
+    long those of a study will take."""
+    if not_exact not in _announced:
+        _announced.add(not_exact)
+        log.warning(
+            "The loss curve has no exact form, and is evaluated by forward passes: %s. The %s learning "
+            "rates of a study will take about %s",
+            not_exact, f"{trials:,}", duration(curve.seconds(trials)),
+        )  # fmt: skip
+
+
+def _certificate(curve: LossCurve | EvaluatedCurve | _NoCurve, trials: Trials) -> Certificate | None:
+    if not isinstance(curve, LossCurve):
+        return None
+    best = trials.best()
+    return certificate(curve, None if best is None else float(trials.post_loss[best]))
 
 
 def _angles(
@@ -104,13 +143,17 @@ def _replayed(
     problem: Problem,
     batch: Batch,
     direction: Direction,
+    curve: LossCurve | EvaluatedCurve | _NoCurve,
     trials: Trials,
     winner: optuna.trial.FrozenTrial,
     name: str,
 ) -> Best:
     """The winner, and what a real update with it gives."""
     lr, post_loss = winner.params[LR], winner.user_attrs["post_loss"]
-    real = replay(problem.model, direction, batch.inputs, batch.targets, lr, post_loss)
+    if isinstance(curve, EvaluatedCurve):  # by real passes as it is
+        real = Replay(curve.pre_loss, float(curve(lr)), on_the_fence=0, explained=True)
+    else:
+        real = replay(problem.model, direction, batch.inputs, batch.targets, lr, post_loss, problem.loss)
     if not real.explained:
         log.warning(
             "%s: the real update gives a loss of %.9g where the loss curve says %.9g, and rounding "
@@ -130,21 +173,33 @@ def _replayed(
     )
 
 
-def _losses(problem: Problem, batch: Batch, direction: Direction, lr_max: float) -> tuple[Losses, float]:
-    """(the losses at given learning rates, the loss before). Along a direction or from weights that
-    are not finite all losses are nan, so that the trials fail, each with its reason, and not the job."""
+class _NoCurve:
+    """The losses along a direction, or from weights, that are not finite: all nan, so that the trials
+    fail, each with its reason, and not the job."""
+
+    def __init__(self, pre_loss: float) -> None:
+        self.pre_loss = pre_loss
+
+    def __call__(self, lrs: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.full(np.shape(lrs), np.nan)
+
+
+def _curve(
+    problem: Problem, batch: Batch, direction: Direction, lr_max: float
+) -> tuple[LossCurve | EvaluatedCurve | _NoCurve, str]:
+    """The loss curve, and why it has no exact form, as `srste.curve.any_curve`."""
+
+    def along(direction: Direction) -> tuple[LossCurve | EvaluatedCurve, str]:
+        return any_curve(
+            problem.model, direction, batch.inputs, batch.targets, lr_max, problem.loss, problem.seed
+        )
+
     weights = dict(problem.model.named_parameters())
     if spoilt := [n for n, w in weights.items() if not w.isfinite().all()]:
         log.warning("The weights are not finite in %s: all trials fail", ", ".join(spoilt))
-        return _all_nan, math.nan
+        return _NoCurve(math.nan), ""
     if spoilt := [n for n, g in direction.items() if not g.isfinite().all()]:
         log.warning("The direction is not finite in %s: all trials fail", ", ".join(spoilt))
         at_rest = {name: torch.zeros_like(g) for name, g in direction.items()}
-        curve = loss_curve(problem.model, at_rest, batch.inputs, batch.targets, lr_max)
-        return _all_nan, curve.pre_loss
-    curve = loss_curve(problem.model, direction, batch.inputs, batch.targets, lr_max)
-    return curve, curve.pre_loss
-
-
-def _all_nan(lrs: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.full(np.shape(lrs), np.nan)
+        return _NoCurve(along(at_rest)[0].pre_loss), ""
+    return along(direction)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import NotExactError, loss_curve
+from srste.curve import loss_curve
 from srste.models.mlp import MLP
 from tests import oracle
 from tests.curves import TINY, as_oracle, assert_equals_brute_force, make, normalised

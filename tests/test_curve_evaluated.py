@@ -21,9 +21,11 @@ from srste import progress
 from srste.binarize import BinaryActivation
 from srste.curve import evaluated, loss_curve, stepped
 from srste.curve.evaluated import EvaluatedCurve
+from srste.losses import SquaredError
 from srste.models.mlp import MLP
-from srste.problem import mean_squared_error
 from tests.curves import make
+
+MEAN_SQUARED_ERROR = SquaredError()
 
 LRS = np.linspace(0, 0.5, 7)
 
@@ -171,11 +173,11 @@ def test_equals_the_loop_by_hand(name, at_a_time):
     problem = case(name)
     model, inputs = problem[0], problem[2].clone()
     before = everything(model)
-    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, lrs_at_a_time=at_a_time)
+    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=at_a_time)
     losses = curve(LRS)
     assert_unchanged(before, model)
     assert torch.equal(problem[2], inputs)
-    wanted = by_hand(*problem, mean_squared_error, LRS)
+    wanted = by_hand(*problem, MEAN_SQUARED_ERROR, LRS)
     np.testing.assert_allclose(losses, wanted, rtol=1e-12)
     assert curve.pre_loss == pytest.approx(wanted[0], rel=1e-12)
     assert (curve.exact, curve.lr_max) == (False, 0.5)
@@ -191,9 +193,9 @@ def test_equals_the_loop_by_hand(name, at_a_time):
 )
 def test_any_learning_rates(name, seed, batch, lrs):
     problem = case(name, seed, batch)
-    wanted = by_hand(*problem, mean_squared_error, lrs)
+    wanted = by_hand(*problem, MEAN_SQUARED_ERROR, lrs)
     for at_a_time in (1, 4):
-        curve = EvaluatedCurve(*problem, 2.0, mean_squared_error, lrs_at_a_time=at_a_time)
+        curve = EvaluatedCurve(*problem, 2.0, MEAN_SQUARED_ERROR, lrs_at_a_time=at_a_time)
         np.testing.assert_allclose(curve(lrs), wanted, rtol=1e-10)
         assert curve(np.reshape(lrs, (-1, 1))).shape == (len(lrs), 1)
         assert curve(lrs[0]).shape == ()
@@ -207,7 +209,7 @@ def test_equals_the_exact_curve_away_from_breakpoints(seed, how):
     ends = np.unique([0, *exact.breakpoints, 0.5])
     wide = np.diff(ends) > 1e-9
     lrs = ((ends[:-1] + ends[1:]) / 2)[wide]
-    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error)
+    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR)
     np.testing.assert_allclose(curve(lrs), exact(lrs), rtol=1e-10)
 
 
@@ -239,7 +241,7 @@ def test_own_dtype(dtype):
 
     def in_float64(outputs, y):
         assert outputs.dtype == y.dtype == torch.float64
-        return mean_squared_error(outputs, y)
+        return MEAN_SQUARED_ERROR(outputs, y)
 
     curve = EvaluatedCurve(model, direction, inputs.double(), targets, 0.5, in_float64, lrs_at_a_time=1)
     for lr, loss in zip(LRS, curve(LRS), strict=True):
@@ -247,7 +249,7 @@ def test_own_dtype(dtype):
         with torch.no_grad():
             for name, p in stepped_model.named_parameters():
                 p.sub_(direction[name] * torch.tensor(lr, dtype=dtype))
-            assert loss == mean_squared_error(stepped_model(inputs).double(), targets.double()).item()
+            assert loss == MEAN_SQUARED_ERROR(stepped_model(inputs).double(), targets.double()).item()
 
 
 def test_the_same_draws_at_every_learning_rate():
@@ -255,9 +257,9 @@ def test_the_same_draws_at_every_learning_rate():
     for at_a_time in (1, 3):
         still = {n: torch.zeros_like(g) for n, g in direction.items()}
         options = {"lrs_at_a_time": at_a_time}
-        curve = EvaluatedCurve(model, still, inputs, targets, 0.5, mean_squared_error, **options)
+        curve = EvaluatedCurve(model, still, inputs, targets, 0.5, MEAN_SQUARED_ERROR, **options)
         assert len({*curve(LRS), curve.pre_loss}) == 1
-        other = EvaluatedCurve(model, still, inputs, targets, 0.5, mean_squared_error, seed=1, **options)
+        other = EvaluatedCurve(model, still, inputs, targets, 0.5, MEAN_SQUARED_ERROR, seed=1, **options)
         assert other.pre_loss != curve.pre_loss
 
 
@@ -266,14 +268,14 @@ def test_the_same_draws_at_every_learning_rate():
 def test_same_bits_whatever_else_is_asked_for(name, dtype):
     model, direction, inputs, targets = case(name, batch=50)
     model = model.to(dtype)
-    curve = EvaluatedCurve(model, direction, inputs, targets, 0.5, mean_squared_error)
+    curve = EvaluatedCurve(model, direction, inputs, targets, 0.5, MEAN_SQUARED_ERROR)
     lrs = np.linspace(0, 0.5, 20)
     losses = curve(lrs)
     np.testing.assert_array_equal([curve(lr) for lr in lrs], losses)
     np.testing.assert_array_equal(curve(lrs[::-1]), losses[::-1])
     np.testing.assert_array_equal(curve(np.repeat(lrs, 3)), np.repeat(losses, 3))
     still = {n: torch.zeros_like(g) for n, g in direction.items()}
-    curve = EvaluatedCurve(model, still, inputs, targets, 0.5, mean_squared_error)
+    curve = EvaluatedCurve(model, still, inputs, targets, 0.5, MEAN_SQUARED_ERROR)
     assert set(curve(lrs)) == {curve.pre_loss}
 
 
@@ -283,9 +285,9 @@ def test_nearly_the_same_bits_batched(name, dtype, rtol):
     model, direction, inputs, targets = case(name)
     problem = (model.to(dtype), direction, inputs, targets)
     lrs = np.linspace(0, 0.5, 20)
-    wanted = EvaluatedCurve(*problem, 0.5, mean_squared_error)(lrs)
+    wanted = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR)(lrs)
     for at_a_time in (2, 3, 7, 64):
-        curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, lrs_at_a_time=at_a_time)
+        curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=at_a_time)
         np.testing.assert_allclose(curve(lrs), wanted, rtol=rtol)
         np.testing.assert_array_equal(curve(lrs), curve(lrs))
 
@@ -294,9 +296,9 @@ def test_nearly_the_same_bits_batched(name, dtype, rtol):
 def test_examples_in_parts(examples, caplog):
     for name in ("relu", "sign", "batch norm, eval"):
         problem = case(name)
-        curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, examples_at_a_time=examples)
+        curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, examples_at_a_time=examples)
         assert curve._examples == examples
-        np.testing.assert_allclose(curve(LRS), by_hand(*problem, mean_squared_error, LRS), rtol=1e-12)
+        np.testing.assert_allclose(curve(LRS), by_hand(*problem, MEAN_SQUARED_ERROR, LRS), rtol=1e-12)
     assert not caplog.records
 
 
@@ -310,26 +312,26 @@ def test_examples_in_parts(examples, caplog):
 )
 def test_what_must_not_be_cut_is_not(name, why, caplog):
     problem = case(name)
-    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, examples_at_a_time=5)
-    np.testing.assert_allclose(curve(LRS), by_hand(*problem, mean_squared_error, LRS), rtol=1e-12)
+    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, examples_at_a_time=5)
+    np.testing.assert_allclose(curve(LRS), by_hand(*problem, MEAN_SQUARED_ERROR, LRS), rtol=1e-12)
     assert why in caplog.text
-    EvaluatedCurve(*problem, 0.5, mean_squared_error, examples_at_a_time=5)
+    EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, examples_at_a_time=5)
     assert len(caplog.records) == 1
 
 
 def test_a_batch_too_large_for_memory_is_cut(monkeypatch, caplog):
     problem = case("relu", batch=300)
-    held = stepped.SteppedModel(*problem, mean_squared_error, 0)
+    held = stepped.SteppedModel(*problem, MEAN_SQUARED_ERROR, 0)
     memory = 4 * 2 * (held.parameter_bytes + 100 * held.example_bytes)
     monkeypatch.setattr(evaluated, "available_memory", lambda device: memory)
-    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error)
+    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR)
     assert (curve._examples, curve._lrs) == (100, 1)
     assert "100 of 300 examples go through the model at a time" in caplog.text
-    np.testing.assert_allclose(curve(LRS), by_hand(*problem, mean_squared_error, LRS), rtol=1e-12)
+    np.testing.assert_allclose(curve(LRS), by_hand(*problem, MEAN_SQUARED_ERROR, LRS), rtol=1e-12)
 
 
 def test_how_many_at_a_time_follows_device_and_memory(monkeypatch):
-    curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error)
+    curve = EvaluatedCurve(*case("relu"), 0.5, MEAN_SQUARED_ERROR)
     assert curve._lrs == 1
     model = curve._model
     one = 4 * 2 * (2 * model.parameter_bytes + model.examples * model.example_bytes)
@@ -341,7 +343,7 @@ def test_how_many_at_a_time_follows_device_and_memory(monkeypatch):
 
 @pytest.mark.parametrize(("name", "why"), [("branching", "data-dependent"), ("recurrent", "")])
 def test_what_vmap_cannot_run_is_said(name, why, caplog):
-    EvaluatedCurve(*case(name), 0.5, mean_squared_error, lrs_at_a_time=8)
+    EvaluatedCurve(*case(name), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=8)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "one at a time: torch.vmap cannot run it" in record.message
@@ -373,11 +375,11 @@ def hungry(room, *others):
 
 def test_out_of_memory_halves_the_learning_rates(caplog):
     problem = hungry(40 * 10)
-    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error, lrs_at_a_time=50)
+    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=50)
     lrs = np.linspace(0, 0.5, 101)
     losses = curve(lrs)
     problem[0][0].room = 10**9
-    np.testing.assert_allclose(losses, by_hand(*problem, mean_squared_error, lrs), rtol=1e-12)
+    np.testing.assert_allclose(losses, by_hand(*problem, MEAN_SQUARED_ERROR, lrs), rtol=1e-12)
     said = [r.message for r in caplog.records if r.levelname == "WARNING"]
     assert ["25 learning rates at a time" in said[0], "6 learning rates at a time" in said[-1]] == [
         True
@@ -388,10 +390,10 @@ def test_out_of_memory_halves_the_learning_rates(caplog):
 
 def test_out_of_memory_halves_the_examples(caplog):
     problem = hungry(16)
-    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error)
+    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR)
     losses = curve(LRS)
     problem[0][0].room = 10**9
-    np.testing.assert_allclose(losses, by_hand(*problem, mean_squared_error, LRS), rtol=1e-12)
+    np.testing.assert_allclose(losses, by_hand(*problem, MEAN_SQUARED_ERROR, LRS), rtol=1e-12)
     said = [r.message for r in caplog.records]
     assert [m.split("): ")[1].split(" from")[0] for m in said] == [
         "20 examples at a time", "10 examples at a time",
@@ -400,14 +402,14 @@ def test_out_of_memory_halves_the_examples(caplog):
 
 def test_out_of_memory_where_nothing_can_be_cut():
     with pytest.raises(torch.OutOfMemoryError, match=r"batch of 40 cannot go .* \(BatchNorm1d\)"):
-        EvaluatedCurve(*hungry(16, nn.BatchNorm1d(2)), 0.5, mean_squared_error)
+        EvaluatedCurve(*hungry(16, nn.BatchNorm1d(2)), 0.5, MEAN_SQUARED_ERROR)
     with pytest.raises(torch.OutOfMemoryError, match="rows"):
-        EvaluatedCurve(*hungry(0), 0.5, mean_squared_error)
+        EvaluatedCurve(*hungry(0), 0.5, MEAN_SQUARED_ERROR)
 
 
 @pytest.mark.parametrize("lr", [-1e-9, 0.5001, math.inf, -math.inf, math.nan])
 def test_learning_rates_out_of_range(lr):
-    curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error)
+    curve = EvaluatedCurve(*case("relu"), 0.5, MEAN_SQUARED_ERROR)
     exact = loss_curve(*make(0, 2, 1, 1, False, 3, "none", False))
     with pytest.raises(ValueError) as one:
         curve([0.1, lr, 9.0])
@@ -421,19 +423,19 @@ def test_losses_that_are_not_finite():
     huge = {n: g.float() * 1e25 for n, g in direction.items()}
     for at_a_time in (1, 4):
         curve = EvaluatedCurve(
-            model.float(), huge, inputs, targets, 1e30, mean_squared_error, lrs_at_a_time=at_a_time
+            model.float(), huge, inputs, targets, 1e30, MEAN_SQUARED_ERROR, lrs_at_a_time=at_a_time
         )
         losses = curve([0, 1e-30, 1e-3, 1.0, 1e30])
         assert np.isfinite(losses).tolist() == [True, True, False, False, False]
     nowhere = {n: torch.full_like(g, math.nan) for n, g in direction.items()}
-    assert math.isnan(EvaluatedCurve(model, nowhere, inputs, targets, 0.5, mean_squared_error).pre_loss)
+    assert math.isnan(EvaluatedCurve(model, nowhere, inputs, targets, 0.5, MEAN_SQUARED_ERROR).pre_loss)
 
 
 def test_arguments_that_do_not_fit():
     model, direction, inputs, targets = case("relu")
 
     def fails(
-        match, *, d=direction, x=inputs, y=targets, lr_max=0.5, loss=mean_squared_error, **options
+        match, *, d=direction, x=inputs, y=targets, lr_max=0.5, loss=MEAN_SQUARED_ERROR, **options
     ):
         with pytest.raises(ValueError, match=match):
             EvaluatedCurve(model, d, x, y, lr_max, loss, **options)
@@ -448,12 +450,12 @@ def test_arguments_that_do_not_fit():
     fails("lrs_at_a_time=0", lrs_at_a_time=0)
     fails("examples_at_a_time=0", examples_at_a_time=0)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        EvaluatedCurve(model, direction, inputs[:, :2], targets, 0.5, mean_squared_error)
+        EvaluatedCurve(model, direction, inputs[:, :2], targets, 0.5, MEAN_SQUARED_ERROR)
 
 
 def test_curve_stays_when_the_model_moves_on():
     model, direction, inputs, targets = case("relu")
-    curve = EvaluatedCurve(model, direction, inputs, targets, 0.5, mean_squared_error)
+    curve = EvaluatedCurve(model, direction, inputs, targets, 0.5, MEAN_SQUARED_ERROR)
     before = curve(LRS)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -463,7 +465,7 @@ def test_curve_stays_when_the_model_moves_on():
 
 def test_seconds():
     for at_a_time in (1, 16):
-        curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error, lrs_at_a_time=at_a_time)
+        curve = EvaluatedCurve(*case("relu"), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=at_a_time)
         assert curve.seconds(0) == 0
         assert 0 < curve.seconds(1) < 1
         assert curve.seconds(1600) == pytest.approx(100 * curve.seconds(16))
@@ -474,7 +476,7 @@ def test_seconds():
 def test_progress_of_a_launch_only(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
-    curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error, lrs_at_a_time=1)
+    curve = EvaluatedCurve(*case("relu"), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=1)
     with progress.reporting(1):
         curve(LRS)
     monkeypatch.setattr(progress, "SECONDS_BEFORE_SHOWN", 0)
@@ -487,7 +489,7 @@ def test_progress_of_a_launch_only(monkeypatch, caplog):
 
 def test_progress_bar(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BEFORE_SHOWN", 0)
-    curve = EvaluatedCurve(*case("relu"), 0.5, mean_squared_error, lrs_at_a_time=1)
+    curve = EvaluatedCurve(*case("relu"), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=1)
     screen = progress.Reporter(1, Console(file=StringIO(), force_terminal=True))
     monkeypatch.setattr(progress, "_active", screen)
     shown = []
@@ -504,10 +506,10 @@ def test_progress_bar(monkeypatch):
 @pytest.mark.parametrize("name", sorted(MODELS.keys() - {"recurrent"}))  # cuDNN warns of copied weights
 def test_on_a_gpu(name):
     model, direction, inputs, targets = case(name)
-    curve = EvaluatedCurve(model.cuda(), direction, inputs, targets, 0.5, mean_squared_error)
+    curve = EvaluatedCurve(model.cuda(), direction, inputs, targets, 0.5, MEAN_SQUARED_ERROR)
     assert curve._model.device.type == "cuda"
     moved = ({n: g.cuda() for n, g in direction.items()}, inputs.cuda(), targets.cuda())
-    wanted = by_hand(model, *moved, mean_squared_error, LRS)
+    wanted = by_hand(model, *moved, MEAN_SQUARED_ERROR, LRS)
     np.testing.assert_allclose(curve(LRS), wanted, rtol=1e-9)
 
 
@@ -516,6 +518,6 @@ def test_mlp_of_the_project():
     model = MLP()
     direction = {n: torch.randn_like(p) / p.numel() ** 0.5 for n, p in model.named_parameters()}
     problem = (model, direction, torch.randn(64, 32), torch.randn(64, 1))
-    curve = EvaluatedCurve(*problem, 0.5, mean_squared_error)
+    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR)
     # In float32 the sign of a unit can come out otherwise, which moves one example of 64.
     np.testing.assert_allclose(curve(LRS), loss_curve(*problem)(LRS), rtol=0.05)

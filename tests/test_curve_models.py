@@ -7,10 +7,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from srste.binarize import BinaryActivation, BinaryStep
 from srste.curve import NotExactError, loss_curve
@@ -101,10 +101,10 @@ class Pooled(nn.Module):
         self.scale = nn.Parameter(torch.tensor(0.3))
 
     def forward(self, x):
-        a = self.one(F.relu(x))
+        a = self.one(functional.relu(x))
         h = self.sign(a)
         b = self.step(self.two(h) * 2 - self.scale)
-        pooled = F.avg_pool2d(a / 3, 3)
+        pooled = functional.avg_pool2d(a / 3, 3)
         return self.last(torch.cat((self.sign(pooled).flatten(1), b.reshape(x.size(0), -1)), dim=1))
 
 
@@ -126,7 +126,9 @@ def ready(model, *shape, seed=0, batch=6):
 
 class TestExact:
     @pytest.mark.parametrize("act", [BinaryActivation, BinaryStep])
-    @pytest.mark.parametrize("options", [{}, {"padding": 1, "bias": False}, {"padding": "valid", "dilation": 2}])
+    @pytest.mark.parametrize(
+        "options", [{}, {"padding": 1, "bias": False}, {"padding": "valid", "dilation": 2}]
+    )
     def test_convolutions(self, act, options):
         model, x = ready(conv(act, **options), 1, 9, 9)
         assert_exact(model, a_direction(model), x, torch.randn(6, 3).double())
@@ -177,7 +179,9 @@ class TestExact:
         assert_exact(model, a_direction(model, still=still), x, torch.randn(6, 1).double())
 
     def test_batch_norm_of_binary_units_may_move(self):
-        model = nn.Sequential(nn.Linear(5, 8), BinaryActivation(), nn.BatchNorm1d(8), BinaryStep(), nn.Linear(8, 1))
+        model = nn.Sequential(
+            nn.Linear(5, 8), BinaryActivation(), nn.BatchNorm1d(8), BinaryStep(), nn.Linear(8, 1)
+        )
         model, x = ready(model, 5)
         assert_exact(model, a_direction(model), x, torch.randn(6, 1).double())
 

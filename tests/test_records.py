@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srste import files, records
+from srste.certificate import Certificate, Span
 from srste.files import sealed
 from srste.heldout import Heldout
 from srste.records import Best, DamagedRecordError, Probe, Record
@@ -48,6 +49,20 @@ def record(table, **changes):
         zero_loss=0.38,
         probe=Probe(1e-4, 1.24),
         angles={"": 12.5, "0.weight": None},
+        certificate=Certificate(
+            0.31,
+            0.0,
+            True,
+            0.0,
+            0.0,
+            0.0,
+            2,
+            0.6,
+            Span(0.0, 0.4, 0.0),
+            Span(0.7, 0.9, 0.8),
+            Span(0.0, 0.4, 0.0),
+        ),
+        not_exact="",
         alarms=[],
         seconds=0.01,
         created="2026-01-02T03:04:05.678+00:00",
@@ -143,7 +158,7 @@ def test_another_format_is_not_read(written):
     plain = json.loads((written / "record.json").read_text())
     del plain["checksum"]
     (written / "record.json").write_bytes(sealed(plain | {"format": 99}))
-    with pytest.raises(DamagedRecordError, match="has format 99, not 3"):
+    with pytest.raises(DamagedRecordError, match="has format 99, not 4"):
         records.read(written)
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from srste.curve.chain import as_float64
-from srste.curve.moving import Moving, value
-from srste.curve.network import Array, Dense, Link, NotExactError, Reach, Sparse
+from srste.curve.moving import Moving
+from srste.curve.network import Array, Dense, Index, Link, NotExactError, Reach, Sparse
 from srste.curve.traced import Levels, Pass, error_line, trace
 
 _AT_ONCE = 4_000_000  # numbers of the largest layer in a pass that finds links
@@ -80,17 +80,18 @@ class Traced:
         """Turns the units of a layer from 0 to 1, each in a row of its own, and sees what that adds."""
         units = self.units[source]
         rows = max(1, _AT_ONCE // max(self.units))
-        found: dict[int, list[tuple[Array, Array, Array]]] = {t: [] for t in range(len(self.units))}
+        found: dict[int, list[tuple[Index, Index, Array]]] = {t: [] for t in range(len(self.units))}
         for first in range(0, units, rows):
             several = torch.zeros(min(rows, units - first), units, dtype=torch.float64)
             several[:, first : first + len(several)].fill_diagonal_(1)
 
-            def look(layer: int, _: Levels, x: Moving) -> Moving:
+            def look(
+                layer: int, _: Levels, x: Moving, first: int = first, turned: Tensor = several
+            ) -> Moving:
                 if layer > source:
                     found[layer].append(_edges(x, first))
-                zeros = torch.zeros_like(x.a)
-                answer = several.reshape(x.a.shape) if layer == source else None
-                return Moving(zeros, jumps=True, answer=answer)
+                answer = turned.reshape(x.a.shape) if layer == source else None
+                return Moving(torch.zeros_like(x.a), jumps=True, answer=answer)
 
             output = Pass(self._traced, self._parameters, look).output_of(
                 example.expand(len(several), *example.shape[1:])
@@ -122,7 +123,13 @@ class Traced:
             assert x.reach is not None
             values = x.a if x.d is None else x.a - lr * x.d
             rows = len(values)
-            found.append(Reach(values.reshape(rows, -1).numpy(), x.reach.expand_as(values).reshape(rows, -1).numpy(), x.terms))
+            found.append(
+                Reach(
+                    values.reshape(rows, -1).numpy(),
+                    x.reach.expand_as(values).reshape(rows, -1).numpy(),
+                    x.terms,
+                )
+            )
             return values
 
         def binarise(_: int, levels: Levels, x: Moving) -> Moving:
@@ -155,16 +162,16 @@ def _beginning(x: Moving) -> Array | None:
     return both if both.any() else None
 
 
-def _edges(x: Moving, first: int) -> tuple[Array, Array, Array]:
-    """(units, their targets, what they add to a and d) of the answers of a value, from unit ``first``."""
+def _edges(x: Moving, first: int) -> tuple[Index, Index, Array]:
+    """(units, their targets, what they add to a and d): answers of a value, from unit ``first`` on."""
     answers = [_flat(part, x.a) for part in (x.answer, x.answer_d)]
-    begins, ends = np.nonzero((answers[0] != 0) | (answers[1] != 0))
+    begins, ends = (k.astype(np.int64) for k in np.nonzero((answers[0] != 0) | (answers[1] != 0)))
     if len(begins) > _MOST_EDGES:
         raise NotExactError(f"it has a layer with more than {_MOST_EDGES:,} links to another")
     return begins + first, ends, np.stack([answer[begins, ends] for answer in answers], axis=1)
 
 
-def _link(units: int, targets: int, begins: Array, ends: Array, pairs: Array) -> Link:
+def _link(units: int, targets: int, begins: Index, ends: Index, pairs: Array) -> Link:
     if len(begins) > _DENSE * units * targets:
         columns = np.zeros((units, 2 * targets))
         columns[begins, ends], columns[begins, targets + ends] = pairs.T

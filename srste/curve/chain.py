@@ -42,7 +42,7 @@ class Chain:
             (source, target): Dense(layers[target].joint)
             for source, target in pairwise(range(len(layers)))
         }
-        self.output_shape = (self.units[-1],)
+        self.output_shape: tuple[int, ...] = (self.units[-1],)
         self._layers = layers
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:

@@ -95,9 +95,7 @@ class ConvexSum:
         return f * self._share, f1 * self._share, f2 * self._share
 
     def _parabolas(self, width: float, begin: float, end: float) -> _Parabolas:
-        found, events, error = kernels.parabolas(
-            *self._steps.arrays, self._share, width, begin, end
-        )
+        found, events, error = kernels.parabolas(*self._steps.arrays, self._share, width, begin, end)
         events = events[:found]
         put_in_order(events, end)
         table = events[: add_up(events)]
@@ -195,7 +193,9 @@ class ConvexSum:
                 found.append((lo, hi, range(piece, piece + 1)))
             joins = piece if hi == near.hi[piece] else -1
         lows = (self._lowest_of(near, np.array(pieces))[0] for _, _, pieces in found)
-        return np.array([(lo, hi, low) for (lo, hi, _), low in zip(found, lows, strict=True)]).reshape(-1, 3)
+        return np.array([(lo, hi, low) for (lo, hi, _), low in zip(found, lows, strict=True)]).reshape(
+            -1, 3
+        )
 
     def _below_on(self, near: _Parabolas, piece: int, level: float) -> tuple[float, float] | None:
         """The part of a piece on which the loss is below a level, None if there is none."""
@@ -220,9 +220,7 @@ class ConvexSum:
         return ends[0], ends[1]
 
 
-def convex_sum(
-    network: Network, links: Links, batch: Batch, classes: bool, lr_max: float
-) -> ConvexSum:
+def convex_sum(network: Network, links: Links, batch: Batch, classes: bool, lr_max: float) -> ConvexSum:
     """The mean over the batch of cross-entropies, or of logistic losses."""
     outputs = network.units[-1]
     own = blocks(network, len(batch))

@@ -42,7 +42,7 @@ class Minimum(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Learning rates from ``lo`` to ``hi``; either end may belong to it or not. loss: the lowest in it."""
+    """Learning rates from ``lo`` to ``hi``, which may belong to it or not. loss: the lowest in it."""
 
     lo: float
     hi: float
@@ -204,4 +204,6 @@ def loss_curve(
     # Numba and the kernels take half a second to import: not for `--help`, and not for a bad command.
     from srste.curve.summing import summed
 
-    return LossCurve(summed(network, loss or SquaredError(), inputs, targets, float(lr_max)), float(lr_max))
+    return LossCurve(
+        summed(network, loss or SquaredError(), inputs, targets, float(lr_max)), float(lr_max)
+    )

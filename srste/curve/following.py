@@ -23,6 +23,7 @@ from srste.curve.network import Array, Dense, Index, Network
 _BLOCK = 250_000
 _FEWEST = 64
 
+
 @dataclass(frozen=True)
 class Batch:
     """The examples of a curve.

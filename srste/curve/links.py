@@ -1,4 +1,4 @@
-"""The links of a network in the arrays that the kernels take, rounded so that sums over signs are exact."""
+"""The links of a network as the kernels take them, rounded so that sums over signs are exact."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ class Links:
     pile up, and examples with the same signs have the same pre-activations to the bit: their flips
     coincide, and are not an ulp apart.
 
-    table: (links, 3), by source: the target, where its jumps begin, whether it is sparse. first: (layers
-    + 1,): which rows of it belong to a source. jumps: of all dense links, in a row for every unit, what
-    is added when it goes up. starts: of all sparse links, where a unit's edges begin, and end; ends, pairs: of
-    each edge, the unit that it adds to and what to its a and d. into: of each layer the (source, link)
-    that add to it. grids: of each layer.
+    table: (links, 3), by source: the target, where its jumps begin, whether it is sparse.
+    first: (layers + 1,): which rows of it belong to a source.
+    jumps: of all dense links, in a row for every unit, what is added when it goes up.
+    starts: of all sparse links, where a unit's edges begin, and end.
+    ends, pairs: of each edge, the unit that it adds to, and what to its a and d.
+    into: of each layer, the (source, link) that add to it. grids: of each layer.
     """
 
     first: Index
@@ -103,10 +104,12 @@ class Links:
                         pairs.append(link.pairs * (high - low))
             counts.append(len(table) - before)
         return Links(
-            np.array([0, *accumulate(counts)]),
-            np.array(table, dtype=np.int64).reshape(-1, 3),
-            jumps,
-            *(np.concatenate(parts) for parts in (starts, ends, pairs)),
-            into,
-            grids,
+            first=np.array([0, *accumulate(counts)]),
+            table=np.array(table, dtype=np.int64).reshape(-1, 3),
+            jumps=jumps,
+            starts=np.concatenate(starts),
+            ends=np.concatenate(ends),
+            pairs=np.concatenate(pairs),
+            into=into,
+            grids=grids,
         )

@@ -67,14 +67,15 @@ def add(x: Any, y: Any, alpha: int = 1) -> Moving:
     a = x.a + alpha * y.a
 
     def total(part: str) -> Tensor | None:
-        one, other = getattr(x, part), getattr(y, part)
+        one: Tensor | None = getattr(x, part)
+        other: Tensor | None = getattr(y, part)
         if other is None:
             return None if one is None else one.expand(a.shape)
         return alpha * other.expand(a.shape) if one is None else one + alpha * other
 
     reach = None if x.reach is None or y.reach is None else x.reach + y.reach
-    moving = (total(part) for part in ("answer", "answer_d"))
-    return Moving(a, total("d"), x.jumps or y.jumps, *moving, reach, max(x.terms, y.terms) + 1)
+    jumps, terms = x.jumps or y.jumps, max(x.terms, y.terms) + 1
+    return Moving(a, total("d"), jumps, total("answer"), total("answer_d"), reach, terms)
 
 
 def negative(x: Moving) -> Moving:
@@ -83,8 +84,8 @@ def negative(x: Moving) -> Moving:
 
 
 def product(function: Function, x: Moving, w: Moving, terms: int, name: str) -> Moving:
-    """A function that is linear in both, with ``terms`` roundings. At most one of them moves, and x alone
-    depends on binary units. name: of the place in the model. Raises: NotExactError."""
+    """A function that is linear in both, with ``terms`` roundings. At most one of them moves, and x
+    alone depends on binary units. name: of the place in the model. Raises: NotExactError."""
     if x.moves and w.moves:
         raise NotExactError(f"{name}: its input moves and so do its weights")
     if w.jumps:

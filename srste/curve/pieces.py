@@ -67,7 +67,9 @@ def pieces(network: Network, links: Links, batch: Batch, absolute: bool, lr_max:
     numbers = shares(parts, len(own))
     room = _EVENTS_AN_EXAMPLE * (len(batch) // parts + own[0].stop)
     space = scratch.array("events", parts * room, 4)
-    found: list[tuple[int, Array]] = [(0, space[part * room : (part + 1) * room]) for part in range(parts)]
+    found: list[tuple[int, Array]] = [
+        (0, space[part * room : (part + 1) * room]) for part in range(parts)
+    ]
     at_rest = np.zeros((len(own), 3))
 
     def work(part: int) -> None:

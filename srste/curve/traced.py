@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from srste.binarize import BinaryActivation
 from srste.curve.chain import is_plain
@@ -26,13 +26,17 @@ Levels = tuple[float, float]
 Binarise = Callable[[int, Levels, Moving], Moving]
 
 _KERNELS: frozenset[Function] = frozenset(
-    {F.linear, F.conv1d, F.conv2d, F.conv3d, torch.conv1d, torch.conv2d, torch.conv3d}
-)
+    {
+        functional.linear, functional.conv1d, functional.conv2d, functional.conv3d,
+        torch.conv1d, torch.conv2d, torch.conv3d,
+    }
+)  # fmt: skip
 _LINEAR_FUNCTIONS: frozenset[Function] = frozenset(
     {
         torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze,
-        torch.mean, torch.sum, operator.getitem, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
-        F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
+        torch.mean, torch.sum, operator.getitem,
+        functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d,
+        functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d,
     }
 )  # fmt: skip
 _LINEAR_METHODS = frozenset(
@@ -159,7 +163,7 @@ class Pass(fx.Interpreter):
         kind = type(module)
         if kind.forward is nn.Linear.forward:
             w, b = self._own(module, "weight"), self._own(module, "bias")
-            return self._affine(F.linear, x, w, b)
+            return self._affine(functional.linear, x, w, b)
         if isinstance(module, _CONVOLUTIONS) and kind.forward in [c.forward for c in _CONVOLUTIONS]:
             w, b = self._own(module, "weight"), self._own(module, "bias")
             return self._affine(lambda h, v: module._conv_forward(h, v, None), x, w, b)
@@ -213,7 +217,9 @@ class Pass(fx.Interpreter):
             return each(lambda part: getattr(part, target)(*args[1:], **kwargs), x)
         if target in _AS_FUNCTIONS:
             return self.call_function(_AS_FUNCTIONS[target], args, kwargs)
-        return self._anything(lambda a, *rest, **named: getattr(a, target)(*rest, **named), args, kwargs, target)
+        return self._anything(
+            lambda a, *rest, **named: getattr(a, target)(*rest, **named), args, kwargs, target
+        )
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if not _any(lambda _: True, (args, kwargs)):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srste.problem import Batch, Problem
 
@@ -30,6 +31,18 @@ class Estimator(Protocol):
         result depends on nothing else.
         """
         ...
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """What passes within it write into the model's buffers, such as running statistics, is undone."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, was in before:
+            if not torch.equal(buffer, was):
+                buffer.copy_(was)
 
 
 Aggregation = Callable[[list[Tensor]], Tensor]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from srste.binarize import Quantiser, Sign, Surrogate, estimating
-from srste.estimators.base import Direction, Normalisation
-from srste.problem import Batch, Problem, mean_squared_error
+from srste.estimators.base import Direction, Normalisation, buffers_kept
+from srste.problem import Batch, Problem
 
 
 class NeverZeroed:
@@ -72,6 +72,7 @@ class NeverZeroed:
 
     def _gradient(self, problem: Problem, batch: Batch, quantiser: Quantiser) -> tuple[Tensor, ...]:
         generator = problem.stream("rounding", "batch", batch.index, "sample", 1)
-        with estimating(problem.model, quantiser, self.surrogate, generator):
-            loss = mean_squared_error(problem.model(batch.inputs), batch.targets)
-        return torch.autograd.grad(loss, list(problem.model.parameters()))
+        model = problem.model
+        with buffers_kept(model), estimating(model, quantiser, self.surrogate, generator):
+            loss = problem.loss(model(batch.inputs), batch.targets)
+            return torch.autograd.grad(loss, list(model.parameters()))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from srste.binarize import Quantiser, Surrogate, estimating
-from srste.estimators.base import Aggregation, Direction, Normalisation
-from srste.problem import Batch, Problem, mean_squared_error
+from srste.estimators.base import Aggregation, Direction, Normalisation, buffers_kept
+from srste.problem import Batch, Problem
 
 
 class StraightThrough:
@@ -78,6 +78,7 @@ class StraightThrough:
     def _gradient(self, problem: Problem, batch: Batch, samples: int, sample: int) -> tuple[Tensor, ...]:
         of_all = () if self.draws == "nested" else ("of", samples)
         generator = problem.stream("rounding", "batch", batch.index, "sample", sample, *of_all)
-        with estimating(problem.model, self.quantiser, self.surrogate, generator):
-            loss = mean_squared_error(problem.model(batch.inputs), batch.targets)
-        return torch.autograd.grad(loss, list(problem.model.parameters()))
+        model = problem.model
+        with buffers_kept(model), estimating(model, self.quantiser, self.surrogate, generator):
+            loss = problem.loss(model(batch.inputs), batch.targets)
+            return torch.autograd.grad(loss, list(model.parameters()))

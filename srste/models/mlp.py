@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from srste.binarize import BinaryActivation
+from srste.models.sizes import check_sizes
 
 
 class MLP(nn.Sequential):
@@ -32,15 +33,7 @@ class MLP(nn.Sequential):
         out_features: int = 1,
         bias: bool = False,
     ) -> None:
-        sizes = {
-            "in_features": in_features,
-            "width": width,
-            "depth": depth,
-            "out_features": out_features,
-        }
-        for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"`MLP({name}={size})` must be an integer >= 1")
+        check_sizes(self, in_features=in_features, width=width, depth=depth, out_features=out_features)
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise([in_features] + [width] * depth):
             layers += [nn.Linear(fan_in, fan_out, bias=bias), BinaryActivation()]

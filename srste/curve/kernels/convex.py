@@ -12,8 +12,7 @@ import numpy as np
 
 from srste.curve.kernels.compiling import compiled, part
 from srste.curve.kernels.following import Index
-from srste.curve.kernels.positions import AT_REST, ONE, Array, first_float, position_of
-
+from srste.curve.kernels.positions import AT_REST, ONE, Array, position_of
 
 _MOST_PARTS = 1000.0  # of a step; the bound says what fewer parts than wanted cost
 
@@ -55,8 +54,8 @@ def _loss(
 
 @part
 def _spread(row: Array, first: int, targets: Array, example: int, width: int, classes: bool) -> float:
-    """By how much a unit of t moves the loss's arguments: the range of d over the classes; the sum of its
-    magnitudes over the outputs of a logistic loss."""
+    """By how much a unit of t moves the loss's arguments: the range of d over the classes; the sum of
+    its magnitudes over the outputs of a logistic loss."""
     lowest, highest, total = np.inf, -np.inf, 0.0
     for k in range(width):
         d = row[first + width + k]
@@ -99,7 +98,13 @@ def add_values(
 
 @compiled(f"Tuple((float64, float64, float64))({_ROW}, uint64, float64)")
 def derivatives(
-    at_rest: Array, counts: Index, outputs: Array, targets: Array, classes: bool, position: np.uint64, t: float
+    at_rest: Array,
+    counts: Index,
+    outputs: Array,
+    targets: Array,
+    classes: bool,
+    position: np.uint64,
+    t: float,
 ) -> tuple[float, float, float]:
     """The sum over the batch of (loss, slope, curvature) at t, of the step that holds at a position."""
     keys = outputs.view(np.uint64)
@@ -138,8 +143,8 @@ def parabolas(
     begin: float,
     end: float,
 ) -> tuple[int, Array, float]:
-    """Every step of every example from ``begin`` to ``end`` cut into pieces over which its arguments move
-    by at most ``width``, and the loss on each replaced by its Taylor parabola in the middle.
+    """Every step of every example from ``begin`` to ``end`` cut into pieces over which its arguments
+    move by at most ``width``, and the loss on each replaced by its Taylor parabola in the middle.
 
     Returns: how many events there are, the events as in `srste.curve.kernels.pieces`, and a bound on how
     far their sum is from that of the losses: third derivatives are at most spread^3 / (6 sqrt 3).
@@ -156,7 +161,7 @@ def parabolas(
             first = 0 if step < 0 else 1
             row = at_rest[example] if step < 0 else outputs[here + step]
             start = AT_REST if step < 0 else keys[here + step, 0]
-            lo = np.uint64(start >> ONE).view(np.float64)
+            lo: float = np.uint64(start >> ONE).view(np.float64)
             hi = end
             if step + 1 < counts[example]:
                 hi = min(hi, np.uint64(keys[here + step + 1, 0] >> ONE).view(np.float64))
@@ -165,7 +170,8 @@ def parabolas(
             if lo > end:
                 break
             if lo < begin:
-                lo, start = begin, position_of(begin)
+                lo = begin
+                start = position_of(begin)
             spread = _spread(row, first, targets, example, units, classes)
             parts = int(max(1.0, min(math.ceil(spread * (hi - lo) / width), _MOST_PARTS)))
             while found + parts > len(events):

@@ -183,8 +183,8 @@ def _squared_error(
 @compiled(
     "Tuple((int64, float64[:,::1]))("
     "int64[::1], int64[::1], int64[:,::1], float64[:,::1], int64[::1], int64[::1], float64[:,::1],"
-    "float64[:,:,::1], uint64[:,:,::1], float64[:,:,::1], uint64[:,::1], float64[:,::1], float64, uint64,"
-    "boolean, float64[:,::1], int64[::1], int64, float64[:,::1])"
+    "float64[:,:,::1], uint64[:,:,::1], float64[:,:,::1], uint64[:,::1], float64[:,::1], float64,"
+    "uint64, boolean, float64[:,::1], int64[::1], int64, float64[:,::1])"
 )
 def follow(
     units: Index,

@@ -1,0 +1,32 @@
+"""The exact loss curve where there is one, and the evaluated one where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from srste.curve.evaluated import EvaluatedCurve
+from srste.curve.exact import LossCurve, loss_curve
+from srste.curve.network import NotExactError
+from srste.losses import Loss
+
+
+def any_curve(
+    model: nn.Module,
+    direction: Mapping[str, Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    lr_max: float,
+    loss: Loss,
+    seed: int = 0,
+) -> tuple[LossCurve | EvaluatedCurve, str]:
+    """The curve, and why it has no exact form; "" if it has one.
+
+    Args: as for :func:`srste.curve.loss_curve`. seed: of layers that draw random numbers, for an
+        evaluated curve. Raises: ValueError, as they do.
+    """
+    try:
+        return loss_curve(model, direction, inputs, targets, lr_max, loss), ""
+    except NotExactError as error:
+        return EvaluatedCurve(model, direction, inputs, targets, lr_max, loss, seed=seed), str(error)
