@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -58,6 +59,9 @@ class Traced:
         self.units.append(output.a[0].numel())
         self.output_shape = tuple(output.a.shape[1:])
         self._check_that_examples_are_apart(example)
+        self._one_row_does = False
+        with suppress(NotExactError):  # a forward may want all its values to have as many rows
+            self._one_row_does = self._does_one_row(example)
         self.links: dict[tuple[int, int], Link] = {}
         for source in range(len(self.levels)):
             self._find_links(source, example)
@@ -76,45 +80,63 @@ class Traced:
             if (np.abs(alone.values[0] - beside.values[0]) > allowed).any():
                 raise NotExactError("an example's output depends on the other examples of its batch")
 
+    def _does_one_row(self, example: Tensor) -> bool:
+        """Whether units that are all zero may stand in one row for all, which saves what passes cost."""
+        several = example.expand(3, *example.shape[1:])
+        whole, one = self._beginnings(several, None), self._beginnings(several, 1)
+        return all(
+            len(a.a) in (1, 3) and a.a.shape[1:] == b.a.shape[1:] and bool((a.a == b.a).all())
+            for a, b in zip(one, whole, strict=True)
+        )
+
     def _find_links(self, source: int, example: Tensor) -> None:
         """Turns the units of a layer from 0 to 1, each in a row of its own, and sees what that adds."""
         units = self.units[source]
-        rows = max(1, _AT_ONCE // max(self.units))
+        at_once = max(1, _AT_ONCE // max(self.units))
         found: dict[int, list[tuple[Index, Index, Array]]] = {t: [] for t in range(len(self.units))}
-        for first in range(0, units, rows):
-            several = torch.zeros(min(rows, units - first), units, dtype=torch.float64)
-            several[:, first : first + len(several)].fill_diagonal_(1)
-
-            def look(
-                layer: int, _: Levels, x: Moving, first: int = first, turned: Tensor = several
-            ) -> Moving:
-                if layer > source:
-                    found[layer].append(_edges(x, first))
-                answer = turned.reshape(x.a.shape) if layer == source else None
-                return Moving(torch.zeros_like(x.a), jumps=True, answer=answer)
-
-            output = Pass(self._traced, self._parameters, look).output_of(
-                example.expand(len(several), *example.shape[1:])
-            )
-            found[len(self.units) - 1].append(_edges(output, first))
+        for first in range(0, units, at_once):
+            turned = torch.zeros(min(at_once, units - first), units, dtype=torch.float64)
+            turned[:, first : first + len(turned)].fill_diagonal_(1)
+            rows = 1 if self._one_row_does else len(turned)
+            for target, answer in enumerate(self._answers(source, turned, example, rows)):
+                if target > source:
+                    found[target].append(_edges(answer, len(turned), first))
         for target, parts in found.items():
             if parts and any(len(begins) for begins, _, _ in parts):
                 begins, ends, pairs = (np.concatenate(part) for part in zip(*parts, strict=True))
                 self.links[source, target] = _link(units, self.units[target], begins, ends, pairs)
 
-    def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
+    def _answers(self, source: int, turned: Tensor, example: Tensor, rows: int) -> list[Moving]:
+        """All that is binarised and the output, with what turned units of a layer add to them."""
         found: list[Moving] = []
 
-        def look(_: int, __: Levels, x: Moving) -> Moving:
+        def look(layer: int, _: Levels, x: Moving) -> Moving:
             found.append(x)
-            return _units_at(torch.zeros_like(x.a))
+            answer = turned.reshape(-1, *x.a.shape[1:]) if layer == source else None
+            return Moving(torch.zeros_like(x.a), jumps=True, answer=answer)
 
-        found.append(Pass(self._traced, self._parameters, look).output_of(inputs.double().cpu()))
-        parts = [_beginning(x) for x in found]
+        several = example.expand(rows, *example.shape[1:])
+        found.append(Pass(self._traced, self._parameters, look).output_of(several))
+        return found
+
+    def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
+        rows = 1 if self._one_row_does else None
+        parts = [_beginning(x) for x in self._beginnings(inputs.double().cpu(), rows)]
         if out is not None and parts[0] is not None:
             out[:] = parts[0]
             parts[0] = out
         return parts
+
+    def _beginnings(self, inputs: Tensor, rows: int | None) -> list[Moving]:
+        """All that is binarised and the output, where binary units are zero in that many rows."""
+        found: list[Moving] = []
+
+        def look(_: int, __: Levels, x: Moving) -> Moving:
+            found.append(x)
+            return _units_at(torch.zeros_like(x.a[:rows]))
+
+        found.append(Pass(self._traced, self._parameters, look).output_of(inputs))
+        return found
 
     def stepped(self, inputs: Tensor, lr: float) -> list[Reach]:
         found: list[Reach] = []
@@ -149,7 +171,7 @@ def _units_at(values: Tensor) -> Moving:
 
 
 def _flat(part: Tensor | None, like: Tensor) -> Array:
-    whole = torch.zeros_like(like) if part is None else part.expand(like.shape)
+    whole = torch.zeros_like(like) if part is None else part.expand_as(like)
     flat: Array = whole.reshape(len(like), -1).numpy()
     return flat
 
@@ -162,9 +184,10 @@ def _beginning(x: Moving) -> Array | None:
     return both if both.any() else None
 
 
-def _edges(x: Moving, first: int) -> tuple[Index, Index, Array]:
+def _edges(x: Moving, rows: int, first: int) -> tuple[Index, Index, Array]:
     """(units, their targets, what they add to a and d): answers of a value, from unit ``first`` on."""
-    answers = [_flat(part, x.a) for part in (x.answer, x.answer_d)]
+    like = x.a.new_zeros(()).expand(rows, *x.a.shape[1:])
+    answers = [_flat(part, like) for part in (x.answer, x.answer_d)]
     begins, ends = (k.astype(np.int64) for k in np.nonzero((answers[0] != 0) | (answers[1] != 0)))
     if len(begins) > _MOST_EDGES:
         raise NotExactError(f"it has a layer with more than {_MOST_EDGES:,} links to another")

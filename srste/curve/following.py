@@ -122,8 +122,10 @@ class Follower:
                 if isinstance(link, Dense):
                     total += values[source] @ link.columns
                 else:
-                    given = np.ascontiguousarray(values[source])
-                    spread(given, link.starts, link.ends, link.pairs, total)
+                    given = np.zeros(total.shape[::-1])
+                    turned = np.ascontiguousarray(values[source].T)
+                    spread(turned, link.starts, link.ends, link.pairs, given)
+                    total += given.T
             moving[:] = total
         if beginning is None:
             if not into:

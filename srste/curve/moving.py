@@ -21,8 +21,9 @@ class Moving:
 
     a: the value at t = 0. d: None if it does not move. jumps: whether it depends on binary units.
     answer, answer_d: what a unit that is turned from 0 to 1 adds to a and to d, in each row another
-    unit; None for nothing. reach: a bound on the sum of magnitudes that the value is made of at one
-    learning rate, None where it is not asked for; terms: on the number of roundings in it.
+    unit, of which there may be more than of a; None for nothing. reach: a bound on the sum of magnitudes
+    that the value is made of at one learning rate, None where it is not asked for; terms: on the number
+    of roundings in it.
     """
 
     a: Tensor
@@ -69,13 +70,20 @@ def add(x: Any, y: Any, alpha: int = 1) -> Moving:
     def total(part: str) -> Tensor | None:
         one: Tensor | None = getattr(x, part)
         other: Tensor | None = getattr(y, part)
-        if other is None:
-            return None if one is None else one.expand(a.shape)
-        return alpha * other.expand(a.shape) if one is None else one + alpha * other
+        if one is not None and other is not None:
+            return one + alpha * other
+        alone = one if other is None else alpha * other
+        return None if alone is None else _filled(alone, a)
 
     reach = None if x.reach is None or y.reach is None else x.reach + y.reach
     jumps, terms = x.jumps or y.jumps, max(x.terms, y.terms) + 1
     return Moving(a, total("d"), jumps, total("answer"), total("answer_d"), reach, terms)
+
+
+def _filled(part: Tensor, a: Tensor) -> Tensor:
+    """A part of a value in the value's shape; an answer may have more rows."""
+    shape = a.shape if part.ndim < a.ndim else (max(len(part), len(a)), *a.shape[1:])
+    return part.expand(shape)
 
 
 def negative(x: Moving) -> Moving:
@@ -111,8 +119,10 @@ def join(function: Function, values: Sequence[Any]) -> Moving:
         found = [getattr(v, part) for v in moving]
         if all(f is None for f in found):
             return None
-        filled = (torch.zeros_like(v.a) if f is None else f for f, v in zip(found, moving, strict=True))
-        joined: Tensor = function(list(filled))
+        rows = max(len(f) for f in found if f is not None)
+        zeros = (v.a.new_zeros(rows, *v.a.shape[1:]) for v in moving)
+        filled = [z if f is None else f for f, z in zip(found, zeros, strict=True)]
+        joined: Tensor = function(filled)
         return joined
 
     a, d, answer, answer_d, reach = (whole(part) for part in _PARTS)

@@ -307,11 +307,17 @@ def follow(
 
 @compiled("void(float64[:,::1], int64[::1], int64[::1], float64[:,::1], float64[:,::1])")
 def spread(values: Array, starts: Index, ends: Index, pairs: Array, moving: Array) -> None:
-    """Adds to (rows, 2 units) of a layer what values (rows, n) of another link to it, see `Sparse`."""
-    rows, units = len(values), moving.shape[1] // 2
-    for row in range(rows):
-        for source in range(values.shape[1]):
-            value = values[row, source]
-            for edge in range(starts[source], starts[source + 1]):
-                moving[row, ends[edge]] += value * pairs[edge, 0]
-                moving[row, units + ends[edge]] += value * pairs[edge, 1]
+    """Adds what the units of a layer give to the (a, d) of another one that they link to, see `Sparse`.
+
+    Args: values: (n, rows) of the units. moving: (2 units, rows), a, then d. In the other way round from
+        elsewhere, so that the loop over rows is over neighbours.
+    """
+    units, rows = len(moving) // 2, moving.shape[1]
+    for source in range(len(values)):
+        given = values[source]
+        for edge in range(starts[source], starts[source + 1]):
+            to_a, to_d = moving[ends[edge]], moving[units + ends[edge]]
+            a, d = pairs[edge, 0], pairs[edge, 1]
+            for row in range(rows):
+                to_a[row] += given[row] * a
+                to_d[row] += given[row] * d
