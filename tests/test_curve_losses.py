@@ -87,6 +87,22 @@ def test_values(options, lr_max):
     np.testing.assert_array_equal(curve(lrs[order]), curve(lrs)[order])
 
 
+@settings(max_examples=60)
+@given(options=any_case, lr_max=st.floats(1e-3, 4.0), scale=st.sampled_from([0.1, 1.0, 30.0]))
+def test_many_values_at_once_are_those_of_each(options, lr_max, scale):
+    """Many are interpolated, a few are summed one by one; breakpoints among them, spaced unevenly."""
+    model, direction, x, y = case(**options)
+    direction = {name: scale * part for name, part in direction.items()}
+    curve = loss_curve(model, direction, x, y, lr_max, LOSSES[options["name"]])
+    some = curve.breakpoints[:40]
+    lrs = np.concatenate((np.linspace(0, lr_max, 3000) ** 2 / lr_max, some, np.nextafter(some, 0)))
+    lrs = np.clip(lrs, 0, lr_max)
+    np.random.default_rng(0).shuffle(lrs)
+    picked = np.arange(0, len(lrs), 37)
+    one_by_one = [float(curve(lrs[k])) for k in picked]
+    np.testing.assert_allclose(curve(lrs)[picked], one_by_one, rtol=1e-12, atol=1e-13 * curve.pre_loss)
+
+
 @settings(max_examples=80)
 @given(options=any_case, lr_max=st.floats(1e-2, 4.0))
 def test_the_minimum(options, lr_max):

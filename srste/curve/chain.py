@@ -45,6 +45,12 @@ class Chain:
         self.output_shape: tuple[int, ...] = (self.units[-1],)
         self._layers = layers
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of its weights and of their direction are."""
+        parts = (part for layer in self._layers for part in (layer.joint, layer.bias))
+        return all(np.isfinite(part).all() for part in parts)
+
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
         product = np.matmul(as_float64(inputs), self._layers[0].joint, out=out)
         if self._layers[0].bias.any():

@@ -7,7 +7,9 @@ loss itself is searched, convex as it is on each piece.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,15 @@ from srste.curve.network import Array, Index, Network
 _TINY = np.nextafter(0.0, 1.0)
 _WIDTH = 0.1  # what the arguments of a loss move by over one parabola: off by 2e-6 then
 _MANY = 32  # with more pieces left to search, finer parabolas are tried first
+
+# Over a cell the arguments of a loss move by at most this. Log-sum-exp has its singularities where two
+# arguments differ by i pi or more, a factor of 2 pi away from the cell's half width, so that polynomials
+# through 15 Chebyshev nodes are off by less than 4 (2 pi + sqrt(4 pi^2 + 1))^-15 = 1e-16 of a loss.
+_CELL = 1.0
+_ANGLES = (2 * np.arange(15) + 1) * np.pi / 30
+_NODES, _WEIGHTS = np.cos(_ANGLES), np.sin(_ANGLES) * (-1.0) ** np.arange(15)
+_MOST_AT_ONCE = 100_000  # learning rates, of which each takes the memory of the nodes
+
 _STEPS = 100  # of a search on one piece; it ends when no float is left, or with the gap it has then
 
 
@@ -79,15 +90,32 @@ class ConvexSum:
             return int(bad[0])
         order = np.argsort(lrs, kind="stable")
         ascending, sums = lrs[order], np.zeros(len(lrs))
-        own = shares(max(1, min(threads(), len(lrs))), len(lrs))
+        runs = max(1, min(threads(), len(lrs)), math.ceil(len(lrs) / _MOST_AT_ONCE))
+        own = shares(runs, len(lrs))
+        parts = shares(min(threads(), runs), runs)
 
         def work(part: int) -> None:
-            here = slice(own[part].start, own[part].stop)
-            kernels.add_values(*self._steps.arrays, ascending[here], sums[here])
+            for run in parts[part]:
+                here = slice(own[run].start, own[run].stop)
+                self._add_values(ascending[here], sums[here])
 
-        in_threads(work, len(own))
+        in_threads(work, len(parts))
         lrs[order] = sums * self._share
         return -1
+
+    def _add_values(self, lrs: Array, sums: Array) -> None:
+        """Adds the losses at ascending learning rates, by polynomials where that is less work."""
+        cells = self._widest_spread * (lrs[-1] - lrs[0]) / _CELL if len(lrs) else 0.0
+        each = len(self._steps.outputs) / len(self._steps.counts)
+        if cells * len(_NODES) + 2 * each * len(_NODES) < len(lrs) and cells > 0:
+            cells = math.ceil(cells)
+            kernels.add_interpolated(*self._steps.arrays, lrs, sums, cells, _NODES, _WEIGHTS)
+        else:
+            kernels.add_values(*self._steps.arrays, lrs, sums)
+
+    @cached_property
+    def _widest_spread(self) -> float:
+        return kernels.widest_spread(*self._steps.arrays)
 
     def _at(self, position: np.uint64, lr: float) -> tuple[float, float, float]:
         """(loss, slope, curvature) at lr of the piece that a position lies in."""

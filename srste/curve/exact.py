@@ -161,10 +161,13 @@ def network_of(model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor
         if direction[name].shape != parameter.shape:
             shape, wanted = tuple(direction[name].shape), tuple(parameter.shape)
             raise ValueError(f"direction[{name!r}] has shape {shape}, the parameter {wanted}")
-        for what, tensor in ((name, parameter), (f"direction[{name!r}]", direction[name])):
-            if not np.isfinite(as_float64(tensor)).all():
-                raise ValueError(f"{what} holds a value that is not finite")
-    if inputs.ndim == 2 and (found := chain(model, direction)):
+    found = chain(model, direction) if inputs.ndim == 2 else None
+    if found is None or not found.is_finite:
+        for name, parameter in parameters.items():
+            for what, tensor in ((name, parameter), (f"direction[{name!r}]", direction[name])):
+                if not np.isfinite(as_float64(tensor)).all():
+                    raise ValueError(f"{what} holds a value that is not finite")
+    if found is not None:
         if inputs.shape[1] != found.features:
             raise ValueError(f"inputs must be (batch, {found.features}), not {tuple(inputs.shape)}")
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -147,6 +148,10 @@ def blocks(network: Network, batch: int) -> list[slice]:
 @cache
 def _executor(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="loss-curve")
+
+
+# A process that is forked has no threads but one, and would wait for the others for ever.
+os.register_at_fork(after_in_child=_executor.cache_clear)
 
 
 def in_threads(work: Callable[[int], None], parts: int) -> None:

@@ -96,6 +96,127 @@ def add_values(
         here = stop
 
 
+@compiled(f"float64({_ROW})")
+def widest_spread(at_rest: Array, counts: Index, outputs: Array, targets: Array, classes: bool) -> float:
+    """The most that a unit of t moves the arguments of any example's loss by, on any of its steps."""
+    width = at_rest.shape[1] // 2
+    widest, here = 0.0, 0
+    for example in range(len(counts)):
+        widest = max(widest, _spread(at_rest[example], 0, targets, example, width, classes))
+        for step in range(here, here + counts[example]):
+            widest = max(widest, _spread(outputs[step], 1, targets, example, width, classes))
+        here += counts[example]
+    return widest
+
+
+@part
+def _add_at_nodes(
+    row: Array,
+    first: int,
+    targets: Array,
+    example: int,
+    width: int,
+    classes: bool,
+    nodes: Array,
+    middle: float,
+    half: float,
+    sign: float,
+    sums: Array,
+) -> None:
+    for k in range(len(nodes)):
+        t = middle + half * nodes[k]
+        loss, _, _ = _loss(row, first, targets, example, width, classes, t)
+        sums[k] += sign * loss
+
+
+@compiled(f"void({_ROW}, float64[::1], float64[::1], int64, float64[::1], float64[::1])")
+def add_interpolated(
+    at_rest: Array,
+    counts: Index,
+    outputs: Array,
+    targets: Array,
+    classes: bool,
+    lrs: Array,
+    sums: Array,
+    cells: int,
+    nodes: Array,
+    weights: Array,
+) -> None:
+    """As `add_values`, by polynomials: the range of the learning rates is cut into cells, on each of
+    which the losses are summed at Chebyshev nodes; a step that begins within a cell adds, from there on,
+    by what its loss differs from that of the step before, continued over the whole cell.
+
+    Args: nodes, weights: (degree + 1,) in [-1, 1], and their barycentric weights.
+    """
+    keys = outputs.view(np.uint64)
+    width, degree = at_rest.shape[1] // 2, len(nodes)
+    start, half = lrs[0], 0.5 * (lrs[-1] - lrs[0]) / cells
+    firsts = np.zeros(cells + 1, np.int64)  # of each cell the first learning rate
+    for k in range(len(lrs)):
+        cell = min(int((lrs[k] - start) / (2 * half)), cells - 1)
+        firsts[cell + 1] = k + 1
+    for cell in range(cells):
+        firsts[cell + 1] = max(firsts[cell], firsts[cell + 1])
+    base = np.zeros((cells, degree))
+    changes = np.zeros((len(lrs), degree))
+    changed = np.zeros(len(lrs), np.bool_)
+
+    here = 0
+    for example in range(len(counts)):
+        stop = here + counts[example]
+        row, first = at_rest[example], 0
+        for cell in range(cells):
+            if firsts[cell] == firsts[cell + 1]:
+                continue
+            middle = start + (2 * cell + 1) * half
+            position = position_of(lrs[firsts[cell]])
+            while here < stop and keys[here, 0] <= position:
+                row, first = outputs[here], 1
+                here += 1
+            _add_at_nodes(
+                row, first, targets, example, width, classes, nodes, middle, half, 1.0, base[cell]
+            )
+            at = firsts[cell]
+            end = position_of(lrs[firsts[cell + 1] - 1])
+            while here < stop and keys[here, 0] <= end:
+                low, high = at, firsts[cell + 1] - 1  # the first learning rate that is not before it
+                while low < high:
+                    half_way = (low + high) // 2
+                    if position_of(lrs[half_way]) < keys[here, 0]:
+                        low = half_way + 1
+                    else:
+                        high = half_way
+                at = low
+                changed[at] = True
+                _add_at_nodes(
+                    row, first, targets, example, width, classes, nodes, middle, half, -1.0, changes[at]
+                )
+                row, first = outputs[here], 1
+                here += 1
+                _add_at_nodes(
+                    row, first, targets, example, width, classes, nodes, middle, half, 1.0, changes[at]
+                )
+        here = stop
+
+    for cell in range(cells):
+        middle = start + (2 * cell + 1) * half
+        values = base[cell]
+        for k in range(firsts[cell], firsts[cell + 1]):
+            if changed[k]:
+                for node in range(degree):
+                    values[node] += changes[k, node]
+            x = (lrs[k] - middle) / half
+            above = below = 0.0
+            for node in range(degree):
+                distance = x - nodes[node]
+                if distance == 0:
+                    above, below = values[node], 1.0
+                    break
+                above += values[node] * weights[node] / distance
+                below += weights[node] / distance
+            sums[k] += above / below
+
+
 @compiled(f"Tuple((float64, float64, float64))({_ROW}, uint64, float64)")
 def derivatives(
     at_rest: Array,
