@@ -179,6 +179,7 @@ def _flat(part: Tensor | None, like: Tensor) -> Array:
 def _beginning(x: Moving) -> Array | None:
     """(rows, 2 units) of a value, one row if all are the same, None if they are zero."""
     both = np.concatenate((_flat(x.a, x.a), _flat(x.d, x.a)), axis=1)
+    _check_finite(both)
     if len(both) > 1 and (both == both[0]).all():
         both = both[:1]
     return both if both.any() else None
@@ -191,7 +192,16 @@ def _edges(x: Moving, rows: int, first: int) -> tuple[Index, Index, Array]:
     begins, ends = (k.astype(np.int64) for k in np.nonzero((answers[0] != 0) | (answers[1] != 0)))
     if len(begins) > _MOST_EDGES:
         raise NotExactError(f"it has a layer with more than {_MOST_EDGES:,} links to another")
-    return begins + first, ends, np.stack([answer[begins, ends] for answer in answers], axis=1)
+    pairs = np.stack([answer[begins, ends] for answer in answers], axis=1)
+    _check_finite(pairs)
+    return begins + first, ends, pairs
+
+
+def _check_finite(array: Array) -> None:
+    # Inputs and weights have been looked at, but not what a buffer holds or what is still makes of them:
+    # a unit that is given nan would be up or down by chance.
+    if not np.isfinite(array).all():
+        raise ValueError("the model makes a value that is not finite of these inputs")
 
 
 def _link(units: int, targets: int, begins: Index, ends: Index, pairs: Array) -> Link:
