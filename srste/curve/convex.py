@@ -182,7 +182,7 @@ class ConvexSum:
         position, t = near.key[piece], float(near.dip[piece])
         for _ in range(_STEPS):
             f, f1, f2 = self._at(position, t)
-            gap = f1 * (t - lo) if f1 > 0 else f1 * (t - hi)  # of a convex function and its tangent
+            gap = abs(f1 * (t - lo) if f1 > 0 else f1 * (t - hi))  # of a convex function and its tangent
             if f - gap > best:
                 return None
             if f1 > 0:
