@@ -69,20 +69,30 @@ def put_in_order(events: Array, lr_max: float) -> None:
             events[begin:stop] = events[begin:stop][order]
 
 
+@part
+def _add(total: float, lost: float, term: float) -> tuple[float, float]:
+    new = total + term
+    if abs(total) >= abs(term):
+        return new, lost + ((total - new) + term)
+    return new, lost + ((term - new) + total)
+
+
 @compiled("int64(float64[:,::1])")
 def add_up(events: Array) -> int:
     """Makes events (F, 4), in order, into pieces, in place. Returns: how many pieces there are."""
     keys = events.view(np.uint64)
+    # Neumaier's sums: what a sum has lost is kept beside it, since a loss may come back from far above.
     c0 = c1 = c2 = 0.0
+    lost0 = lost1 = lost2 = 0.0
     piece = -1
     for k in range(len(events)):
-        c0 += events[k, 1]
-        c1 += events[k, 2]
-        c2 += events[k, 3]
+        c0, lost0 = _add(c0, lost0, events[k, 1])
+        c1, lost1 = _add(c1, lost1, events[k, 2])
+        c2, lost2 = _add(c2, lost2, events[k, 3])
         if piece < 0 or keys[k, 0] != keys[piece, 0]:
             piece += 1
             keys[piece, 0] = keys[k, 0]
-        events[piece, 1], events[piece, 2], events[piece, 3] = c0, c1, c2
+        events[piece, 1], events[piece, 2], events[piece, 3] = c0 + lost0, c1 + lost1, c2 + lost2
     return piece + 1
 
 
