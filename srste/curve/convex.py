@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from srste.curve.following import Batch, Follower, blocks, in_threads, shares, threads
+from srste.curve.following import Batch, Follower, blocks, in_threads, one_blas_thread, shares, threads
 from srste.curve.kernels import convex as kernels
 from srste.curve.kernels.pieces import add_up, put_in_order
 from srste.curve.links import Links
@@ -267,6 +267,7 @@ def convex_sum(network: Network, links: Links, batch: Batch, classes: bool, lr_m
             count, events = follower.follow(block, False, at_rest[block], counts[block], count, events)
         found[part] = events[:count]
 
-    in_threads(work, parts)
+    with one_blas_thread():
+        in_threads(work, parts)
     whole = found[0].copy() if parts == 1 else np.concatenate(found)
     return ConvexSum(Steps(at_rest, counts, whole, batch.targets, classes), batch.share, lr_max)

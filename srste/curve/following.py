@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from srste.curve.kernels.following import follow, settle, spread
@@ -166,6 +168,28 @@ def in_threads(work: Callable[[int], None], parts: int) -> None:
         wait(others)  # they write into memory of the caller's
     for other in others:
         other.result()
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+_limiting = threading.Lock()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """NumPy's products run on one thread each: blocks are what runs side by side, and the threads of one
+    small product wait for each other, on busy cores for long."""
+    if not _limiting.acquire(blocking=False):
+        yield  # a curve of another thread has set it, and sets it back
+        return
+    try:
+        with _blas().limit(limits=1):
+            yield
+    finally:
+        _limiting.release()
 
 
 def shares(parts: int, count: int) -> list[range]:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from srste.curve.following import Batch, Follower, blocks, in_threads, scratch, shares, threads
+from srste.curve.following import (
+    Batch,
+    Follower,
+    blocks,
+    in_threads,
+    one_blas_thread,
+    scratch,
+    shares,
+    threads,
+)
 from srste.curve.kernels import pieces as kernels
 from srste.curve.kernels.absolute import absolute_error
 from srste.curve.links import Links
@@ -88,7 +97,8 @@ def pieces(network: Network, links: Links, batch: Batch, absolute: bool, lr_max:
                 at_rest[number] = rest.sum(axis=0)
         found[part] = count, events
 
-    in_threads(work, parts)
+    with one_blas_thread():
+        in_threads(work, parts)
     events = _together(space, found)
     events.view(np.uint64)[0, 0] = 0
     events[0, 1:] = at_rest.sum(axis=0)

@@ -8,65 +8,101 @@ from there to where the next one starts. One without any float starts where the 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srste.curve.kernels.compiling import compiled, part
-from srste.curve.kernels.positions import ONE, Array, first_float, position_of
+from srste.curve.kernels.positions import ONE, Array, Positions, first_float, position_of
+
+Index = NDArray[np.int64]
 
 _TINY = np.nextafter(0.0, 1.0)
-_FEW = 24
+# As many events as about fit a core's own cache, 1 MB.
+_RUN = 32_768
+_FEW = 24  # of so many, insertion is the quickest way to sort
 
 
 @part
-def _bucket(key: np.uint64, scale: float, most: int) -> int:
-    return min(int(first_float(key) * scale), most)
+def _bucket(key: np.uint64, start: float, scale: float, most: int) -> int:
+    return min(max(int((first_float(key) - start) * scale), 0), most)
+
+
+@part
+def _into_runs(keys: Positions, runs: int, scale: float) -> Index:
+    """Swaps events (F, 4) until each is in its run. Returns: (runs + 1,) where these begin, and the
+    end."""
+    begins = np.zeros(runs + 1, np.int64)
+    for k in range(len(keys)):
+        begins[_bucket(keys[k, 0], 0.0, scale, runs - 1) + 1] += 1
+    for run in range(runs):
+        begins[run + 1] += begins[run]
+    free = begins[:-1].copy()
+    for run in range(runs):
+        while free[run] < begins[run + 1]:
+            k = free[run]
+            home = _bucket(keys[k, 0], 0.0, scale, runs - 1)
+            other = free[home]
+            free[home] += 1
+            if home != run:
+                for column in range(4):
+                    held = keys[k, column]
+                    keys[k, column] = keys[other, column]
+                    keys[other, column] = held
+    return begins
 
 
 @compiled("void(float64[:,::1], float64)")
 def put_in_order(events: Array, lr_max: float) -> None:
     """Sorts events (F, 4) by position, in place.
 
-    Flips are spread over [0, lr_max] about evenly, so that counting puts most of them where they belong.
+    Flips are spread over [0, lr_max] about evenly, so that counting puts most of them where they belong:
+    at first, in place, into runs that fit a cache, then within each run by way of a copy of it, of which
+    each small bucket is sorted on the way back.
     """
     size = len(events)
     keys = events.view(np.uint64)
-    buckets = min(max(1, size // 4), 65_536)
-    scale = buckets / lr_max
+    runs = (size + _RUN - 1) // _RUN
+    scale = runs / lr_max
     if not np.isfinite(scale):
-        buckets, scale = 1, 0.0
-    most = buckets - 1
-    begins = np.zeros(buckets + 1, np.int64)
-    for k in range(size):
-        begins[_bucket(keys[k, 0], scale, most) + 1] += 1
-    for b in range(buckets):
-        begins[b + 1] += begins[b]
-    free = begins[:-1].copy()
-    for b in range(buckets):
-        while free[b] < begins[b + 1]:
-            k = free[b]
-            home = _bucket(keys[k, 0], scale, most)
-            if home == b:
-                free[b] += 1
-                continue
-            other = free[home]
-            free[home] += 1
+        runs, scale = 1, 0.0
+    begins = _into_runs(keys, runs, scale) if runs > 1 else np.array([0, size])
+    longest = 0
+    for run in range(runs):
+        longest = max(longest, begins[run + 1] - begins[run])
+    copy = np.empty((longest, 4), np.uint64)
+    places = np.empty(longest // 2 + 3, np.int64)
+    for run in range(runs):
+        begin, stop = begins[run], begins[run + 1]
+        buckets = max(1, (stop - begin) // 2)
+        start, fine = run * (lr_max / runs), buckets * scale
+        if not np.isfinite(fine):
+            buckets, fine = 1, 0.0
+        places[: buckets + 2] = 0
+        for k in range(begin, stop):
+            places[_bucket(keys[k, 0], start, fine, buckets - 1) + 2] += 1
+        for b in range(2, buckets + 2):
+            places[b] += places[b - 1]
+        for k in range(begin, stop):
+            b = _bucket(keys[k, 0], start, fine, buckets - 1) + 1
+            place = places[b]
+            places[b] = place + 1  # in the end where the next bucket begins
             for column in range(4):
-                held = keys[k, column]
-                keys[k, column] = keys[other, column]
-                keys[other, column] = held
-    for b in range(buckets):
-        begin, stop = begins[b], begins[b + 1]
-        if stop - begin <= _FEW:
-            for k in range(begin + 1, stop):
-                h0, h1, h2, h3 = keys[k, 0], keys[k, 1], keys[k, 2], keys[k, 3]
-                place = k
-                while place > begin and keys[place - 1, 0] > h0:
+                copy[place, column] = keys[k, column]
+        for b in range(buckets):
+            first, last = places[b], places[b + 1]
+            if last - first <= _FEW:
+                for k in range(first, last):
+                    h0, h1, h2, h3 = copy[k, 0], copy[k, 1], copy[k, 2], copy[k, 3]
+                    place = begin + k
+                    while place > begin + first and keys[place - 1, 0] > h0:
+                        for column in range(4):
+                            keys[place, column] = keys[place - 1, column]
+                        place -= 1
+                    keys[place, 0], keys[place, 1], keys[place, 2], keys[place, 3] = h0, h1, h2, h3
+            else:
+                order = np.argsort(copy[first:last, 0], kind="mergesort")
+                for k in range(last - first):
                     for column in range(4):
-                        keys[place, column] = keys[place - 1, column]
-                    place -= 1
-                keys[place, 0], keys[place, 1], keys[place, 2], keys[place, 3] = h0, h1, h2, h3
-        else:
-            order = np.argsort(keys[begin:stop, 0], kind="mergesort")
-            events[begin:stop] = events[begin:stop][order]
+                        keys[begin + first + k, column] = copy[first + order[k], column]
 
 
 @part
