@@ -20,6 +20,10 @@ from scipy.stats import binomtest, linregress
 from srste.checks import NOT_RESTORED, SAME_DRAWS
 
 DRIFT, SAME_RESULT, SMALLEST = "drift", "same result", "smallest learning rate"
+MISSED = "missed decrease"
+
+MISSED_PART = 0.01
+"""Of the decrease that can be had: a search that misses more is told."""
 
 MEANING = {
     DRIFT: "the loss at a fixed learning rate moves with N as N(N+1)/2, as it does when gradients are "
@@ -30,6 +34,8 @@ MEANING = {
     "digit, as repeated draws do that are none",
     SMALLEST: "the smallest learning rate that was tried is the best: there is no descent, or the grid "
     "is too coarse to see it",
+    MISSED: "there are learning rates that lower the loss further: the best that was tried misses more "
+    "than 1 % of the decrease that can be had, which a finer grid or more trials would find",
     NOT_RESTORED: "the loss before the update is not the same in all studies of a batch, or the "
     "weights were not, after a study, what they had been before it",
 }
@@ -60,7 +66,8 @@ class Step(NamedTuple):
     where it draws nothing. pre_loss, post_loss: before the step and after it. lr: its learning rate;
     smallest_lr: the lowest end of what was searched; None where that is not known or says nothing.
     fixed: a learning rate that is the same for many sample counts and the loss there; None if there is
-    none.
+    none. descends: whether any learning rate lowers the loss; missed: the part of the decrease that can
+    be had by which the best step falls short of it; None where that is not known.
     """
 
     batch: int
@@ -71,6 +78,8 @@ class Step(NamedTuple):
     post_loss: float
     smallest_lr: float | None
     fixed: tuple[float, float] | None
+    descends: bool | None = None
+    missed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,8 @@ def runs(steps: Iterable[Step]) -> Iterator[list[Step]]:
 def alarms_in(steps: Iterable[Step]) -> list[Alarm]:
     """What is alarming in the results of a problem's studies, all batches and estimators of it."""
     steps = list(steps)
-    return [*_not_restored(steps), *_drifting(steps), *_same_results(steps), *_smallest(steps)]
+    return [*_not_restored(steps), *_drifting(steps), *_same_results(steps), *_smallest(steps),
+            *_missing(steps)]  # fmt: skip
 
 
 def _by(steps: Iterable[Step], key: str) -> dict[object, list[Step]]:
@@ -184,10 +194,34 @@ def _same_results(steps: list[Step]) -> Iterator[Alarm]:
 def _smallest(steps: list[Step]) -> Iterator[Alarm]:
     for step in steps:
         if step.smallest_lr is not None and math.isclose(step.lr, step.smallest_lr, rel_tol=1e-6):
-            samples = "" if step.samples is None else f" N={step.samples}"
-            below = "below" if step.post_loss < step.pre_loss else "not below"
+            below = step.post_loss < step.pre_loss
             yield Alarm(
                 SMALLEST,
-                f"{step.series}{samples} batch {step.batch}",
-                f"loss {step.post_loss:.6g} at {step.lr:g}, {below} the {step.pre_loss:.6g} before",
+                _of_study(step),
+                f"loss {step.post_loss:.6g} at {step.lr:g}, {'' if below else 'not '}below the "
+                f"{step.pre_loss:.6g} before{'' if below else _why_not(step)}",
             )
+
+
+def _why_not(step: Step) -> str:
+    """What is known of the learning rates that were not tried."""
+    if step.descends is None:
+        return ""
+    return "; others lower it: the grid is too coarse" if step.descends else "; none lowers it"
+
+
+def _missing(steps: list[Step]) -> Iterator[Alarm]:
+    for step in steps:
+        if step.missed is not None and step.missed > MISSED_PART:
+            part = "all" if step.missed >= 1 else f"{100 * step.missed:.2g} %"
+            yield Alarm(
+                MISSED,
+                _of_study(step),
+                f"loss {step.post_loss:.6g} at {step.lr:g}, which misses {part} of the decrease from "
+                f"{step.pre_loss:.6g} that can be had",
+            )
+
+
+def _of_study(step: Step) -> str:
+    samples = "" if step.samples is None else f" N={step.samples}"
+    return f"{step.series}{samples} batch {step.batch}"

@@ -9,6 +9,7 @@ import torch
 from srste.alarms import (
     DRIFT,
     MEANING,
+    MISSED,
     NOT_RESTORED,
     SAME_DRAWS,
     SAME_RESULT,
@@ -165,4 +166,4 @@ class TestInSeveralStudies:
         assert "not below the 0.7 before" in alarm.detail
 
     def test_every_kind_has_its_meaning(self):
-        assert set(MEANING) == {DRIFT, SAME_DRAWS, SAME_RESULT, SMALLEST, NOT_RESTORED}
+        assert set(MEANING) == {DRIFT, SAME_DRAWS, SAME_RESULT, SMALLEST, MISSED, NOT_RESTORED}

@@ -31,6 +31,7 @@ def record(table, **changes):
     identity = {
         "seed": 0,
         "model": {"name": "mlp", "width": 32},
+        "loss": {"name": "squared_error"},
         "estimator": {"name": "sr_ste"},
         "samples": 3,
         "batch": 2,

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 
 import pytest
 from rich.console import Console
 
+from srste.certificate import Certificate, Span
 from srste.records import Best
-from srste.report.ending import names, show, write_files
+from srste.report.ending import description, names, show, write_files
 from srste.report.figures.note import note_figure
 from srste.report.figures.style import save
+from srste.report.legend import caveat
 from srste.report.notelog import note_line, write_note_log
 from srste.report.summary import Column, conditions
-from srste.report.table import caveat, csv_table, print_table, text_table
+from srste.report.table import csv_table, print_table, text_table
 from tests.test_records import record
 
 
 def study(name, samples, batch, post_loss, pre_loss=0.7, lr=0.25, **identity):
     whole = {
         "seed": 0,
+        "model": {"name": "mlp", "_target_": "x.M"},
+        "loss": {"name": "squared_error", "_target_": "x.L"},
         "pretraining": {"name": "none", "_target_": "x.None_"},
-        "sampling": {"name": "grid", "_target_": "x.Grid", "step": 1e-5},
+        "sampling": {"name": "grid", "_target_": "x.Grid", "step": 1e-5, "lr_max": 0.5},
         "estimator": {"name": name, "_target_": "x.Y"},
         "samples": samples,
         "batch": batch,
@@ -32,6 +37,19 @@ def study(name, samples, batch, post_loss, pre_loss=0.7, lr=0.25, **identity):
     key = repr((name, samples, batch, sorted(identity.items(), key=str)))
     group = repr((name, samples, sorted(identity.items(), key=str)))
     return record(b"", key=key, group=group, identity=whole | identity, pre_loss=pre_loss, best=best)
+
+
+def exact(loss, fall, regret=0.0, intervals=1):
+    """A certificate of a curve that is lowered in ``fall`` only, from 0.7; None: nowhere."""
+    if fall is None:
+        return Certificate(5e-324, loss, False, 0.0, regret, None, 0, 0.0, None, None, None)
+    length = fall.hi - fall.lo
+    share = regret / (0.7 - loss)
+    return Certificate(fall.lo, loss, True, 0.0, regret, share, intervals, length, fall, fall, fall)
+
+
+def certified(record, certificate):
+    return dataclasses.replace(record, certificate=certificate)
 
 
 def sweep(batches=2, **identity):
@@ -118,14 +136,79 @@ class TestTable:
         small = [study("ste", None, 1, 0.26995, 0.27), study("sr_ste", 1, 1, 0.26994, 0.27)]
         assert "0.2699500" in text_table(*conditions(small))
 
-    def test_no_descent_and_the_end_of_the_range_are_marked_and_explained(self):
-        arranged = conditions([study("ste", None, 1, 0.7), study("sr_ste", 1, 1, 0.4, lr=0.5)])
-        text = text_table(*arranged)
-        assert "0.7000*" in text
-        assert "0.4000^" in text
-        assert "* no learning rate that was tried lowers the loss" in caveat(arranged)
+    def test_the_end_of_the_range_is_marked_and_explained(self):
+        arranged = conditions([study("ste", None, 1, 0.5), study("sr_ste", 1, 1, 0.4, lr=0.5)])
+        assert "0.4000^" in text_table(*arranged)
         assert "^ the largest learning rate that was tried is the best" in caveat(arranged)
-        assert "*" not in caveat(conditions(sweep()))
+        assert not re.search(r"^[*!]", caveat(arranged), re.M)
+
+    def test_what_was_tried_falls_nowhere_and_what_is_known_of_the_rest(self):
+        """Both meanings of it in one table, and in the next the loss curve that is not exact."""
+        fall = Span(1.2e-07, 8.9e-06, 0.69)
+        arranged = conditions(
+            [
+                certified(study("ste", None, 1, 0.7), exact(0.7, None)),
+                certified(study("sr_ste", 1, 1, 0.71), exact(0.69, fall, 0.02, intervals=2)),
+                certified(study("sr_ste", 2, 1, 0.71), exact(0.69, Span(0.25, 0.25, 0.69), 0.02)),
+                study("sr_ste", 5, 1, 0.4),
+            ]
+        )
+        text, legend = text_table(*arranged), caveat(arranged)
+        assert re.search(r"0\.7000! +0\.7100\* +0\.7100\* +0\.4000 ", text)
+        assert "! no learning rate in (0, 0.5] lowers the loss: certified." in legend
+        assert (
+            "* none that was tried lowers the loss, but some do: from 1.2e-07 to 8.9e-06, the widest of "
+            "2 ranges (batch 1, sr-STE N=1); only at 0.25 (batch 1, sr-STE N=2)."
+        ) in legend
+        assert "Where any learning rate lowers the loss, the best of every search is within" in legend
+
+        unknown = [dataclasses.replace(study("ste", None, 1, 0.7), certificate=None, not_exact="why")]
+        arranged = conditions(unknown)
+        assert "0.7000*" in text_table(*arranged)
+        assert "* no learning rate that was tried lowers the loss." in caveat(arranged)
+        assert "evaluated by forward passes" in caveat(arranged)
+        assert "It has no exact form: why." in caveat(arranged)
+        assert "exact minimum" not in caveat(arranged)
+
+    def test_in_a_summary_which_has_no_marks_they_are_counted(self):
+        studies = [r for s in range(4) for r in sweep(seed=s)]
+        every = [certified(r, exact(0.7, None)) if r.samples == 1 else r for r in studies]
+        every[4] = certified(study("ste", None, 2, 0.75, seed=0), exact(0.6, Span(0.0, 1e-3, 0.6)))
+        buffer = io.StringIO()
+        show(conditions(every), Console(file=buffer, width=200))
+        text = " ".join(buffer.getvalue().split())
+        assert "In 8 of 32 studies no learning rate in (0, 0.5] lowers the loss: certified." in text
+        assert "In 1 of 32 studies none that was tried" in text
+        assert "from 0 to 0.001 (seed=0 batch 2, STE)" in text
+        assert not re.search(r"^[*!]", buffer.getvalue(), re.M)
+
+    @pytest.mark.parametrize(
+        ("regret", "words"),
+        [
+            (0.0, "is the exact minimum over all learning rates."),
+            (3.01e-7, "3.1e-07 of the exact minimum over all learning rates, at most 0.00031 % of"),
+            (0.0204, "at most 21 % of the decrease that can be had (batch 1, STE)."),
+            (0.4, "at worst all of the decrease that can be had (batch 1, STE)."),
+        ],
+    )
+    def test_how_far_from_the_exact_minimum(self, regret, words):
+        """The worst of them counts; 0.1 can be had."""
+        near = certified(study("sr_ste", 1, 1, 0.6), exact(0.6, Span(0.0, 0.3, 0.6)))
+        far = certified(study("ste", None, 1, 0.6 + regret), exact(0.6, Span(0.0, 0.3, 0.6), regret))
+        assert words in caveat(conditions([near, far]))
+
+    def test_lines_wrap_at_words_in_a_terminal(self):
+        buffer = io.StringIO()
+        console = Console(file=buffer, width=80, force_terminal=True, color_system=None)
+        show(conditions(sweep()), console)
+        assert max(map(len, buffer.getvalue().splitlines())) <= 80
+        assert "lowest of many often wins by chance alone" in " ".join(buffer.getvalue().split())
+
+    def test_marks_survive_markdown(self):
+        missed = certified(study("ste", None, 1, 0.75), exact(0.6, Span(0.0, 1e-3, 0.6)))
+        text = description(conditions([missed]))
+        assert "\n\n\\* none that was tried" in text
+        assert not re.search(r"^\* ", text, re.M)
 
     def test_the_caveat_fits_what_is_shown(self):
         assert "Not yet evidence" in caveat(conditions(sweep()))
@@ -172,6 +255,26 @@ class TestTable:
         assert float(rows[0]["heldout_post_loss"]) == 0.29
         assert rows[0]["samples"] == ""
         assert float(rows[2]["post_loss"]) == 0.41 - 0.01 * 2
+
+    def test_csv_ends_with_the_certificate_or_with_nothing(self):
+        fall = Span(1.2e-07, 0.25, 0.65)
+        found = [
+            certified(study("sr_ste", 1, 1, 0.66), exact(0.65, fall, 0.01)),
+            certified(study("sr_ste", 2, 1, 0.8), exact(0.7, None, 0.1)),
+            dataclasses.replace(study("sr_ste", 3, 1, 0.6), certificate=None, not_exact="x"),
+        ]
+        one, none, unknown = csv.DictReader(io.StringIO(csv_table(conditions(found))))
+        names = [
+            "exact_lr", "exact_loss", "attained", "regret", "regret_fraction", "descent_intervals",
+            "descent_total", *(f"descent_{s}_{e}" for s in ("first", "smallest", "largest")
+                               for e in ("lo", "hi")),
+        ]  # fmt: skip
+        assert list(one)[-13:] == names
+        ends = [repr(end) for _ in range(3) for end in (fall.lo, fall.hi)]
+        length, share = repr(fall.hi - fall.lo), repr(0.01 / (0.7 - 0.65))
+        assert [one[n] for n in names] == ["1.2e-07", "0.65", "1", "0.01", share, "1", length, *ends]
+        assert [none[n] for n in names] == ["5e-324", "0.7", "0", "0.1", "", "0", "0.0", *[""] * 6]
+        assert {unknown[n] for n in names} == {""}
 
 
 class TestNoteLog:

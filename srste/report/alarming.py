@@ -12,7 +12,7 @@ def steps_of(condition: Condition) -> list[Step]:
     """The best steps of a condition's studies, as the alarms look at them."""
     found = []
     for (batch, column), record in condition.cells.items():
-        best, probe = record.best, record.probe
+        best, probe, exact = record.best, record.probe, record.certificate
         if best is None:
             continue
         found.append(
@@ -25,6 +25,8 @@ def steps_of(condition: Condition) -> list[Step]:
                 post_loss=best.post_loss,
                 smallest_lr=None if column.control else _lowest(record, best),
                 fixed=(probe.lr, probe.loss) if probe else None,
+                descends=exact.descends if exact else None,
+                missed=exact.regret_fraction if exact else None,
             )
         )
     return found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 from rich.console import Console
 
 from srste.files import slug, write_atomically
+from srste.report.legend import caveat
 from srste.report.notelog import write_note_log
 from srste.report.summary import Condition
-from srste.report.table import caveat, csv_table, print_summary, print_table, text_table
+from srste.report.table import csv_table, print_summary, print_table, text_table
 
 TABLES_SHOWN = 3
 """With more conditions than that, the terminal gets one line a condition instead of its table."""
@@ -25,7 +27,8 @@ def show(arranged: list[Condition], console: Console) -> None:
     else:
         for condition in arranged:
             print_table(condition, console)
-    console.print(caveat(arranged), highlight=False, soft_wrap=True)
+    marked = len(arranged) <= TABLES_SHOWN
+    console.print(caveat(arranged, marked), highlight=False, markup=False)
 
 
 def write_files(arranged: list[Condition], root: Path) -> list[Path]:
@@ -39,7 +42,8 @@ def write_files(arranged: list[Condition], root: Path) -> list[Path]:
     for place, condition in enumerate(arranged):
         ending = f"_{slug(condition.label)}" if condition.label else ""
         table, note = root / f"table{ending}.txt", root / f"note{ending}.log"
-        write_atomically(table, text_table(condition).encode())
+        legend = "\n".join(fill(line, 100) for line in caveat([condition]).splitlines())
+        write_atomically(table, f"{text_table(condition)}\n{legend}\n".encode())
         variants = {record.key: column.variant for (_, column), record in condition.cells.items()}
         write_note_log(condition.cells.values(), note, variants)
         files += [table, note]
@@ -51,8 +55,10 @@ def write_files(arranged: list[Condition], root: Path) -> list[Path]:
 def description(arranged: list[Condition]) -> str:
     """The tables as Markdown, for the launch's page in MLflow."""
     tables = "\n".join(f"```\n{text_table(condition)}```" for condition in arranged)
-    shown = tables if len(tables) < 7_000 else "Tables: see Artifacts."  # MLflow's limit is 8,000
-    return f"{shown}\n\n{caveat(arranged)}\n\nFigures: see Artifacts."
+    # A paragraph each, and a mark at its beginning is no bullet.
+    lines = "\n\n".join(caveat(arranged).splitlines()).replace("\n\n*", "\n\n\\*")
+    room = len(tables) + len(lines) < 7_800  # MLflow's limit is 8,000
+    return f"{tables if room else 'Tables: see Artifacts.'}\n\n{lines}\n\nFigures: see Artifacts."
 
 
 def names(arranged: list[Condition]) -> dict[str, str]:

@@ -13,46 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from srste.records import Record
+from srste.report.certified import FIGURES, figure
+from srste.report.legend import mark
 from srste.report.summary import Column, Condition, ordered
 
-NO_DESCENT, LARGEST = "*", "^"
 ZERO_HEADING = "zero\noutput"
-
-
-def caveat(arranged: list[Condition]) -> str:
-    """How to read the tables, and what they do not show."""
-    rivals = any(len(condition.columns) > 1 for condition in arranged)
-    lines = [
-        "Loss on the batch the step was computed from" + (", the lowest in bold." if rivals else "."),
-        "zero output: the loss of a student that gives zero for everything.",
-    ]
-    marks = "".join(_mark(r) for c in arranged for r in c.cells.values())
-    if NO_DESCENT in marks:
-        lines.append(f"{NO_DESCENT} no learning rate that was tried lowers the loss.")
-    if LARGEST in marks:
-        lines.append(f"{LARGEST} the largest learning rate that was tried is the best: it may go on.")
-    if any(_many_against_one(condition) for condition in arranged):
-        lines += [
-            "Not yet evidence: where several sample counts face one step of another estimator, the",
-            "lowest of many often wins by chance alone, and need not be lower on fresh data.",
-        ]
-    return "\n".join(lines)
-
-
-def _many_against_one(condition: Condition) -> bool:
-    by_series: dict[str, int] = {}
-    for column in condition.columns:
-        by_series[column.series] = by_series.get(column.series, 0) + 1
-    return len(by_series) > 1 and len(set(by_series.values())) > 1
-
-
-def _mark(record: Record) -> str:
-    if record.best is None:
-        return ""
-    if record.best.post_loss >= record.pre_loss:
-        return NO_DESCENT
-    return LARGEST if record.best.lr == record.best.largest_lr else ""
 
 
 def _heading(columns: list[Column], column: Column) -> str:
@@ -78,7 +43,7 @@ def _decimals(condition: Condition) -> int:
 def _table(condition: Condition, columns: list[Column], part: str) -> Table:
     """The table of some of the columns; the winner is the one among *all* of them."""
     decimals = _decimals(condition)
-    marks = max(len(_mark(record)) for record in condition.cells.values())  # keep the digits aligned
+    marks = max(len(mark(record)) for record in condition.cells.values())  # keep the digits aligned
     title = f"Loss after the best step{': ' + condition.label if condition.label else ''}{part}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("batch", "before", ZERO_HEADING):
@@ -96,8 +61,8 @@ def _table(condition: Condition, columns: list[Column], part: str) -> Table:
             loss = condition.post_loss(batch, column)
             record = condition.cells.get((batch, column))
             missing = "failed" if record else "-"
-            mark = _mark(record).ljust(marks) if record else ""
-            text = missing if loss is None else f"{loss:.{decimals}f}{mark}"
+            of = mark(record).ljust(marks) if record else ""
+            text = missing if loss is None else f"{loss:.{decimals}f}{of}"
             cells.append(Text(text, style="bold green" if column in winners else ""))
         table.add_row(*cells, *([_wins(condition, batch)] if rivals else []))
     if len(condition.batches) > 1:
@@ -203,6 +168,7 @@ CSV_COLUMNS = [
     "heldout_best_lr",
     "heldout_best_loss",
     "heldout_zero_loss",
+    *FIGURES,
 ]
 
 
@@ -228,6 +194,7 @@ def csv_table(conditions: list[Condition]) -> str:
                     angle = record.angles.get("")
                     writer.writerow(
                         [condition.label, batch, name, samples, record.pre_loss, *found,
-                         record.zero_loss, "" if angle is None else angle, *held]
+                         record.zero_loss, angle, *held,
+                         *(figure(name, record) for name in FIGURES)]
                     )  # fmt: skip
     return buffer.getvalue()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Context
+from typing import Any
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -33,3 +35,22 @@ def signed(value: float) -> str:
 def percent(rate: float) -> str:
     """A rate in [0, 1] as a whole percentage; "-" for nan."""
     return "-" if math.isnan(rate) else f"{100 * rate:.0f} %"
+
+
+def at_most(value: float) -> str:
+    """Two significant digits, rounded up, so that "at most" holds of what is written."""
+    return f"{float(Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)):g}"
+
+
+_LOSSES = {
+    "squared_error": "mean squared error",
+    "absolute_error": "mean absolute error",
+    "logistic": "logistic loss",
+    "cross_entropy": "cross-entropy",
+}
+
+
+def loss_words(common: Mapping[str, Any]) -> str:
+    """What the loss of a study is called. common: its identity, or what it shares with others."""
+    name = str(common["loss"]["name"])
+    return _LOSSES.get(name, name.replace("_", " "))
