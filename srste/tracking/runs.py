@@ -8,6 +8,7 @@ import io
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from srste import records
 from srste.records import Record
+from srste.report.certified import FIGURES, figure
 from srste.report.summary import flat
 from srste.sampling import Trials
 
@@ -182,15 +184,24 @@ def milliseconds(created: str | None) -> int:
 
 
 def _tags(record: Record) -> dict[str, str]:
-    """What to filter and group by."""
-    return code_tags(record.git_commit, record.versions) | {
-        "estimator": record.estimator,
-        "samples": "-" if record.samples is None else str(record.samples),
-        "pretraining": str(record.identity["pretraining"]["name"]),
-        "sampling": str(record.identity["sampling"]["name"]),
-        "seed": str(record.identity["seed"]),
-        "condition": record.condition,
-    }
+    """What to filter and group by; and why a curve is not exact."""
+    of_curve = {"curve": "exact"} if record.certificate else {}
+    if record.not_exact:
+        of_curve = {"curve": "evaluated", "not_exact": record.not_exact}
+    return (
+        code_tags(record.git_commit, record.versions)
+        | of_curve
+        | {
+            "estimator": record.estimator,
+            "samples": "-" if record.samples is None else str(record.samples),
+            "model": str(record.identity["model"]["name"]),
+            "loss": str(record.identity["loss"]["name"]),
+            "pretraining": str(record.identity["pretraining"]["name"]),
+            "sampling": str(record.identity["sampling"]["name"]),
+            "seed": str(record.identity["seed"]),
+            "condition": record.condition,
+        }
+    )
 
 
 def _gain(record: Record) -> float | None:
@@ -213,6 +224,8 @@ _COLUMNS: dict[str, Callable[[Record], float | None]] = {
     "heldout_best_loss": lambda r: r.heldout.best_loss if r.heldout else None,
     "zero_loss": lambda r: r.zero_loss,
     "angle": lambda r: r.angles.get(""),
+    "descent_exists": lambda r: int(r.certificate.descends) if r.certificate else None,
+    **{name: partial(figure, name) for name in FIGURES},
 }
 """The numbers of a study, by the name that they have in a job's run."""
 
@@ -224,6 +237,7 @@ _OWN_NAMES = {
     "heldout_post_loss": "heldout/post_loss",
     "heldout_best_lr": "heldout/best_lr",
     "heldout_best_loss": "heldout/best_loss",
+    **{name: name.replace("_", "/", 1) for name in _COLUMNS if name.startswith("descent_")},
 }
 """Their names in a study's own run; of the others "best/" and the name."""
 
