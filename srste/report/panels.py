@@ -46,7 +46,8 @@ HELDOUT = Measure(
 HELDOUT_BEST = Measure(
     words="on held-out data, at the learning rate that is best there",
     short="held-out, its own best lr",
-    before=HELDOUT.before,
+    # Where no curve is exact there is no best one to be had.
+    before=lambda r: r.heldout.pre_loss if r.heldout and r.heldout.best_loss is not None else None,
     after=lambda r: r.heldout.best_loss if r.heldout else None,
     zero=HELDOUT.zero,
 )

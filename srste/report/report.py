@@ -18,6 +18,7 @@ from srste.files import slug, write_atomically
 from srste.records import Record
 from srste.report import findings
 from srste.report.alarming import alarms_of, steps_of
+from srste.report.certified import overview, placed
 from srste.report.figures.curves import curves_figure
 from srste.report.figures.drift import drift_figure
 from srste.report.figures.networks import networks_figure
@@ -25,10 +26,11 @@ from srste.report.figures.note import note_figure
 from srste.report.figures.scatter import angle_figure, heldout_figure
 from srste.report.figures.style import save
 from srste.report.findings import Claim, Count
+from srste.report.legend import caveat
 from srste.report.panels import Measure, Setting, measures, settings
 from srste.report.summary import Condition, conditions
 from srste.report.table import csv_table, text_table
-from srste.report.words import signed
+from srste.report.words import loss_words, signed
 from srste.statistics.paired import FEWEST_NETWORKS
 
 LARGEST_SVG = 300_000  # bytes; beyond, the page shows the PNG
@@ -68,6 +70,11 @@ class Chapter:
     def measures(self) -> list[Measure]:
         """Those that there is anything of."""
         return measures(self.setting)
+
+    @property
+    def over_all(self) -> list[str]:
+        """Sentences on what holds over all learning rates."""
+        return overview(placed(self.setting.networks.values()))
 
 
 @dataclass(frozen=True)
@@ -154,8 +161,8 @@ def _figures(
     samples = (fixed if fixed in counts else min(counts)) if counts else None
     yield (
         "curves",
-        f"The loss curves of that network: the loss after a step, exactly, against its learning rate. "
-        f"The lower row is the part around the minima.{_at(samples)}",
+        f"The loss curves of that network: the loss after a step{_exactly(first)}, against its learning "
+        f"rate. The lower row is the part around the minima.{_at(samples)}",
         curves_figure(first, folders, samples),
     )
     if (figure := angle_figure(setting)) is not None:
@@ -184,6 +191,11 @@ def _figures(
             "zeroed give the dashed line.",
             figure,
         )
+
+
+def _exactly(condition: Condition) -> str:
+    evaluated = any(record.not_exact for record in condition.cells.values())
+    return "" if evaluated else ", exactly"
 
 
 def _at(samples: int | None) -> str:
@@ -252,7 +264,7 @@ def _html(
         rows=findings.rows,
         count_rows=findings.count_rows,
         symbols=findings.SYMBOLS,
-        tables=[text_table(condition) for condition in arranged[:TABLES_SHOWN]],
+        tables=[(text_table(c), caveat([c]).splitlines()) for c in arranged[:TABLES_SHOWN]],
         drawn=SETTINGS_DRAWN,
         tables_left=max(0, len(arranged) - TABLES_SHOWN),
         alarms_by_kind=by_kind,
@@ -265,4 +277,5 @@ def _html(
         superseded=len(every) - sum(len(condition.cells) for condition in arranged),
         heldout=sorted({record.heldout.examples for record in every if record.heldout}),
         fixed=fixed,
+        losses=list(dict.fromkeys(loss_words(condition.common) for condition in arranged)),
     )

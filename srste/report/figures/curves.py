@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from srste import records
 from srste.report.figures.style import BEFORE, ZERO, Look, level, looks, shared_legend
 from srste.report.summary import Column, Condition
+from srste.report.words import loss_words
 from srste.sampling import Trials
 
 POINTS = 1_500
@@ -49,7 +50,7 @@ def curves_figure(
             _draw(whole, found, look, None)
             _zoom(zoomed, found, look, condition.pre_loss(batch))
         zoomed.set_xlabel("learning rate")
-    axes[0][0].set_ylabel("mean squared error")
+    axes[0][0].set_ylabel(loss_words(condition.common))
     axes[1][0].set_ylabel("the part around the minima")
     shared_legend(figure, axes.flat)
     at = f", N = {samples}" if samples is not None else ""

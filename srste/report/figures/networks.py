@@ -20,6 +20,7 @@ from srste.report.figures.style import (
     shared_legend,
 )
 from srste.report.panels import BATCH, HELDOUT, Setting, drawn, measures, panel
+from srste.report.words import loss_words
 from srste.statistics.bootstrap import mean_interval
 from srste.statistics.panel import Array, Panel, Series
 
@@ -39,7 +40,7 @@ def networks_figure(setting: Setting) -> Figure:
         if baselines:
             _draw_gains(axes[1][column], of, baselines)
         axes[-1][column].set_xlabel("samples N")
-    axes[0][0].set_ylabel("mean squared error")
+    axes[0][0].set_ylabel(loss_words(next(iter(setting.networks.values())).common))
     if baselines:
         names = ", ".join(dict.fromkeys(baselines.values()))
         axes[1][0].set_ylabel(f"gain over {names}\n(> 0: lower loss)")

@@ -18,6 +18,7 @@ from srste.report.figures.style import (
     shared_legend,
 )
 from srste.report.summary import Column, Condition
+from srste.report.words import loss_words
 
 
 def note_figure(condition: Condition) -> Figure:
@@ -55,7 +56,7 @@ def note_figure(condition: Condition) -> Figure:
         if i + columns >= len(condition.batches):
             panel.set_xlabel("samples N")
         if i % columns == 0:
-            panel.set_ylabel("mean squared error")
+            panel.set_ylabel(loss_words(condition.common))
 
     title = "Loss after the best step (lower is better)"
     figure.suptitle(f"{title} ({condition.label})" if condition.label else title)
