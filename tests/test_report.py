@@ -157,8 +157,8 @@ class TestTable:
         assert re.search(r"0\.7000! +0\.7100\* +0\.7100\* +0\.4000 ", text)
         assert "! no learning rate in (0, 0.5] lowers the loss: certified." in legend
         assert (
-            "* none that was tried lowers the loss, but some do: from 1.2e-07 to 8.9e-06, the widest of "
-            "2 ranges (batch 1, sr-STE N=1); only at 0.25 (batch 1, sr-STE N=2)."
+            "* no learning rate that was tried lowers the loss, but others do: from 1.2e-07 to 8.9e-06, "
+            "the widest of 2 ranges (batch 1, sr-STE N=1); only at 0.25 (batch 1, sr-STE N=2)."
         ) in legend
         assert "Where any learning rate lowers the loss, the best of every search is within" in legend
 
@@ -178,7 +178,7 @@ class TestTable:
         show(conditions(every), Console(file=buffer, width=200))
         text = " ".join(buffer.getvalue().split())
         assert "In 8 of 32 studies no learning rate in (0, 0.5] lowers the loss: certified." in text
-        assert "In 1 of 32 studies none that was tried" in text
+        assert "In 1 of 32 studies no learning rate that was tried" in text
         assert "from 0 to 0.001 (seed=0 batch 2, STE)" in text
         assert not re.search(r"^[*!]", buffer.getvalue(), re.M)
 
@@ -207,7 +207,7 @@ class TestTable:
     def test_marks_survive_markdown(self):
         missed = certified(study("ste", None, 1, 0.75), exact(0.6, Span(0.0, 1e-3, 0.6)))
         text = description(conditions([missed]))
-        assert "\n\n\\* none that was tried" in text
+        assert "\n\n\\* no learning rate" in text
         assert not re.search(r"^\* ", text, re.M)
 
     def test_the_caveat_fits_what_is_shown(self):

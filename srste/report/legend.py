@@ -73,7 +73,7 @@ def _of_marks(found: list[Placed], marked: bool) -> list[str]:
     )  # fmt: skip
     say(
         NONE_TRIED, known,
-        f"none that was tried lowers the loss, but some do: {_first(ranges)}.",
+        f"no learning rate that was tried lowers the loss, but others do: {_first(ranges)}.",
     )  # fmt: skip
     places = f" ({_first([p.place for p in unknown])})" if known else ""
     say(NONE_TRIED, unknown, f"no learning rate that was tried lowers the loss{places}.")
