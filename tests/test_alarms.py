@@ -163,7 +163,21 @@ class TestInSeveralStudies:
         spoilt = [*self.base(), Step(2, "sr-STE", 3, 0.7, 1e-5, 0.71, 1e-5, None)]
         (alarm,) = alarms_in(spoilt)
         assert (alarm.kind, alarm.where) == (SMALLEST, "sr-STE N=3 batch 2")
-        assert "not below the 0.7 before" in alarm.detail
+        assert alarm.detail.endswith("not below the 0.7 before")
+        for descends, words in (
+            (True, "others lower it: the grid is too coarse"),
+            (False, "none lowers it"),
+        ):
+            known = [*self.base(), spoilt[-1]._replace(descends=descends)]
+            assert alarms_in(known)[0].detail.endswith(f"before; {words}")
+
+    def test_a_search_that_misses_what_can_be_had(self):
+        near, far, beyond = (self.base()[1]._replace(missed=part) for part in (0.01, 0.052, 1.3))
+        assert alarms_in([near, self.base()[0]._replace(missed=None)]) == []
+        (alarm,) = alarms_in([far])
+        assert (alarm.kind, alarm.where) == (MISSED, "sr-STE N=1 batch 1")
+        assert "misses 5.2 % of the decrease from 0.7 that can be had" in alarm.detail
+        assert "misses all of" in alarms_in([beyond])[0].detail
 
     def test_every_kind_has_its_meaning(self):
         assert set(MEANING) == {DRIFT, SAME_DRAWS, SAME_RESULT, SMALLEST, MISSED, NOT_RESTORED}

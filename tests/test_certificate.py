@@ -192,7 +192,7 @@ class TestTheSmallestGridPointIsTheBestAndWorseThanBefore:
         else:
             (end,) = re.findall(r"^\* .* from 0 to (\S+) \(batch 1, STE\)\.$", legend, re.M)
             assert float(end) == pytest.approx(2 * b / c, rel=0.02)
-            assert "at worst all of the decrease that can be had" in legend
+            assert "at worst misses all of the decrease that can be had" in legend
 
 
 @pytest.fixture(scope="module")

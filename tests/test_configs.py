@@ -12,7 +12,13 @@ from srste.preflight import register_resolvers
 from srste.study import run_study
 from tests.support import CONF, ROOT, choices, train
 
-SMALL = ["model.width=4", "model.depth=2", "data.features=3", "batch_size=20"]
+SMALL = ["data.features=4", "batch_size=20"]
+MLP = ["model.width=4", "model.depth=2"]
+OWN = {  # what a choice needs, or in place of an MLP's sizes has
+    "model/conv": ["model.height=2", "model.channels=2"],
+    "loss/cross_entropy": [*MLP, "model.out_features=2"],
+    "pretraining/adam": [*MLP, "pretraining.steps=2", "pretraining.batch_size=10"],
+}
 FEW = {"grid": ["sampling.step=0.1"]}
 CHOICES = [
     str(path.relative_to(CONF).with_suffix(""))
@@ -24,10 +30,8 @@ CHOICES = [
 @pytest.mark.parametrize("choice", CHOICES)
 def test_composes_builds_and_runs(choice):
     group, _, name = choice.rpartition("/")
-    overrides = [f"{group}={name}", *SMALL]
+    overrides = [f"{group}={name}", *SMALL, *OWN.get(choice, MLP)]
     overrides += FEW.get(name, ["sampling.n_trials=3"]) if group == "sampling" else ["sampling.step=0.1"]
-    if choice == "pretraining/adam":
-        overrides += ["pretraining.steps=2", "pretraining.batch_size=10"]
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         job = Job(compose("config", overrides))
@@ -39,8 +43,9 @@ def test_composes_builds_and_runs(choice):
     problem = job.problem()
     losses = job.pretraining.train(problem, lambda _: None)
     assert len(losses) == job.pretraining.steps
-    best = run_study(problem, problem.batch(1), job.estimator, 1, job.sampling, "s").best
-    assert best is not None
+    study = run_study(problem, problem.batch(1), job.estimator, 1, job.sampling, "s")
+    assert study.best is not None
+    assert (study.certificate is None) == bool(study.not_exact) == (choice == "model/batch_norm")
 
 
 @pytest.mark.parametrize("name", choices("experiment"))
@@ -53,7 +58,8 @@ def test_an_experiment_opens_with_the_command_that_runs_it(name):
 def test_help_shows_every_group():
     done = train(ROOT, "--help")
     assert done.returncode == 0
-    for group in ("model", "estimator", "pretraining", "sampling", "data", "tracking", "experiment"):
+    groups = "model", "data", "loss", "estimator", "pretraining", "sampling", "tracking", "experiment"
+    for group in groups:
         for name in choices(group):
             assert re.search(rf"^{group}: .*\b{name}\b", done.stdout, re.M), (group, name)
     assert "samples      Monte-Carlo samples" in done.stdout

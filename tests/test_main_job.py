@@ -85,6 +85,7 @@ class TestAtTheEnd:
         assert re.search(r"batch +before +output +STE +N=1 +N=2 +N=3 +wins", out)
         assert len(re.findall(r"^ +[12] +0\.\d+ +", out, re.M)) == 2
         assert "Not yet evidence" in out
+        assert re.search(r"is within [\d.e-]+ of the exact minimum over all learning rates, at", out)
         assert "8 studies, 40,000 trials in" in out
         assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/1/runs\?\S*compareRunsMode=CHART", out)
         assert "workflowType=machine_learning" in out
@@ -131,6 +132,16 @@ class TestMLflow:
             assert metrics["heldout/best_loss"] == record.heldout.best_loss
             assert metrics["heldout/best_lr"] == record.heldout.best_lr
             assert metrics["zero/loss"] == record.zero_loss
+            exact = record.certificate
+            assert metrics["best/exact_lr"] == exact.lr <= 0.5
+            assert metrics["best/exact_loss"] == exact.loss <= record.best.post_loss
+            assert metrics["best/attained"] == exact.attained
+            assert metrics["best/regret"] == exact.regret
+            assert metrics["best/regret_fraction"] == exact.regret_fraction
+            assert metrics["descent/exists"] == 1
+            assert metrics["descent/intervals"] == exact.intervals
+            assert metrics["descent/largest_hi"] == exact.largest.hi
+            assert run.data.tags["curve"] == "exact"
             if record.samples:
                 assert metrics["baseline/post_loss"] == record.baseline.post_loss
                 gain = record.baseline.post_loss - record.best.post_loss
@@ -139,7 +150,8 @@ class TestMLflow:
     def test_tags_to_filter_and_group_by(self, store):
         tags = runs_of(store, "study")["sr_ste N=3 batch 2"].data.tags
         expected = {"estimator": "sr_ste", "samples": "3", "batch": "2", "pretraining": "adam",
-                    "sampling": "grid", "seed": "0"}  # fmt: skip
+                    "model": "mlp", "loss": "squared_error", "sampling": "grid",
+                    "seed": "0"}  # fmt: skip
         assert expected.items() <= tags.items()
         assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|unknown", tags["mlflow.source.git.commit"])
         assert tags["version.torch"]

@@ -50,6 +50,9 @@ SMALLER = {
     "local_parallel": ["batches=2", "report=false"],
     "experiment=replicate": ["seed=0,1", "samples=1,2", "batches=2", "batch_size=64", "heldout=100",
                              "sampling.step=1e-3", "pretraining=none", "tracking=none"],
+    "loss=": ["batches=1", "batch_size=64", "heldout=100", "sampling.step=1e-2", "tracking=none",
+              "report=false"],
+    "batch_norm": ["batches=1", "batch_size=64", "sampling.n_trials=5", "heldout=100"],
     "seed=0,1,...,7": ["seed=0,1", "samples=1,2", "batches=1", "batch_size=64", "heldout=100",
                        "sampling.step=1e-3", "tracking=none", "report=false"],
 }  # fmt: skip

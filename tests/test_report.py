@@ -188,7 +188,7 @@ class TestTable:
             (0.0, "is the exact minimum over all learning rates."),
             (3.01e-7, "3.1e-07 of the exact minimum over all learning rates, at most 0.00031 % of"),
             (0.0204, "at most 21 % of the decrease that can be had (batch 1, STE)."),
-            (0.4, "at worst all of the decrease that can be had (batch 1, STE)."),
+            (0.4, "at worst misses all of the decrease that can be had (batch 1, STE)."),
         ],
     )
     def test_how_far_from_the_exact_minimum(self, regret, words):

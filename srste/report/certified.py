@@ -115,7 +115,7 @@ def nearness(found: Iterable[Placed]) -> str:
     named = f" ({place})" if share > MISSED_PART else ""
     if max(regrets) == 0:
         return f"{every} is the exact minimum over all learning rates."
-    part = "at worst all" if share >= 1 else f"at most {at_most(100 * share)} %"
+    part = "and at worst misses all" if share >= 1 else f"at most {at_most(100 * share)} %"
     return (
         f"{every} is within {at_most(max(regrets))} of the exact minimum over all learning rates, "
         f"{part} of the decrease that can be had{named}."
