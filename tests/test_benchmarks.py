@@ -41,3 +41,29 @@ def test_evaluated():
     out = output("benchmarks/evaluated.py", "--repeats", "1", "--lrs", "4", "--largest", "16")
     for name in ("sign MLP, width 32", "ReLU MLP, width 512", "conv, batch norm"):
         assert re.search(rf"^{name} +(8|16) +\d+( +[\d.]+){{4}}$", out, re.M)
+
+
+def test_samplers(tmp_path):
+    command = [
+        "benchmarks/samplers.py", "--studies", "2", "--trials", "20", "--samplers",
+        "grid-1e-2,tpe-log", "--processes", "1", "--out", str(tmp_path), "--cache", str(tmp_path),
+        "model.width=8", "batch_size=64", "pretraining.steps=5", "pretraining.batch_size=100",
+    ]  # fmt: skip
+    out = output(*command)
+    number = r"[\d.e-]+"
+    for row in (
+        rf"grid-1e-2 \| - \| - \| {number} / {number} \| {number} \|",
+        rf"tpe-log \| {number} / {number} \| {number} / {number} \| - \| - \|",
+    ):
+        assert len(re.findall(rf"^\| {row}$", out, re.M)) == 4  # raw and pretrained, fraction and not
+    assert {"samplers.csv", "samplers.png", "samplers.svg"} <= {f.name for f in tmp_path.iterdir()}
+
+    # Stopped in the middle of a line: only the study that is missing is done again.
+    (kept,) = tmp_path.glob("samplers-*.csv")
+    whole = kept.read_text()
+    lines = whole.splitlines(keepends=True)
+    kept.write_text("".join(lines[:-1]) + lines[-1][:30])
+    assert output(*command).count("| tpe-log |") == 4
+    again = kept.read_text().splitlines(keepends=True)
+    assert again[:-1] == lines[:-1]
+    assert again[-1].split(",")[-2:] == lines[-1].split(",")[-2:]

@@ -142,6 +142,15 @@ class TestSearched:
         study, _ = sampling("tpe").run(bowl, 1.0, "s", 0)
         assert study.best_params["lr"] == pytest.approx(0.2, abs=0.02)
 
+    @pytest.mark.parametrize("name", [name for name in choices("sampling") if name != "grid"])
+    @pytest.mark.parametrize("log", ["true", "false"])
+    def test_a_short_study_is_the_start_of_a_longer_one(self, name, log):
+        short, long = (
+            sampling(name, f"sampling.n_trials={n}", f"sampling.log={log}").run(bowl, 1.0, "s", 0)[1]
+            for n in (13, 24)
+        )
+        np.testing.assert_array_equal(long.lr[:13], short.lr)
+
     @pytest.mark.parametrize(
         ("sampler", "arguments", "tried"),
         [
