@@ -2,6 +2,7 @@
 
     python benchmarks/samplers.py                                    # all of it, about an hour
     python benchmarks/samplers.py --studies 4 --samplers tpe-log     # a small one, to see that it works
+    python benchmarks/samplers.py --studies 40 --caps gp=50          # fewer studies, gp for longer
 
 The regret of a study at n trials is the lowest loss of its first n trials minus the infimum over every
 learning rate in (0, lr_max], which the loss curve gives exactly; its fraction is of the decrease that
@@ -56,12 +57,14 @@ PRETRAINING = {"raw": "none", "pretrained": "adam"}
 COUNTS = (10, 20, 50, 100, 200, 500, 1_000)
 CLOCK = 100
 """The number of trials whose seconds are printed."""
-CAPS = {"gp": 50, "tpe": 500}
+CAPS = {"gp": 20, "tpe": 500}
 """Trials beyond which a sampler is too slow for hundreds of studies: a trial costs the more, the more
 there are before it."""
 CLOCKED = 5
 """Studies of either kind of network that a sampler with a cap below CLOCK nevertheless runs up to it, to
 time it."""
+LOWEST_DRAWN = 1e-7
+"""What is below is as good as the minimum, and would leave no room for the rest of a figure."""
 SCALES = {"log": "true", "linear": "false"}
 GRIDS = {
     f"grid-{step}": ("sampling=grid", f"sampling.step={step}")
@@ -260,11 +263,11 @@ def seconds_of(trials: list[optuna.trial.FrozenTrial]) -> float:
     return (end - begin).total_seconds()
 
 
-def trials_of(sampler: str, index: int, most: int) -> int:
+def trials_of(sampler: str, index: int, most: int, caps: dict[str, int]) -> int:
     """How many trials that study of the sampler has."""
     if sampler in GRIDS:
         return sampling(sampler, 0).trials
-    cap = min(most, CAPS.get(sampler.partition("-")[0], most))
+    cap = min(most, caps.get(sampler.partition("-")[0], most))
     return min(most, max(cap, CLOCK)) if index < CLOCKED else cap
 
 
@@ -280,13 +283,18 @@ def prepare() -> None:
 
 
 def complete(
-    path: Path, cases: list[Case], samplers: list[str], most: int, processes: int
+    path: Path,
+    cases: list[Case],
+    samplers: list[str],
+    most: int,
+    caps: dict[str, int],
+    processes: int,
 ) -> dict[tuple[str, int, int, str], Run]:
     """All runs: those that the file has, and those that it lacked, appended as they finish."""
     found = read(path)
     tasks = []
     for case in cases:
-        wanted = {name: trials_of(name, case.index, most) for name in samplers}
+        wanted = {name: trials_of(name, case.index, most, caps) for name in samplers}
         missing = {
             name: trials
             for name, trials in wanted.items()
@@ -339,7 +347,9 @@ def summarised(
             )  # fmt: skip
 
 
-def print_tables(runs: list[Run], summaries: list[Summary], samplers: list[str]) -> None:
+def print_tables(
+    runs: list[Run], summaries: list[Summary], samplers: list[str], caps: dict[str, int]
+) -> None:
     """Median and 90th percentile by sampler and number of trials; the seconds."""
     counts = sorted({s.trials for s in summaries})
     for network in dict.fromkeys(r.network for r in runs):
@@ -363,13 +373,13 @@ def print_tables(runs: list[Run], summaries: list[Summary], samplers: list[str])
                 cells = [found.get(n, "-") for n in counts]
                 cells.append(f"{statistics.median(clocks):.2g}" if clocks else "-")
                 print(f"| {sampler} | {' | '.join(cells)} |")
-    print_notes(samplers)
+    print_notes(samplers, caps)
 
 
-def print_notes(samplers: list[str]) -> None:
+def print_notes(samplers: list[str], caps: dict[str, int]) -> None:
     """What the tables do not say of themselves."""
     print(f"\nseconds: a study's first {CLOCK} trials, of a grid all; median over studies.")
-    for name, cap in CAPS.items():
+    for name, cap in caps.items():
         if any(sampler.startswith(f"{name}-") for sampler in samplers):
             clocked = f"; seconds from {CLOCKED} studies" if cap < CLOCK else ""
             print(f"{name}: {cap} trials at most, more take too long here{clocked}.")
@@ -384,6 +394,7 @@ def figure_of(summaries: list[Summary]) -> Figure:
     for axes, network in zip(panels, networks, strict=True):
         draw(axes, [s for s in shown if s.network == network])
         axes.set_title(network)
+    panels[0].set_ylim(bottom=max(LOWEST_DRAWN, panels[0].get_ylim()[0]))
     panels[0].set_ylabel("regret / achievable decrease, median")
     shared_legend(figure, panels)
     return figure
@@ -392,11 +403,12 @@ def figure_of(summaries: list[Summary]) -> Figure:
 def draw(axes: Axes, summaries: list[Summary]) -> None:
     """A colour a sampler, whole on a log scale and dashed on a linear one; grids as single points."""
     look = looks(dict.fromkeys(name.partition("-")[0] for name in SEARCHED), [])
-    for sampler in dict.fromkeys(s.sampler for s in summaries):
+    drawn = dict.fromkeys(s.sampler for s in summaries)
+    # Grids last, so that in the legend both scales of a sampler share a column.
+    for sampler in sorted(drawn, key=lambda name: name in GRIDS):
         points = [(s.trials, s.median) for s in summaries if s.sampler == sampler]
         if sampler in GRIDS:
-            marker = "x+*d"[list(GRIDS).index(sampler)]
-            axes.plot(*zip(*points, strict=True), marker, ms=8, color=BLACK, label=sampler)
+            draw_grid(axes, sampler, points[0])
             continue
         name, _, scale = sampler.partition("-")
         axes.plot(
@@ -407,6 +419,15 @@ def draw(axes: Axes, summaries: list[Summary]) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("trials")
     axes.grid(alpha=0.25)
+
+
+def draw_grid(axes: Axes, sampler: str, point: tuple[int, float]) -> None:
+    """A hollow square above the lines, so that what lies below it is seen, with its step beside it."""
+    axes.plot(*point, "s", ms=9, mew=1.6, mfc="none", color=BLACK, label="grid, by its step", zorder=3)
+    axes.annotate(
+        sampler.partition("-")[2], point, (0, 8), textcoords="offset points", ha="center", va="bottom",
+        fontsize="small", bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.6}, zorder=4,
+    )  # fmt: skip
 
 
 def write_summaries(path: Path, summaries: Iterable[Summary]) -> None:
@@ -424,11 +445,18 @@ def names(text: str) -> list[str]:
     return chosen
 
 
+def capped(text: str) -> dict[str, int]:
+    """CAPS with those of the text, for example "gp=50,tpe=1000"."""
+    pairs = (part.split("=") for part in text.split(","))
+    return CAPS | {name: int(most) for name, most in pairs}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--studies", type=int, default=200, help="of either kind of network")
     parser.add_argument("--trials", type=int, default=COUNTS[-1], help="a study, at most")
     parser.add_argument("--samplers", type=names, default=list(SAMPLERS), help=", ".join(SAMPLERS))
+    parser.add_argument("--caps", type=capped, default=CAPS, help="trials of slow samplers: gp=50")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--cache", type=Path, default=ROOT / ".srste", help="of pretrained networks")
     parser.add_argument("--processes", type=int, default=2)
@@ -441,7 +469,7 @@ def main() -> None:
         Case(network, i, overrides, cache) for i in range(options.studies) for network in PRETRAINING
     ]
     path = options.out / f"samplers-{fingerprint(overrides)}.csv"
-    found = complete(path, cases, options.samplers, options.trials, options.processes)
+    found = complete(path, cases, options.samplers, options.trials, options.caps, options.processes)
     runs = [
         found[*case.place, sampler]
         for case in sorted(cases, key=lambda c: list(PRETRAINING).index(c.network))
@@ -454,7 +482,7 @@ def main() -> None:
         for sampler in options.samplers
         for summary in summarised(runs, network, sampler, as_fraction, options.trials)
     ]
-    print_tables(runs, summaries, options.samplers)
+    print_tables(runs, summaries, options.samplers, options.caps)
     write_summaries(options.out / "samplers.csv", summaries)
     save(figure_of(summaries), options.out / "samplers")
 
