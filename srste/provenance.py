@@ -19,13 +19,12 @@ import srste
 PACKAGES = ("torch", "numpy", "numba", "scipy", "optuna", "cmaes", "hydra-core", "omegaconf", "mlflow")
 _HOME = Path(srste.__file__).parent
 
-# What computes every result; a study's own parts are added by their `_target_`. The rest of the package
-# shows, stores and launches.
+# What computes every result, and all of `srste.curve`; a study's own parts are added by their `_target_`.
+# The rest of the package shows, stores and launches.
 _ALWAYS = (
     "binarize",
     "certificate",
     "checks",
-    "curve.choice",
     "estimators.angles",
     "heldout",
     "losses",
@@ -85,8 +84,16 @@ def code_digest(identity: dict[str, Any]) -> str:
     the configuration names, with what they import from their own package. A new estimator's file does
     not change other studies' keys."""
     named = (target.rpartition(".")[0] for target in _targets(identity))
-    modules = {f"srste.{name}" for name in _ALWAYS}.union(*map(_with_imports, named))
+    modules = {f"srste.{name}" for name in _ALWAYS} | _of_the_curve()
+    modules = modules.union(*map(_with_imports, named))
     return _digest_of(frozenset(modules))
+
+
+def _of_the_curve() -> set[str]:
+    """The modules that the loss curve, exact or evaluated, is computed by, without the package's
+    progress bars and errors."""
+    curve = "srste.curve"
+    return {name for name in _with_imports(curve) if f"{name}.".startswith(f"{curve}.")}
 
 
 @cache

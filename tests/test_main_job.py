@@ -85,7 +85,7 @@ class TestAtTheEnd:
         assert re.search(r"batch +before +output +STE +N=1 +N=2 +N=3 +wins", out)
         assert len(re.findall(r"^ +[12] +0\.\d+ +", out, re.M)) == 2
         assert "Not yet evidence" in out
-        assert re.search(r"is within [\d.e-]+ of the exact minimum over all learning rates, at", out)
+        assert re.search(r"is within [\d.e-]+ of the exact minimum over all learning rates, ", out)
         assert "8 studies, 40,000 trials in" in out
         assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/1/runs\?\S*compareRunsMode=CHART", out)
         assert "workflowType=machine_learning" in out
