@@ -1,22 +1,25 @@
-"""The exact loss curve against a loop of forward passes and against batched matmul.
+"""The exact loss curve against loops of forward passes, and against the least that it could cost.
 
     python benchmarks/loss_curve.py
 
-At the note's size: width 32, three hidden layers, 1,024 examples, all 50,000 learning rates. The loop
-and the batched form run a part of the learning rates and are scaled up to all of them; every time is a
-median, and what counts are the ratios within this one run. One thread, like the program itself.
+At the note's size: width 32, three hidden layers, 1,024 examples, all 50,000 learning rates. The loops
+run a part of the learning rates and are scaled up to all of them. Every time is the least of many, the
+ways in turn: on one thread the time that it had a core, on two that of the clock. `loop / exact` is the
+faster of the loops, on one thread or on two, over the curve on one thread.
+
+The floor, explained in `benchmarks/floor.py`, is what any method must spend that finds every flip: its
+operations and bytes, at rates that this machine shows in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from floor import EVENT, copy_rate, counts, floor, rates
+from timing import least_seconds
 from torch import Tensor
 
 from srste.binarize import Clipped, Sign, estimating, sign
@@ -27,82 +30,128 @@ from srste.models.mlp import MLP
 from srste.randomness import stream
 
 LRS = np.arange(1, 50_001) / 100_000
-BARS = {"global": 5_000, "tensor": 2_000, "row": 500}
+EXAMPLES = 1024
+DIRECTIONS = {"global": global_norm, "tensor": per_tensor, "row": per_row}
+BARS = {"global": 15_000, "tensor": 8_000, "row": 2_500}
+FLOOR_BAR = 5
+AT_A_TIME = 16
 
 
-def median_seconds(function: Callable[[], object], repeats: int) -> float:
-    """The median time of that many calls, after one that does not count."""
-    function()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+@dataclass(frozen=True)
+class Case:
+    """What a curve is taken of."""
+
+    model: MLP
+    direction: Direction
+    x: Tensor
+    y: Tensor
+
+    def curve(self, lrs: np.ndarray) -> np.ndarray:
+        return loss_curve(self.model, self.direction, self.x, self.y)(lrs)
+
+
+def cases(examples: int = EXAMPLES, width: int = 32, depth: int = 3) -> dict[str, Case]:
+    """By direction: a teacher of the student's build, STE's gradient of the first 1,024 examples."""
+    torch.manual_seed(0)
+    model, teacher = MLP(width=width, depth=depth), MLP(width=width, depth=depth)
+    x = torch.randn(examples, 32)
+    with torch.no_grad():
+        y = torch.cat([teacher(part) for part in x.split(1024)])
+    with estimating(model, Sign(), Clipped(), stream(0)):
+        loss = SquaredError()(model(x[:1024]), y[:1024])
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    gradient = dict(zip(dict(model.named_parameters()), gradients, strict=True))
+    return {name: Case(model, norm(gradient), x, y) for name, norm in DIRECTIONS.items()}
 
 
 @torch.no_grad()
-def loop(model: MLP, direction: Direction, x: Tensor, y: Tensor, lrs: np.ndarray) -> list[float]:
+def loop(case: Case, lrs: np.ndarray) -> list[float]:
     """One float32 step and one forward pass a learning rate."""
+    model = case.model
     start = {name: p.clone() for name, p in model.named_parameters()}
     losses = []
     for lr in lrs:
         for name, p in model.named_parameters():
-            torch.sub(start[name], direction[name], alpha=float(lr), out=p)
-        losses.append(SquaredError()(model(x), y).item())
+            torch.sub(start[name], case.direction[name], alpha=float(lr), out=p)
+        losses.append(SquaredError()(model(case.x), case.y).item())
     for name, p in model.named_parameters():
         p.copy_(start[name])
     return losses
 
 
 @torch.no_grad()
-def batched(model: MLP, direction: Direction, x: Tensor, y: Tensor, lrs: np.ndarray) -> list[float]:
-    """Sixteen learning rates at a time by batched matmul."""
-    names = [name for name, _ in model.named_parameters()]
-    weights = dict(model.named_parameters())
-    losses: list[float] = []
-    for part in np.array_split(lrs, max(1, len(lrs) // 16)):
-        t = torch.tensor(part, dtype=torch.float32)[:, None, None]
-        h = x.expand(len(part), *x.shape)
-        for name in names:
-            a = torch.bmm(h, (weights[name] - t * direction[name]).transpose(1, 2))
-            h = a if name is names[-1] else sign(a)
-        losses += ((h - y) ** 2).mean(dim=(1, 2)).tolist()
+def batched(case: Case, lrs: np.ndarray) -> list[float]:
+    """All these learning rates at once by batched matmul."""
+    weights = dict(case.model.named_parameters())
+    t = torch.tensor(lrs, dtype=torch.float32)[:, None, None]
+    h = case.x.expand(len(lrs), *case.x.shape)
+    for layer, name in enumerate(weights, 1):
+        a = torch.bmm(h, (weights[name] - t * case.direction[name]).transpose(1, 2))
+        h = a if layer == len(weights) else sign(a)
+    losses: list[float] = ((h - case.y) ** 2).mean(dim=(1, 2)).tolist()
     return losses
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--loop", type=int, default=400, help="learning rates that the loop really runs")
+    parser.add_argument("--repeats", type=int, default=300, help="of every measurement")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model, teacher = MLP(), MLP()
-    x = torch.randn(1024, 32)
-    y = teacher(x).detach()
-    with estimating(model, Sign(), Clipped(), stream(0)):
-        loss = SquaredError()(model(x), y)
-    gradients = torch.autograd.grad(loss, list(model.parameters()))
-    gradient = dict(zip(dict(model.named_parameters()), gradients, strict=True))
-    some = LRS[:: len(LRS) // options.loop]
-    all_of_them = len(LRS) / len(some)
+    some = LRS[:: len(LRS) // AT_A_TIME][:AT_A_TIME]
+    all_of_them = len(LRS) / AT_A_TIME
+    problems = cases(EXAMPLES)
 
-    print(f"{len(LRS):,} learning rates, 1,024 examples, width 32, three hidden layers, one thread")
+    seconds = {}
+    for name, case in problems.items():
+        ways = {
+            "exact": lambda c=case: c.curve(LRS),
+            "loop": lambda c=case: loop(c, some),
+            "batched": lambda c=case: batched(c, some),
+        }
+        seconds[name] = [least_seconds(ways, options.repeats, threads) for threads in (1, 2)]
+
+    print(f"{len(LRS):,} learning rates, {EXAMPLES:,} examples, width 32, three hidden layers\n")
+    print(f"{'threads':<10}{'1':>10}{'2':>10}{'1':>9}{'2':>9}{'1':>9}")
     print(
-        f"{'direction':<10}{'exact':>10}{'loop':>9}{'batched':>9}{'loop/exact':>12}{'batched/exact':>15}{'bar':>8}"
+        f"{'direction':<10}{'exact':>10}{'exact':>10}{'loop':>9}{'loop':>9}{'batched':>9}"
+        f"{'loop/exact':>12}{'bar':>8}"
     )
-    with threadpool_limits(1):
-        for name, normalise in (("global", global_norm), ("tensor", per_tensor), ("row", per_row)):
-            direction = normalise(gradient)
-            case = (model, direction, x, y)
-            exact = median_seconds(lambda c=case: loss_curve(*c)(LRS), options.repeats)
-            by_loop = median_seconds(lambda c=case: loop(*c, some), 3) * all_of_them
-            by_batch = median_seconds(lambda c=case: batched(*c, some), 3) * all_of_them
-            print(
-                f"{name:<10}{1e3 * exact:>7.1f} ms{by_loop:>7.1f} s{by_batch:>7.1f} s"
-                f"{by_loop / exact:>12,.0f}{by_batch / exact:>15,.0f}{BARS[name]:>8,}"
-            )
+    for name, (one, two) in seconds.items():
+        loops = [all_of_them * took for took in (one["loop"], two["loop"], one["batched"])]
+        print(
+            f"{name:<10}{1e3 * one['exact']:>7.2f} ms{1e3 * two['exact']:>7.2f} ms"
+            + "".join(f"{took:>7.1f} s" for took in loops)
+            + f"{min(loops[:2]) / one['exact']:>12,.0f}{BARS[name]:>8,}"
+        )
+
+    rate = rates(EXAMPLES // 2, 32, len(LRS), options.repeats)
+    near, far = copy_rate(100_000, options.repeats), copy_rate(64_000_000, max(3, options.repeats // 10))
+    print("\nof one core, 10^9 a second:")
+    for what, each in {
+        "multiply-adds in a float64 product": rate.product,
+        "multiply-adds in a vectorised loop": rate.multiply_add,
+        "divisions": rate.division,
+        "outputs": rate.output,
+        "bytes copied within its cache": near,
+        "bytes copied beyond any cache": far,
+    }.items():
+        print(f"  {what:<36}{each / 1e9:>6.1f}")
+    print()
+    parts = ["products", "flips", "events", "order", "outputs"]
+    print(
+        f"{'floor':<10}{'unit flips':>11}{'events':>8}" + "".join(f"{part:>10}" for part in parts),
+        end="",
+    )
+    print(f"{'floor':>10}{'exact':>10}{'exact/floor':>13}{'bar':>5}")
+    for name, case in problems.items():
+        found = counts(case.model, case.direction, case.x, case.y)
+        copied = copy_rate(EVENT * found.events, options.repeats)
+        spent = floor([32, 32, 32, 32, 1], EXAMPLES, len(LRS), found, rate, copied)
+        least, exact = sum(spent.values()), seconds[name][0]["exact"]
+        print(
+            f"{name:<10}{sum(found.flips):>11,}{found.events:>8,}"
+            + "".join(f"{1e3 * spent[part]:>7.3f} ms" for part in parts)
+            + f"{1e3 * least:>7.2f} ms{1e3 * exact:>7.2f} ms{exact / least:>13.1f}{FLOOR_BAR:>5}"
+        )
 
 
 if __name__ == "__main__":

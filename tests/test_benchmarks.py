@@ -18,9 +18,33 @@ def output(*command):
 
 
 def test_loss_curve():
-    out = output("benchmarks/loss_curve.py", "--repeats", "1", "--loop", "20")
+    out = output("benchmarks/loss_curve.py", "--repeats", "1")
+    milliseconds, seconds = r" +[\d.]+ ms", r" +[\d.]+ s"
     for name in ("global", "tensor", "row"):
-        assert re.search(rf"^{name} +[\d.]+ ms +[\d.]+ s +[\d.]+ s +[\d,]+ +[\d,]+ +[\d,]+$", out, re.M)
+        speed = rf"^{name}({milliseconds}){{2}}({seconds}){{3}} +[\d,]+ +[\d,]+$"
+        floor = rf"^{name} +[\d,]+ +[\d,]+({milliseconds}){{7}} +[\d.]+ +5$"
+        assert re.search(speed, out, re.M), out
+        assert re.search(floor, out, re.M), out
+
+
+def test_growth(tmp_path):
+    out = output("benchmarks/growth.py", "--quick", "--figure", str(tmp_path / "growth.png"))
+    time = r" [\d.]+ (?:ms|s|min|h) \|"
+    for axis in ("examples", "width", "hidden layers", "learning rates"):
+        assert re.search(rf"^\| {axis} \| global \| tensor \| row \| loop \|", out, re.M)
+    assert len(re.findall(rf"^\| [\d,]+ \|(?:{time}){{4}}", out, re.M)) == 10
+    assert len(re.findall(r"^\| exponent \|(?: -?[\d.]+ ± inf \|){4}", out, re.M)) == 5
+    peak = re.search(r"^peak with 256 examples: ([\d.]+) GiB", out, re.M)
+    assert 0 < float(peak[1]) < 2
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
+
+
+def test_start_up():
+    out = output("benchmarks/start_up.py", "--repeats", "1")
+    for what in ("numba", "kernels of squared and absolute error"):
+        assert re.search(rf"^{what} +[\d.]+ s +[\d.]+ s$", out, re.M)
+    for package in ("numba", "llvmlite"):
+        assert re.search(rf"^{package}, installed: \d\d+ MB$", out, re.M)
 
 
 def test_scaling():

@@ -1,0 +1,33 @@
+"""How the benchmarks of the loss curve take times on a machine that does other things too."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+_IN_A_ROW = 3  # so that one of them finds its data in the cache, not another's
+
+
+def least_seconds(
+    ways: Mapping[str, Callable[[], object]], repeats: int, threads: int = 1
+) -> dict[str, float]:
+    """The least time of each: what else the machine does only ever adds to a time. The ways take turns,
+    so that they meet the same machine.
+
+    On one thread it is the time that this thread had a core, which it may have to share; on several,
+    PyTorch being set to so many, that of the clock.
+    """
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    torch.set_num_threads(threads)
+    least = dict.fromkeys(ways, math.inf)
+    for _ in range(repeats):
+        for name, way in ways.items():
+            for _ in range(_IN_A_ROW):
+                started = clock()
+                way()
+                least[name] = min(least[name], clock() - started)
+    torch.set_num_threads(1)
+    return least
