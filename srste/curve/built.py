@@ -62,6 +62,7 @@ class Traced:
         self._one_row_does = False
         with suppress(NotExactError):  # a forward may want all its values to have as many rows
             self._one_row_does = self._does_one_row(example)
+        self.constants = self.beginnings(example)
         self.links: dict[tuple[int, int], Link] = {}
         for source in range(len(self.levels)):
             self._find_links(source, example)

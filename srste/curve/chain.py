@@ -44,6 +44,8 @@ class Chain:
         }
         self.output_shape: tuple[int, ...] = (self.units[-1],)
         self._layers = layers
+        biases = [layer.bias[None] if layer.bias.any() else None for layer in layers]
+        self.constants: list[Array | None] = biases
 
     @property
     def is_finite(self) -> bool:
@@ -53,10 +55,9 @@ class Chain:
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
         product = np.matmul(as_float64(inputs), self._layers[0].joint, out=out)
-        if self._layers[0].bias.any():
-            product += self._layers[0].bias
-        others = (layer.bias for layer in self._layers[1:])
-        return [product, *(bias[None] if bias.any() else None for bias in others)]
+        if self.constants[0] is not None:
+            product += self.constants[0]
+        return [product, *self.constants[1:]]
 
     def stepped(self, inputs: Tensor, lr: float) -> list[Reach]:
         h = as_float64(inputs)
@@ -76,32 +77,36 @@ class Chain:
 
 
 def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
-    """The model as a chain, None if it is built in any other way: an ``nn.Sequential``, nested ones
-    included, of ``nn.Linear`` with a binary activation between each two.
+    """The model as a chain: an ``nn.Sequential``, nested ones included, of ``nn.Linear`` with a binary
+    activation between each two. None if it is built in any other way, or if the direction does not fit.
 
     Args: direction: a tensor of the parameter's shape for every name in ``model.named_parameters()``.
     """
     layers: list[MovingLayer] = []
     levels: list[tuple[float, float]] = []
+    used = 0
     wants_linear = True
     for name, module in _flatten(model):
         if wants_linear and type(module) is nn.Linear and is_plain(module):
-            if f"{name}.weight" not in direction:
-                return None  # it shares its parameters with another layer
+            pairs = []
+            for part, parameter in module._parameters.items():
+                moved = direction.get(f"{name}.{part}")
+                if parameter is not None:
+                    # Without one it may share its parameters with another layer.
+                    if moved is None or moved.shape != parameter.shape:
+                        return None
+                    pairs.append(np.concatenate((as_float64(parameter), as_float64(moved))))
+            used += len(pairs)
             # Both of w and dw in one product, because its inputs are the large operand and are then
             # read once.
-            joint = np.concatenate((as_float64(module.weight), as_float64(direction[f"{name}.weight"])))
-            bias = np.zeros(len(joint))
-            if module.bias is not None:
-                both = (module.bias, direction[f"{name}.bias"])
-                bias = np.concatenate([as_float64(tensor) for tensor in both])
-            layers.append(MovingLayer(np.ascontiguousarray(joint.T), bias))
+            joint = np.ascontiguousarray(pairs[0].T)
+            layers.append(MovingLayer(joint, pairs[1] if len(pairs) > 1 else np.zeros(len(pairs[0]))))
         elif not wants_linear and isinstance(module, BinaryActivation) and is_plain(module):
             levels.append(module.levels)
         else:
             return None
         wants_linear = not wants_linear
-    return None if wants_linear else Chain(layers, levels)
+    return None if wants_linear or used != len(direction) else Chain(layers, levels)
 
 
 def is_plain(module: nn.Module) -> bool:

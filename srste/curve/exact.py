@@ -154,6 +154,11 @@ def network_of(model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor
     Raises: NotExactError naming what has no exact form; ValueError for a direction whose names or
         shapes are not the model's, or for weights or a direction that are not finite.
     """
+    found = chain(model, direction) if inputs.ndim == 2 else None
+    if found is not None and found.is_finite:
+        if inputs.shape[1] != found.features:
+            raise ValueError(f"inputs must be (batch, {found.features}), not {tuple(inputs.shape)}")
+        return found
     parameters = dict(model.named_parameters())
     if unlike := sorted(parameters.keys() ^ direction.keys()):
         raise ValueError(f"direction and model.named_parameters() differ in: {', '.join(unlike)}")
@@ -161,16 +166,9 @@ def network_of(model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor
         if direction[name].shape != parameter.shape:
             shape, wanted = tuple(direction[name].shape), tuple(parameter.shape)
             raise ValueError(f"direction[{name!r}] has shape {shape}, the parameter {wanted}")
-    found = chain(model, direction) if inputs.ndim == 2 else None
-    if found is None or not found.is_finite:
-        for name, parameter in parameters.items():
-            for what, tensor in ((name, parameter), (f"direction[{name!r}]", direction[name])):
-                if not np.isfinite(as_float64(tensor)).all():
-                    raise ValueError(f"{what} holds a value that is not finite")
-    if found is not None:
-        if inputs.shape[1] != found.features:
-            raise ValueError(f"inputs must be (batch, {found.features}), not {tuple(inputs.shape)}")
-        return found
+        for what, tensor in ((name, parameter), (f"direction[{name!r}]", direction[name])):
+            if not np.isfinite(as_float64(tensor)).all():
+                raise ValueError(f"{what} holds a value that is not finite")
     from srste.curve.built import Traced
 
     return Traced(model, direction, inputs)

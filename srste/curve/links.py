@@ -11,13 +11,13 @@ import numpy as np
 from srste.curve.network import Array, Dense, Index, Link, Network, Sparse
 
 
-def _grid(links: Sequence[Link], beginning: Array | None, units: int) -> Array:
+def _grid(links: Sequence[Link], constant: Array | None, units: int) -> Array:
     """For every (a, d) of a layer, what is added and taken away again to round to a multiple of 2^-51 of
     the power of two that the sum of their terms' magnitudes is below: floats from twice to four times
     that power are multiples of the wanted one."""
     reach = np.zeros(2 * units)
-    if beginning is not None and len(beginning) == 1:
-        reach += np.abs(beginning[0])
+    if constant is not None:
+        reach += np.abs(constant[0])
     for link in links:
         if isinstance(link, Dense):
             reach += np.abs(link.columns).sum(axis=0)
@@ -68,14 +68,14 @@ class Links:
     grids: list[Array]
 
     @staticmethod
-    def of(network: Network, beginnings: Sequence[Array | None]) -> Links:
-        """Args: beginnings: of some examples."""
+    def of(network: Network) -> Links:
+        """All links of a network."""
         layers = range(len(network.units))
         into: list[list[tuple[int, Link]]] = []
         grids = []
         for target in layers:
             links = {s: link for (s, t), link in sorted(network.links.items()) if t == target}
-            grids.append(_grid(list(links.values()), beginnings[target], network.units[target]))
+            grids.append(_grid(list(links.values()), network.constants[target], network.units[target]))
             into.append([(source, _rounded(link, grids[-1])) for source, link in links.items()])
 
         table: list[tuple[int, int, bool]] = []

@@ -67,12 +67,15 @@ class Network(Protocol):
 
     units: of every layer, the outputs last. levels: the two values (low, high) of the units of every
     hidden layer. links: by (source, target), numbers of layers. output_shape: of one example's output.
+    constants: of every layer, (1, 2 units) of what does not come from binary units, None if nothing; of
+    an example where it depends on the inputs.
     """
 
     units: list[int]
     levels: list[tuple[float, float]]
     links: dict[tuple[int, int], Link]
     output_shape: tuple[int, ...]
+    constants: list[Array | None]
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> Sequence[Array | None]:
         """The part of each layer's (a, d) that does not come from binary units.

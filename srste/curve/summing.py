@@ -32,9 +32,8 @@ def summed(
     held = inputs.detach().cpu()
     if held.dtype not in (torch.float32, torch.float64):
         held = held.double()  # NumPy knows not all of the others
-    check_finite("inputs", held[:1])
     batch = Batch(held, wanted, share, end)
-    links = Links.of(network, network.beginnings(held[:1]))
+    links = Links.of(network)
     if loss.form in ("squared", "absolute"):
         return pieces(network, links, batch, loss.form == "absolute", lr_max)
     from srste.curve.convex import convex_sum  # compiled only where it is wanted
