@@ -19,8 +19,8 @@ import srste
 PACKAGES = ("torch", "numpy", "numba", "scipy", "optuna", "cmaes", "hydra-core", "omegaconf", "mlflow")
 _HOME = Path(srste.__file__).parent
 
-# What computes every result, and all of `srste.curve`; the parts of a study are added by their `_target_`.
-# The rest of the package shows, stores and launches.
+# What computes every result, beside all of `srste.curve`; a study's own parts are added by their
+# `_target_`. The rest of the package shows, stores and launches.
 _ALWAYS = (
     "binarize",
     "certificate",
