@@ -98,6 +98,18 @@ def test_ranges_of_any_size(name, lr_max):
     assert_sound(curve, lrs)
 
 
+@every_loss
+@pytest.mark.parametrize("ulps", [1, 2, 3, 10, 1e6])
+def test_many_learning_rates_that_are_hardly_apart(name, ulps):
+    """Together they have the losses that each of them has alone."""
+    curve = loss_curve(*a_case(name), 0.5, LOSSES[name])
+    lrs = 0.1 + np.linspace(0, ulps, 1000) * np.spacing(0.1)
+    losses = dict(zip(lrs, curve(lrs), strict=True))
+    some = list(losses)[:: max(1, len(losses) // 20)]
+    alone = [float(curve(lr)) for lr in some]
+    np.testing.assert_allclose([losses[lr] for lr in some], alone, rtol=1e-13)
+
+
 def one_example(name):
     torch.manual_seed(0)
     outputs = 3 if name == "cross-entropy" else 1

@@ -105,9 +105,12 @@ class ConvexSum:
 
     def _add_values(self, lrs: Array, sums: Array) -> None:
         """Adds the losses at ascending learning rates, by polynomials where that is less work."""
-        cells = self._widest_spread * (lrs[-1] - lrs[0]) / _CELL if len(lrs) else 0.0
+        length = lrs[-1] - lrs[0] if len(lrs) else 0.0
+        cells = self._widest_spread * length / _CELL
         each = len(self._steps.outputs) / len(self._steps.counts)
-        if cells * len(_NODES) + 2 * each * len(_NODES) < len(lrs) and cells > 0:
+        # Nodes between learning rates that are hardly apart, or hardly above 0, would be no nodes.
+        apart = length > 1e-9 * lrs[-1] and length > 1e-300 if len(lrs) else False
+        if cells * len(_NODES) + 2 * each * len(_NODES) < len(lrs) and apart and cells > 0:
             cells = math.ceil(cells)
             kernels.add_interpolated(*self._steps.arrays, lrs, sums, cells, _NODES, _WEIGHTS)
         else:
