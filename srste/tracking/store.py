@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import sqlite3
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -33,6 +34,7 @@ from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from srste import provenance
@@ -323,9 +325,20 @@ def _make_database(path: Path) -> None:
     for left in path.parent.glob(f".{path.name}.*.tmp*"):
         left.unlink(missing_ok=True)
     made = temporary_beside(path)
-    store = SqlAlchemyStore(f"sqlite:///{made}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)  # type: ignore[no-untyped-call]
-    store.engine.dispose()
+    # Each of some hundred migrations would wait for the disk; once, before it has its name, is enough.
+    event.listen(Engine, "connect", _without_waiting)
+    try:
+        store = SqlAlchemyStore(f"sqlite:///{made}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)  # type: ignore[no-untyped-call]
+        store.engine.dispose()
+    finally:
+        event.remove(Engine, "connect", _without_waiting)
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
     made.replace(path)
+
+
+def _without_waiting(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 @contextmanager
