@@ -277,14 +277,14 @@ def test_a_folder_named_by_the_time_and_another_working_directory(tmp_path):
 def test_no_result_depends_on_order_company_or_process(tmp_path):
     """Two jobs of a sweep, in the other order, and each alone in a process of its own."""
     quiet = ["tracking=none", *SMALL]
-    for name, arguments in {
-        "up": ["-m", "samples=1,2"],
-        "down": ["-m", "samples=2,1"],
-        "one": ["samples=1"],
-        "two": ["samples=2"],
-    }.items():
+    for name, arguments, environment in (
+        ("up", ["-m", "samples=1,2"], {}),
+        ("down", ["-m", "samples=2,1"], {"PYTHONHASHSEED": "1"}),
+        ("one", ["samples=1"], {"PYTHONHASHSEED": "2"}),
+        ("two", ["samples=2"], {}),
+    ):
         (tmp_path / name).mkdir()
-        done = train(tmp_path / name, *arguments, *quiet)
+        done = train(tmp_path / name, *arguments, *quiet, **environment)
         assert done.returncode == 0, done.stderr
     up, down = studies(tmp_path / "up"), studies(tmp_path / "down")
     same_results(up, down)

@@ -107,7 +107,7 @@ def test_command(copy, command):
         # As it stands where port 5000 is free; otherwise on a port of its own.
         port = free_port() if answers(5000) else 5000
         words = ["mlflow", "ui"] if port == 5000 else ["mlflow", "ui", "--port", str(port)]
-        with serving(words, copy, port):
+        with serving(words, copy, port, {}):
             deadline = time.monotonic() + 30
             while True:
                 try:
