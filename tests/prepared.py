@@ -27,8 +27,8 @@ LIBRARIES = [
     "statsmodels.stats.multitest", "statsmodels.stats.power", "submitit", "threadpoolctl", "torch",
     "yaml",
 ]  # fmt: skip
-BEFORE_IMPORTS = ("LD_", "PYTHON")
-"""What variables that a process reads before it imports anything begin with."""
+BEFORE_IMPORTS = ("LD_PRELOAD", "PYTHONHASHSEED")
+"""Variables that a process reads as it starts."""
 
 
 class Prepared:
@@ -100,7 +100,8 @@ def become(wanted):
     os.environ.clear()
     os.environ.update(wanted["environment"])
     sys.argv = wanted["argv"]
-    sys.path[0] = str(Path(wanted["argv"][0]).parent)
+    first = wanted["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:1] = [str(Path(wanted["argv"][0]).parent), *filter(None, first)]
     random.seed()
     sys.modules["numpy"].random.seed()
 

@@ -31,6 +31,15 @@ SMALL = [
     "report=false",
 ]
 
+SLOWLY = ["sampling._target_=tests.slowly.Slowly", "tracking=none", *SMALL[1:]]
+"""For jobs that are to last; see :func:`slowly`."""
+
+
+def slowly(seconds):
+    """The environment in which each study of SLOWLY takes that long, and its workers find it."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {"SLOWLY": str(seconds), "PYTHONPATH": path}
+
 
 def skip(reason):
     """Skips the test for that reason; where everything is to be there, as in CI, it fails."""
@@ -44,14 +53,14 @@ def choices(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def train(cwd, *arguments, timeout=300, **environment):
+def train(cwd, *arguments, timeout=300, script=ROOT / "train.py", **environment):
     """Runs train.py in ``cwd``; returns the process, which has ended. On Linux it is a fork of one that
-    has imported the libraries, unless a variable is given that Python reads as it starts."""
-    if sys.platform == "linux" and not any(name.startswith(BEFORE_IMPORTS) for name in environment):
+    has imported the libraries, unless a variable is given that a process reads as it starts."""
+    if sys.platform == "linux" and environment.keys().isdisjoint(BEFORE_IMPORTS):
         whole = os.environ | {"COLUMNS": "200"} | environment
-        return prepared.run(ROOT / "train.py", arguments, cwd, whole, timeout)
+        return prepared.run(script, arguments, cwd, whole, timeout)
     return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
+        [sys.executable, str(script), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,

@@ -6,8 +6,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import subprocess
-import sys
 
 import mlflow
 
@@ -17,19 +15,12 @@ from tests.support import ROOT, SMALL, start, studies, train, wait_for
 def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path):
     project = tmp_path / "project"
     for name in ("srste", "conf"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("*.pyc"))
     shutil.copy(ROOT / "train.py", project)
 
     def run():
-        command = [
-            sys.executable,
-            str(project / "train.py"),
-            "-m",
-            "samples=1,2",
-            "batches=1",
-            *SMALL[1:],
-        ]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        arguments = ["-m", "samples=1,2", "batches=1", *SMALL[1:]]
+        done = train(tmp_path, *arguments, script=project / "train.py")
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -16,8 +16,8 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def bare_cluster():
-    """A cluster without accounting, hence without sacct, that takes arrays of three jobs at most."""
-    yield from _running(accounting=False, longest_array=3)
+    """A cluster without accounting, hence without sacct, that takes arrays of two jobs at most."""
+    yield from _running(accounting=False, longest_array=2)
 
 
 def _running(**options):

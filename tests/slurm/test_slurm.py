@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -13,10 +12,12 @@ import mlflow
 import pytest
 
 from tests.support import (
+    SLOWLY,
     SMALL,
     eventually,
     only,
     same_results,
+    slowly,
     start,
     studies,
     train,
@@ -25,34 +26,21 @@ from tests.support import (
 
 SLURM = ["-m", "hydra/launcher=slurm"]
 VERBATIM = ["estimator=sr_ste", "samples=1,2,...,10"]
+SLOW = ["samples=1,2,...,4", "batches=8", *SLOWLY]
 # Some seconds of work a task, so that there is time to do something to it.
-SLOW = [
-    "samples=1,2,...,4",
-    "batches=8",
-    "batch_size=8192",
-    "tracking=none",
-    "heldout=0",
-    "report=false",
-]
+SOME = 0.3
 # And more of it where Slurm gives a cancelled task five seconds to end by itself.
-SLOWER = [
-    "samples=1,2,...,4",
-    "batches=32",
-    "batch_size=8192",
-    "tracking=none",
-    "heldout=0",
-    "report=false",
-]
-TWO_TASKS = ["hydra.launcher.jobs_per_task=2"]
+MORE = 0.6
+PAIRS = ["hydra.launcher.jobs_per_task=2"]
 
 pytestmark = pytest.mark.slurm
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """The results of SLOWER, and so of SLOW, computed in one process without interruption."""
+    """The results of SLOW, and of two more sample counts, computed in one process uninterrupted."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    done = train(folder, "-m", *SLOWER)
+    done = train(folder, "-m", "samples=1,2,...,6", *SLOW[1:])
     assert done.returncode == 0, done.stderr
     return studies(folder)
 
@@ -65,10 +53,11 @@ def settled(cluster):
     cluster.settle()
 
 
-def launched(cluster, folder, *more, arguments=SLOW):
-    """A sweep that has begun: tasks run, and the first records are there."""
-    process = start(folder, *SLURM, *TWO_TASKS, *arguments, *more, **cluster.environment)
-    eventually(lambda: len(cluster.workers()) == 2, what="two tasks run")
+def launched(cluster, folder, *more, seconds=SOME, tasks=2):
+    """A sweep that has begun: its tasks run, and the first records are there."""
+    environment = cluster.environment | slowly(seconds)
+    process = start(folder, *SLURM, *PAIRS, *SLOW, *more, **environment)
+    eventually(lambda: len(cluster.workers()) == tasks, what="the tasks run")
     wait_for(process, folder, "record.json", 3)
     return process
 
@@ -88,10 +77,10 @@ def complete(folder, uninterrupted, count=40):
     same_results(found, {name: uninterrupted[name] for name in found})
 
 
-def resumed(cluster, folder, uninterrupted, arguments=SLOW, count=40):
+def resumed(cluster, folder, uninterrupted, *more, count=40):
     """The same command again completes it, with the results of an uninterrupted run."""
     before = len(studies(folder))
-    done = train(folder, *SLURM, *TWO_TASKS, *arguments, **cluster.environment)
+    done = train(folder, *SLURM, *PAIRS, *SLOW, *more, **cluster.environment | slowly(0))
     assert done.returncode == 0, done.stdout + done.stderr
     reused = int(re.search(rf"{count} studies, (\d+) reused", done.stdout)[1])
     assert before <= reused < count
@@ -122,7 +111,7 @@ def test_the_preset_reaches_slurm(settled, tmp_path):
         "hydra.launcher.time=7", "hydra.launcher.memory=300M", "hydra.launcher.cpus=2",
         "hydra.launcher.gpus=1", "hydra.launcher.array_parallelism=1",
         'hydra.launcher.sbatch=["--nice=3","--comment=hello"]',
-        "hydra.launcher.setup=['export SRSTE_TEST=here']", **settled.environment,
+        "hydra.launcher.setup=['export SRSTE_TEST=here']", **settled.environment | slowly(SOME),
     )  # fmt: skip
     task = eventually(lambda: settled.tasks("R"))[0]
     shown = settled.ask("scontrol", "show", "job", task)
@@ -140,19 +129,19 @@ def test_the_preset_reaches_slurm(settled, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_cancels_what_it_started(settled, tmp_path, number, uninterrupted):
-    process = launched(settled, tmp_path, arguments=SLOWER)
+    process = launched(settled, tmp_path, seconds=MORE)
     process.send_signal(number)
     time.sleep(0.3)
     process.send_signal(number)  # as impatient people do
     _, err = ended(process, 128 + number)
-    assert re.search(r"stopped after \d+ of 160 studies", err)
+    assert re.search(r"stopped after \d+ of 40 studies", err)
     eventually(lambda: not settled.tasks("PD", "R"), 20, "tasks are left")
     if number == signal.SIGINT:
-        resumed(settled, tmp_path, uninterrupted, SLOWER, 160)
+        resumed(settled, tmp_path, uninterrupted)
 
 
 def test_a_cancelled_task_is_a_failed_job_and_not_the_end(settled, tmp_path, uninterrupted):
-    process = launched(settled, tmp_path, arguments=SLOWER)
+    process = launched(settled, tmp_path, seconds=MORE)
     first, second = sorted(settled.tasks("R"))
     settled.ask("scancel", first)
     out, _ = ended(process, 1)
@@ -162,36 +151,30 @@ def test_a_cancelled_task_is_a_failed_job_and_not_the_end(settled, tmp_path, uni
     assert f"Slurm job {second}" not in out
     assert "python train.py -m hydra/launcher=slurm" in out.split("The same command runs just those")[1]
     found = studies(tmp_path)
-    assert all(f"sr_ste N={n} batch {b}" in found for n in (3, 4) for b in range(1, 33))
-    resumed(settled, tmp_path, uninterrupted, SLOWER, 160)
-
-
-def test_a_worker_killed_by_kill_9(settled, tmp_path, uninterrupted):
-    process = launched(settled, tmp_path)
-    workers = settled.workers()
-    os.kill(workers[max(workers)], signal.SIGKILL)
-    out, _ = ended(process, 1)
-    assert "2 of 4 jobs did not get through" in out
+    assert all(f"sr_ste N={n} batch {b}" in found for n in (3, 4) for b in range(1, 9))
     resumed(settled, tmp_path, uninterrupted)
 
 
-def test_preempted_it_goes_on_in_the_same_launch(settled, tmp_path, uninterrupted):
-    process = launched(settled, tmp_path)
-    task = min(settled.tasks("R"))
-    settled.ask("scancel", "--signal=USR2", task)
-    out, _ = ended(process, 0)
-    assert "did not get through" not in out
-    logs = "".join(p.read_text() for p in tmp_path.rglob(f"{task}_0_log.*"))
+def test_of_three_tasks_one_is_preempted_one_put_back_and_one_killed(settled, tmp_path, uninterrupted):
+    """The first two go on in the same launch; the third, by kill -9 of its worker, is lost."""
+    six = "samples=1,2,...,6"
+    process = launched(settled, tmp_path, six, tasks=3)
+    preempted, put_back, killed = sorted(settled.tasks("R"))
+    settled.ask("scancel", "--signal=USR2", preempted)
+    settled.ask("scontrol", "requeue", put_back)
+    os.kill(settled.workers()[killed], signal.SIGKILL)
+    out, _ = ended(process, 1)
+    assert "2 of 6 jobs did not get through" in out
+    for n in (5, 6):
+        assert re.search(rf"samples={n} .* Slurm job {killed}\b", out)
+    assert f"Slurm job {preempted}" not in out
+    assert f"Slurm job {put_back}" not in out
+    logs = "".join(p.read_text() for p in tmp_path.rglob(f"{preempted}_0_log.*"))
     assert "this job is preempted" in logs
     assert "Requeued job" in logs
-    complete(tmp_path, uninterrupted)
-
-
-def test_put_back_by_hand_it_goes_on_too(settled, tmp_path, uninterrupted):
-    process = launched(settled, tmp_path)
-    settled.ask("scontrol", "requeue", min(settled.tasks("R")))
-    ended(process, 0)
-    complete(tmp_path, uninterrupted)
+    found = studies(tmp_path)
+    assert all(f"sr_ste N={n} batch {b}" in found for n in (1, 2, 3, 4) for b in range(1, 9))
+    resumed(settled, tmp_path, uninterrupted, six, count=56)
 
 
 def test_out_of_time(settled, tmp_path, uninterrupted):
@@ -218,15 +201,15 @@ def test_a_node_that_goes_down_is_no_loss(settled, tmp_path, uninterrupted):
 
 
 def test_killed_itself_it_leaves_tasks_that_the_same_command_cancels(settled, tmp_path, uninterrupted):
-    process = launched(settled, tmp_path, arguments=SLOWER)
+    process = launched(settled, tmp_path, seconds=MORE)
     process.kill()
     process.communicate()
     assert settled.tasks("R", "PD")
-    done = train(tmp_path, *SLURM, *TWO_TASKS, *SLOWER, **settled.environment)
+    done = train(tmp_path, *SLURM, *PAIRS, *SLOW, **settled.environment | slowly(0))
     assert done.returncode == 0, done.stdout + done.stderr
     says = r"[12] Slurm tasks that an earlier run of this command had left: cancelled"
     assert re.search(says, done.stdout)
-    complete(tmp_path, uninterrupted, 160)
+    complete(tmp_path, uninterrupted)
 
 
 class TestRefused:
@@ -265,48 +248,3 @@ def test_a_job_that_raises_is_one_failed_job(settled, tmp_path):
     assert "1 of 2 jobs did not get through" in done.stdout
     assert re.search(r"device=cuda +4 of 4 +UserError: device=cuda: must be a device", done.stdout)
     assert len(studies(tmp_path)) == 4
-
-
-def test_a_partition_that_takes_no_more_for_a_while(bare_cluster, tmp_path):
-    """The second array is refused at first: what was collected is kept, and it is tried again."""
-    arguments = [
-        "samples=1,2,...,5",
-        "hydra.launcher.jobs_per_task=1",
-        "batches=20",
-        "tracking=none",
-        "report=false",
-    ]
-    process = start(tmp_path, *SLURM, *arguments, **bare_cluster.environment)
-    eventually(bare_cluster.workers)
-    bare_cluster.ask("scontrol", "update", "PartitionName=debug", "State=DRAIN")
-    eventually(lambda: not bare_cluster.tasks())
-    time.sleep(2)
-    bare_cluster.ask("scontrol", "update", "PartitionName=debug", "State=UP")
-    out, _ = ended(process, 0)
-    assert "sbatch says: Batch job submission failed: Required partition not available" in out
-    assert len(studies(tmp_path)) == 5 * 20 + 20
-
-
-def test_without_accounting_and_in_pieces(bare_cluster, tmp_path):
-    """Eight tasks where the cluster takes three in an array; one of them is lost, and no sacct there
-    to tell of it."""
-    arguments = [
-        "samples=1,2,...,8",
-        "hydra.launcher.jobs_per_task=1",
-        "batches=20",
-        "tracking=none",
-        "report=false",
-    ]
-    process = start(tmp_path, *SLURM, *arguments, **bare_cluster.environment)
-    workers = eventually(bare_cluster.workers)
-    task, pid = min(workers.items())
-    os.kill(pid, signal.SIGKILL)
-    out, _ = ended(process, 1)
-    assert "1 of 8 jobs did not get through" in out
-    assert f"Slurm job {task} ended without its records" in out
-    scripts = [p for p in tmp_path.rglob("*_submission.sh") if not p.is_symlink()]
-    arrays = sorted(re.search(r"--array=(\S+)", p.read_text())[1] for p in scripts)
-    assert arrays == ["0-1%2", "0-2%3", "0-2%3"]
-    again = train(tmp_path, *SLURM, *arguments, **bare_cluster.environment)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert json.loads(next(tmp_path.rglob("launch.json")).read_text())["multirun"]
