@@ -16,9 +16,18 @@ settings.register_profile(
 settings.load_profile("srste")
 
 
+LONGEST = [
+    "test_slurm.py", "test_readme.py", "test_crashes.py", "test_cluster_page.py", "test_servers.py",
+    "test_benchmarks.py", "test_bare_cluster.py", "test_safety.py", "test_main_job.py", "test_faults.py",
+    "test_soak.py", "test_browser.py",
+]  # fmt: skip
+"""The files that take half a minute and more, in the order in which they are begun."""
+
+
 def pytest_collection_modifyitems(items):
-    """Files of few, long tests first, so that no worker is left with one of them at the end."""
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
+    """The longest files first, so that no worker is left with one of them at the end."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

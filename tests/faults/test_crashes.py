@@ -20,12 +20,14 @@ from srste import records
 from srste.cluster.work import _born
 from srste.manifest import Launch
 from tests.support import (
+    SLOWLY,
     SMALL,
     eventually,
     only,
     runs_in,
     same_results,
     skip,
+    slowly,
     start,
     studies,
     tracked_once,
@@ -77,16 +79,8 @@ def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher
 
 
 def test_kill_9_of_a_worker_is_one_failed_job(tmp_path, uninterrupted):
-    slower = [
-        "-m",
-        "samples=1,2,...,4",
-        "batches=8",
-        "batch_size=8192",
-        "tracking=none",
-        "heldout=0",
-        "report=false",
-    ]
-    process = start(tmp_path, *slower, *LOCAL, "hydra.launcher.workers=2")
+    slower = ["-m", "samples=1,2,...,4", "batches=4", *SLOWLY]
+    process = start(tmp_path, *slower, *LOCAL, "hydra.launcher.workers=2", **slowly(0.3))
     wait_for(process, tmp_path, "record.json", 2)
     workers_of(process)[0].kill()
     out, err = process.communicate(timeout=240)
@@ -94,16 +88,15 @@ def test_kill_9_of_a_worker_is_one_failed_job(tmp_path, uninterrupted):
     assert "1 of 4 jobs did not get through" in out
     assert "its process ended, as if killed (log: " in out
     assert "hydra/launcher=local_parallel" in out.split("The same command runs just those")[1]
-    done = train(tmp_path, *slower, *LOCAL)
+    done = train(tmp_path, *slower, *LOCAL, **slowly(0))
     assert done.returncode == 0, done.stderr
     assert "local_parallel: 1 jobs in 1 tasks" in done.stdout
-    assert len(studies(tmp_path)) == 40
+    assert len(studies(tmp_path)) == 20
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_do_not_outlive_the_launching_process(tmp_path, number):
-    arguments = ["samples=1,2,...,8", "batches=20", "batch_size=16384", "tracking=none", "report=false"]
-    process = start(tmp_path, "-m", *arguments, *LOCAL)
+    process = start(tmp_path, "-m", "samples=1,2,...,8", "batches=20", *SLOWLY, *LOCAL, **slowly(0.5))
     wait_for(process, tmp_path, "record.json", 1)
     workers = workers_of(process)
     assert workers
