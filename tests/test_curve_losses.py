@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from srste.curve import NotExactError, loss_curve
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, SquaredError
+from srste.models.mlp import MLP
 from tests import oracle
 from tests.curves import as_oracle, make
 
@@ -152,6 +153,24 @@ def test_the_descent_certificate(options, squared, lr_max):
         assert min(i.loss for i in intervals) == pytest.approx(curve.minimum().loss, rel=1e-9, abs=1e-12)
     else:
         assert found.first is found.smallest is found.largest is None
+
+
+def test_a_loss_that_returns_from_afar_has_not_fallen():
+    """Three units turn and the output comes back to what it was, by sums that round otherwise."""
+    model = MLP(1, 3, 1, 1, bias=True).double()
+    zero = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    with torch.no_grad():
+        for name, values in (("0.bias", (0.1, 0.2, -0.3)), ("2.weight", (1, 2, 3)), ("2.bias", (0,))):
+            parameter = dict(model.named_parameters())[name]
+            parameter.copy_(torch.tensor(values).double().reshape(parameter.shape))
+        model[0].weight.zero_()
+        model[2].weight.div_(8)
+    direction = zero | {"0.bias": torch.tensor([1.0, 1.0, -1.0]).double()}
+    x, y = torch.zeros(1, 1).double(), torch.full((1, 1), -1e-3).double()
+    curve = loss_curve(model, direction, x, y)
+    assert curve(0.4) == pytest.approx(curve.pre_loss, rel=1e-9)
+    assert curve(0.25) > 1000 * curve.pre_loss
+    assert not curve.descent().exists
 
 
 @pytest.mark.parametrize("name", LOSSES)

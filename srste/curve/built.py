@@ -102,6 +102,10 @@ class Traced:
             for target, answer in enumerate(self._answers(source, turned, example, rows)):
                 if target > source:
                     found[target].append(_edges(answer, len(turned), first))
+                    if sum(len(begins) for begins, _, _ in found[target]) > _MOST_EDGES:
+                        raise NotExactError(
+                            f"two of its layers have more than {_MOST_EDGES:,} links between their units"
+                        )
         for target, parts in found.items():
             if parts and any(len(begins) for begins, _, _ in parts):
                 begins, ends, pairs = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -191,8 +195,6 @@ def _edges(x: Moving, rows: int, first: int) -> tuple[Index, Index, Array]:
     like = x.a.new_zeros(()).expand(rows, *x.a.shape[1:])
     answers = [_flat(part, like) for part in (x.answer, x.answer_d)]
     begins, ends = (k.astype(np.int64) for k in np.nonzero((answers[0] != 0) | (answers[1] != 0)))
-    if len(begins) > _MOST_EDGES:
-        raise NotExactError(f"it has a layer with more than {_MOST_EDGES:,} links to another")
     pairs = np.stack([answer[begins, ends] for answer in answers], axis=1)
     _check_finite(pairs)
     return begins + first, ends, pairs

@@ -83,6 +83,10 @@ class ConvexSum:
         first: Array = ((positions >> np.uint64(1)) + (positions & np.uint64(1))).view(np.float64)
         return first
 
+    def rounding(self) -> float:
+        """As `srste.curve.pieces.Pieces.rounding`: each value is a sum of its own."""
+        return 0.0
+
     def evaluate(self, lrs: Array) -> int:
         """As `srste.curve.pieces.Pieces.evaluate`."""
         bad = np.flatnonzero(~((lrs >= 0) & (lrs <= self._lr_max)))

@@ -45,6 +45,13 @@ class Pieces:
         first: Array = ((positions >> np.uint64(1)) + (positions & np.uint64(1))).view(np.float64)
         return first
 
+    def rounding(self) -> float:
+        """What two values may differ by that are equal: the losses between them may be far larger, and
+        with them what was rounded on the way."""
+        t = self._lr_max
+        sizes = np.abs(self._table[:, 1:]) @ np.array([1.0, t, t * t])
+        return float(4 * np.finfo(float).eps * sizes.max())
+
     def evaluate(self, lrs: Array) -> int:
         """Puts the losses into the place of the learning rates (any,). Returns: where one is that is not
         in [0, lr_max]; -1 if there is none."""
