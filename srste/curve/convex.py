@@ -83,9 +83,9 @@ class ConvexSum:
         first: Array = ((positions >> np.uint64(1)) + (positions & np.uint64(1))).view(np.float64)
         return first
 
-    def rounding(self) -> float:
+    def rounding(self, lrs: Array) -> Array:
         """As `srste.curve.pieces.Pieces.rounding`: each value is a sum of its own."""
-        return 0.0
+        return np.zeros(len(lrs))
 
     def evaluate(self, lrs: Array) -> int:
         """As `srste.curve.pieces.Pieces.evaluate`."""

@@ -134,7 +134,9 @@ class LossCurve:
     @cached_property
     def _descents(self) -> list[Interval]:
         found = self._pieces.below(self.pre_loss)
-        deep = self.pre_loss - found[:, 2] > _ROUNDING * self.pre_loss + self._pieces.rounding()
+        deep = self.pre_loss - found[:, 2] > _ROUNDING * self.pre_loss + self._pieces.rounding(
+            found[:, 1]
+        )
         return [Interval(*map(float, interval)) for interval in found[deep]]
 
     def descent(self) -> Descent:

@@ -45,12 +45,17 @@ class Pieces:
         first: Array = ((positions >> np.uint64(1)) + (positions & np.uint64(1))).view(np.float64)
         return first
 
-    def rounding(self) -> float:
-        """What two values may differ by that are equal: the losses between them may be far larger, and
-        with them what was rounded on the way."""
-        t = self._lr_max
-        sizes = np.abs(self._table[:, 1:]) @ np.array([1.0, t, t * t])
-        return float(4 * np.finfo(float).eps * sizes.max())
+    def rounding(self, lrs: Array) -> Array:
+        """By what values at learning rates (any,) in order may miss the one at t = 0 although they are
+        equal: the loss may have been far larger in between, and with it what was rounded on the way."""
+        sizes = np.abs(self._table[:, 1:])
+        starts = np.append(0.0, self.starts)
+        ends = np.append(starts[1:], self._lr_max)
+        before = np.maximum.accumulate((sizes[:, 2] * ends + sizes[:, 1]) * ends + sizes[:, 0])
+        piece = np.maximum(np.searchsorted(starts, lrs) - 1, 0)
+        own = (sizes[piece, 2] * lrs + sizes[piece, 1]) * lrs + sizes[piece, 0]
+        largest: Array = np.maximum(own, np.where(piece > 0, before[piece - 1], 0.0))
+        return 4 * np.finfo(float).eps * largest
 
     def evaluate(self, lrs: Array) -> int:
         """Puts the losses into the place of the learning rates (any,). Returns: where one is that is not
