@@ -1,6 +1,6 @@
 """How the time and the memory of a loss curve grow with the problem.
 
-    python benchmarks/growth.py                            # all of it, some twenty minutes
+    python benchmarks/growth.py                            # all of it, some five minutes
     python benchmarks/growth.py --figure docs/images/growth.png
     python benchmarks/growth.py --quick                    # small sizes, to see that it works
 
@@ -178,10 +178,10 @@ def main() -> None:
         return
 
     by_examples, *others = axes = [
-        Axis("Width 32, three hidden layers", "examples", "examples", EXAMPLES),
+        Axis("width 32, three hidden layers", "examples", "examples", EXAMPLES),
         Axis("1,024 examples, three hidden layers", "width", "width", WIDTHS),
-        Axis("Width 32", "hidden layers", "depth", DEPTHS, {"width": 32}),
-        Axis("Width 256", "hidden layers", "depth", DEPTHS, {"width": 256}),
+        Axis("width 32", "hidden layers", "depth", DEPTHS, {"width": 32}),
+        Axis("width 256", "hidden layers", "depth", DEPTHS, {"width": 256}),
         Axis("1,024 examples, width 32, three hidden layers", "learning rates", "points", POINTS),
     ]
     if options.quick:

@@ -94,7 +94,7 @@ def batched(case: Case, lrs: np.ndarray) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=300, help="of every measurement")
+    parser.add_argument("--repeats", type=int, default=60, help="of every measurement")
     options = parser.parse_args()
     some = LRS[:: len(LRS) // AT_A_TIME][:AT_A_TIME]
     all_of_them = len(LRS) / AT_A_TIME
