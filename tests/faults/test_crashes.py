@@ -165,7 +165,7 @@ def test_a_full_disk(tmp_path, uninterrupted, launcher):
         skip("mounting a small file system needs root")
     disk = tmp_path / "multirun"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=670k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         skip("no file system can be mounted here")
     try:
