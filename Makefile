@@ -20,6 +20,7 @@ lint: $(SET_UP)
 
 benchmark: $(SET_UP)
 	$(BIN)/python benchmarks/loss_curve.py
+	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/evaluated.py

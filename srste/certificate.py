@@ -9,18 +9,6 @@ from srste.curve import Interval, LossCurve
 
 
 @dataclass(frozen=True)
-class Span:
-    """An interval of learning rates that lower the loss, either end of which may belong to it or not.
-
-    lo, hi: its ends. loss: the lowest in it.
-    """
-
-    lo: float
-    hi: float
-    loss: float
-
-
-@dataclass(frozen=True)
 class Certificate:
     """What holds over all real learning rates in (0, lr_max], float64.
 
@@ -40,9 +28,9 @@ class Certificate:
     regret_fraction: float | None
     intervals: int
     total: float
-    first: Span | None
-    smallest: Span | None
-    largest: Span | None
+    first: Interval | None
+    smallest: Interval | None
+    largest: Interval | None
 
     @property
     def descends(self) -> bool:
@@ -68,11 +56,7 @@ def certificate(curve: LossCurve, post_loss: float | None) -> Certificate:
         regret_fraction=fraction,
         intervals=descent.intervals,
         total=descent.total,
-        first=_span(descent.first),
-        smallest=_span(descent.smallest),
-        largest=_span(descent.largest),
+        first=descent.first,
+        smallest=descent.smallest,
+        largest=descent.largest,
     )
-
-
-def _span(interval: Interval | None) -> Span | None:
-    return None if interval is None else Span(*interval)

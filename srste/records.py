@@ -22,7 +22,8 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from srste.certificate import Certificate, Span
+from srste.certificate import Certificate
+from srste.curve import Interval
 from srste.files import below, sealed, set_aside, temporary_beside, unsealed, write_through
 from srste.heldout import Heldout
 from srste.sampling import Trials
@@ -152,7 +153,7 @@ class Record:
 
 
 def _certificate(**plain: Any) -> Certificate:
-    spans = {n: Span(**plain[n]) if plain[n] else None for n in ("first", "smallest", "largest")}
+    spans = {n: Interval(**plain[n]) if plain[n] else None for n in ("first", "smallest", "largest")}
     return Certificate(**plain | spans)
 
 

@@ -47,6 +47,13 @@ def test_start_up():
         assert re.search(rf"^{package}, installed: \d\d+ MB$", out, re.M)
 
 
+def test_models():
+    out = output("benchmarks/models.py", "--passes", "1")
+    for name, loss in (("mlp", "logistic"), ("residual", "squared"), ("conv 28 x 28", "cross-entropy")):
+        row = rf"^{name} +{loss} +\d+ +[\d.]+ s +[\d.]+ +\d+ s +[\d,]+$"
+        assert re.search(row, out, re.M)
+
+
 def test_scaling():
     out = output("benchmarks/scaling.py", "--studies", "24")
     assert re.search(r"MLflow, granularity=study: 24 studies as 24 runs in \d+ s", out)

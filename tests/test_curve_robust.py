@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import loss_curve
+from srste.curve import Interval, loss_curve
 from srste.models.mlp import MLP
 from tests.curves import TINY
 from tests.support import ROOT
@@ -69,7 +69,8 @@ def test_a_direction_times_a_power_of_two_is_the_same_curve_on_another_scale(nam
     np.testing.assert_array_equal(other.breakpoints * size, curve.breakpoints)
     one, two = curve.minimum(), other.minimum()
     assert (two.lr * size, two.loss, two.attained) == one
-    assert [(i.lo * size, i.hi * size, i.loss) for i in other.descents()] == curve.descents()
+    expected = [Interval(i.lo * size, i.hi * size, i.loss) for i in other.descents()]
+    assert expected == curve.descents()
     assert other.error == curve.error
 
 
@@ -140,7 +141,7 @@ def test_many_equal_examples_are_one(name):
 MILLION = """
 import resource, time
 import numpy as np
-from srste.curve import loss_curve
+from srste.curve import Interval, loss_curve
 from tests.test_curve_robust import one_example
 model, direction, x, y = one_example("squared")
 one = loss_curve(model, direction, x, y)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srste import files, records
-from srste.certificate import Certificate, Span
+from srste.certificate import Certificate
+from srste.curve import Interval
 from srste.files import sealed
 from srste.heldout import Heldout
 from srste.records import Best, DamagedRecordError, Probe, Record
@@ -59,9 +60,9 @@ def record(table, **changes):
             0.0,
             2,
             0.6,
-            Span(0.0, 0.4, 0.0),
-            Span(0.7, 0.9, 0.8),
-            Span(0.0, 0.4, 0.0),
+            Interval(0.0, 0.4, 0.0),
+            Interval(0.7, 0.9, 0.8),
+            Interval(0.0, 0.4, 0.0),
         ),
         not_exact="",
         alarms=[],

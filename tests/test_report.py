@@ -10,7 +10,8 @@ import re
 import pytest
 from rich.console import Console
 
-from srste.certificate import Certificate, Span
+from srste.certificate import Certificate
+from srste.curve import Interval
 from srste.records import Best
 from srste.report.ending import description, names, show, write_files
 from srste.report.figures.note import note_figure
@@ -144,12 +145,12 @@ class TestTable:
 
     def test_what_was_tried_falls_nowhere_and_what_is_known_of_the_rest(self):
         """Both meanings of it in one table, and in the next the loss curve that is not exact."""
-        fall = Span(1.2e-07, 8.9e-06, 0.69)
+        fall = Interval(1.2e-07, 8.9e-06, 0.69)
         arranged = conditions(
             [
                 certified(study("ste", None, 1, 0.7), exact(0.7, None)),
                 certified(study("sr_ste", 1, 1, 0.71), exact(0.69, fall, 0.02, intervals=2)),
-                certified(study("sr_ste", 2, 1, 0.71), exact(0.69, Span(0.25, 0.25, 0.69), 0.02)),
+                certified(study("sr_ste", 2, 1, 0.71), exact(0.69, Interval(0.25, 0.25, 0.69), 0.02)),
                 study("sr_ste", 5, 1, 0.4),
             ]
         )
@@ -173,7 +174,7 @@ class TestTable:
     def test_in_a_summary_which_has_no_marks_they_are_counted(self):
         studies = [r for s in range(4) for r in sweep(seed=s)]
         every = [certified(r, exact(0.7, None)) if r.samples == 1 else r for r in studies]
-        every[4] = certified(study("ste", None, 2, 0.75, seed=0), exact(0.6, Span(0.0, 1e-3, 0.6)))
+        every[4] = certified(study("ste", None, 2, 0.75, seed=0), exact(0.6, Interval(0.0, 1e-3, 0.6)))
         buffer = io.StringIO()
         show(conditions(every), Console(file=buffer, width=200))
         text = " ".join(buffer.getvalue().split())
@@ -193,8 +194,8 @@ class TestTable:
     )
     def test_how_far_from_the_exact_minimum(self, regret, words):
         """The worst of them counts; 0.1 can be had."""
-        near = certified(study("sr_ste", 1, 1, 0.6), exact(0.6, Span(0.0, 0.3, 0.6)))
-        far = certified(study("ste", None, 1, 0.6 + regret), exact(0.6, Span(0.0, 0.3, 0.6), regret))
+        near = certified(study("sr_ste", 1, 1, 0.6), exact(0.6, Interval(0.0, 0.3, 0.6)))
+        far = certified(study("ste", None, 1, 0.6 + regret), exact(0.6, Interval(0.0, 0.3, 0.6), regret))
         assert words in caveat(conditions([near, far]))
 
     def test_lines_wrap_at_words_in_a_terminal(self):
@@ -205,7 +206,7 @@ class TestTable:
         assert "lowest of many often wins by chance alone" in " ".join(buffer.getvalue().split())
 
     def test_marks_survive_markdown(self):
-        missed = certified(study("ste", None, 1, 0.75), exact(0.6, Span(0.0, 1e-3, 0.6)))
+        missed = certified(study("ste", None, 1, 0.75), exact(0.6, Interval(0.0, 1e-3, 0.6)))
         text = description(conditions([missed]))
         assert "\n\n\\* no learning rate" in text
         assert not re.search(r"^\* ", text, re.M)
@@ -257,7 +258,7 @@ class TestTable:
         assert float(rows[2]["post_loss"]) == 0.41 - 0.01 * 2
 
     def test_csv_ends_with_the_certificate_or_with_nothing(self):
-        fall = Span(1.2e-07, 0.25, 0.65)
+        fall = Interval(1.2e-07, 0.25, 0.65)
         found = [
             certified(study("sr_ste", 1, 1, 0.66), exact(0.65, fall, 0.01)),
             certified(study("sr_ste", 2, 1, 0.8), exact(0.7, None, 0.1)),

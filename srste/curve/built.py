@@ -39,12 +39,10 @@ class Traced:
 
         self.units: list[int] = []
         self.levels: list[Levels] = []
-        self._shapes: list[torch.Size] = []
         example = torch.from_numpy(as_float64(inputs[:1]))
 
         def look(layer: int, levels: Levels, x: Moving) -> Moving:
             self.levels.append(levels)
-            self._shapes.append(x.a.shape[1:])
             self.units.append(x.a[0].numel())
             return _units_at(torch.zeros_like(x.a))
 
@@ -149,14 +147,7 @@ class Traced:
         def keep(x: Moving) -> Tensor:
             assert x.reach is not None
             values = x.a if x.d is None else x.a - lr * x.d
-            rows = len(values)
-            found.append(
-                Reach(
-                    values.reshape(rows, -1).numpy(),
-                    x.reach.expand_as(values).reshape(rows, -1).numpy(),
-                    x.terms,
-                )
-            )
+            found.append(Reach(_flat(values, values), _flat(x.reach, values), x.terms))
             return values
 
         def binarise(_: int, levels: Levels, x: Moving) -> Moving:

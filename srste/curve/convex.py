@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from srste.curve.following import Batch, Follower, blocks, in_threads, one_blas_thread, shares, threads
 from srste.curve.kernels import convex as kernels
 from srste.curve.kernels.pieces import add_up, put_in_order
+from srste.curve.kernels.positions import first_floats, just_after
 from srste.curve.links import Links
 from srste.curve.network import Array, Index, Network
 
@@ -79,9 +80,7 @@ class ConvexSum:
     @property
     def starts(self) -> Array:
         """First float of every step but those at t = 0."""
-        positions = self._steps.outputs.view(np.uint64)[:, 0]
-        first: Array = ((positions >> np.uint64(1)) + (positions & np.uint64(1))).view(np.float64)
-        return first
+        return first_floats(self._steps.outputs.view(np.uint64)[:, 0])
 
     def rounding(self, lrs: Array) -> Array:
         """As `srste.curve.pieces.Pieces.rounding`: each value is a sum of its own."""
@@ -135,8 +134,8 @@ class ConvexSum:
         put_in_order(events, end)
         table = events[: add_up(events)]
         keys = table.view(np.uint64)[:, 0]
-        starts = ((keys >> np.uint64(1)) + (keys & np.uint64(1))).view(np.float64)
-        after = np.concatenate((keys[1:], 2 * np.array([end]).view(np.uint64) + np.uint64(1)))
+        starts = first_floats(keys)
+        after = np.append(keys[1:], just_after(end))
         lo = np.maximum(starts, _TINY)
         hi = np.append(np.nextafter(starts[1:], -np.inf), end)
         closed = np.stack((keys & np.uint64(1) == 0, after & np.uint64(1) == 1), axis=1)
@@ -263,11 +262,9 @@ def convex_sum(network: Network, links: Links, batch: Batch, classes: bool, lr_m
     numbers = shares(parts, len(own))
     at_rest, counts = np.empty((len(batch), 2 * outputs)), np.empty(len(batch), np.int64)
     found: list[Array] = [np.empty((0, 1 + 2 * outputs))] * parts
-    targets = np.zeros((len(batch), outputs)) if classes else batch.targets
-    blank = Batch(batch.inputs, targets, batch.share, batch.end)
 
     def work(part: int) -> None:
-        follower = Follower(network, links, blank, own[0].stop)
+        follower = Follower(network, links, batch, own[0].stop)
         count, events = 0, np.empty((8 * own[0].stop, 1 + 2 * outputs))
         for number in numbers[part]:
             block = own[number]

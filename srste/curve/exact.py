@@ -11,6 +11,7 @@ thousand learning rates then cost one cumulative sum and one polynomial each.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from srste.curve.chain import as_float64, chain
-from srste.curve.network import Array, Network
+from srste.curve.network import Array, Network, check_direction
 from srste.losses import Loss, SquaredError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Minimum(NamedTuple):
     attained: bool
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """Learning rates from ``lo`` to ``hi``, which may belong to it or not. loss: the lowest in it."""
 
     lo: float
@@ -80,7 +82,8 @@ class LossCurve:
     """The loss over a batch as a function of the learning rate, exact in float64.
 
     pre_loss: the loss at learning rate 0.
-    exact: True: every value is the closed form's, not an interpolation.
+    exact: True: values are right to rounding at every learning rate, and the minimum over all of them is
+        known.
     lr_max: the curve is known on [0, lr_max].
     """
 
@@ -162,12 +165,8 @@ def network_of(model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor
             raise ValueError(f"inputs must be (batch, {found.features}), not {tuple(inputs.shape)}")
         return found
     parameters = dict(model.named_parameters())
-    if unlike := sorted(parameters.keys() ^ direction.keys()):
-        raise ValueError(f"direction and model.named_parameters() differ in: {', '.join(unlike)}")
+    check_direction(parameters, direction)
     for name, parameter in parameters.items():
-        if direction[name].shape != parameter.shape:
-            shape, wanted = tuple(direction[name].shape), tuple(parameter.shape)
-            raise ValueError(f"direction[{name!r}] has shape {shape}, the parameter {wanted}")
         for what, tensor in ((name, parameter), (f"direction[{name!r}]", direction[name])):
             if not np.isfinite(as_float64(tensor)).all():
                 raise ValueError(f"{what} holds a value that is not finite")

@@ -7,7 +7,7 @@ the inputs and the biases and of the columns (w, dw) of those units of earlier l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,6 +60,16 @@ class Reach:
     values: Array
     reach: Array
     terms: int
+
+
+def check_direction(parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> None:
+    """Raises: ValueError if the direction's names or shapes are not those of the parameters."""
+    if unlike := sorted(parameters.keys() ^ direction.keys()):
+        raise ValueError(f"direction and model.named_parameters() differ in: {', '.join(unlike)}")
+    for name, parameter in parameters.items():
+        if direction[name].shape != parameter.shape:
+            shape, wanted = tuple(direction[name].shape), tuple(parameter.shape)
+            raise ValueError(f"direction[{name!r}] has shape {shape}, the parameter {wanted}")
 
 
 class Network(Protocol):

@@ -16,6 +16,7 @@ from srste.curve.following import (
 )
 from srste.curve.kernels import pieces as kernels
 from srste.curve.kernels.absolute import absolute_error
+from srste.curve.kernels.positions import first_floats
 from srste.curve.links import Links
 from srste.curve.network import Array, Network
 
@@ -41,9 +42,7 @@ class Pieces:
     @property
     def starts(self) -> Array:
         """(P - 1,) first float of every piece but that of t = 0."""
-        positions = self._table.view(np.uint64)[1:, 0]
-        first: Array = ((positions >> np.uint64(1)) + (positions & np.uint64(1))).view(np.float64)
-        return first
+        return first_floats(self._table.view(np.uint64)[1:, 0])
 
     def rounding(self, lrs: Array) -> Array:
         """By what values at learning rates (any,) in order may miss the one at t = 0 although they are

@@ -14,6 +14,7 @@ from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from srste.curve.memory import peak_bytes
+from srste.curve.network import check_direction
 from srste.errors import first_line
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -48,7 +49,7 @@ class SteppedModel:
         seed: int,
     ) -> None:
         parameters = dict(model.named_parameters())
-        _check(parameters, direction)
+        check_direction(parameters, direction)
         self.device = _only_device(parameters, inputs)
         self.examples = len(inputs)
         if not self.examples or len(targets) != self.examples:
@@ -206,15 +207,6 @@ def _as_double(tensor: Tensor) -> Tensor:
 
 def _is_torchs(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.")
-
-
-def _check(parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> None:
-    if unlike := sorted(parameters.keys() ^ direction.keys()):
-        raise ValueError(f"direction and model.named_parameters() differ in: {', '.join(unlike)}")
-    for name, parameter in parameters.items():
-        if direction[name].shape != parameter.shape:
-            shape, wanted = tuple(direction[name].shape), tuple(parameter.shape)
-            raise ValueError(f"direction[{name!r}] has shape {shape}, the parameter {wanted}")
 
 
 def _only_device(parameters: Mapping[str, Tensor], inputs: Tensor) -> torch.device:

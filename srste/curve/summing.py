@@ -10,6 +10,7 @@ from torch import Tensor
 
 from srste.curve.chain import as_float64
 from srste.curve.following import Batch, check_finite
+from srste.curve.kernels.positions import just_after
 from srste.curve.links import Links
 from srste.curve.network import Array, Network, NotExactError
 from srste.curve.pieces import Pieces, pieces
@@ -28,11 +29,10 @@ def summed(
     outputs = network.units[-1]
     wanted = _targets(loss, targets, (len(inputs), *network.output_shape))
     share = 1 / len(inputs) if loss.form == "cross-entropy" else 1 / (len(inputs) * outputs)
-    end = 2 * np.float64(lr_max).view(np.uint64) + np.uint64(1)  # just after lr_max
     held = inputs.detach().cpu()
     if held.dtype not in (torch.float32, torch.float64):
         held = held.double()  # NumPy knows not all of the others
-    batch = Batch(held, wanted, share, end)
+    batch = Batch(held, wanted, share, just_after(lr_max))
     links = Links.of(network)
     if loss.form in ("squared", "absolute"):
         return pieces(network, links, batch, loss.form == "absolute", lr_max)

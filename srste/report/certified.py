@@ -7,7 +7,8 @@ from functools import partial
 from typing import NamedTuple
 
 from srste.alarms import MISSED_PART
-from srste.certificate import Certificate, Span
+from srste.certificate import Certificate
+from srste.curve import Interval
 from srste.records import Record
 from srste.report.summary import Condition
 from srste.report.words import at_most
@@ -32,7 +33,7 @@ def placed(arranged: Iterable[Condition]) -> list[Placed]:
 
 
 def _end(name: str, end: str, certificate: Certificate) -> float | None:
-    span: Span | None = getattr(certificate, name)
+    span: Interval | None = getattr(certificate, name)
     return None if span is None else float(getattr(span, end))
 
 
@@ -86,11 +87,11 @@ def where_it_falls(certificate: Certificate) -> str:
     return f"from {_between(widest)}{several}"
 
 
-def _between(span: Span) -> str:
+def _between(span: Interval) -> str:
     """Both ends, in as few digits as tell where in between is."""
     for digits in range(2, 17):
         lo, hi = f"{span.lo:.{digits}g}", f"{span.hi:.{digits}g}"
-        if abs(float(lo) - span.lo) + abs(float(hi) - span.hi) <= 0.02 * (span.hi - span.lo):
+        if abs(float(lo) - span.lo) + abs(float(hi) - span.hi) <= 0.02 * span.length:
             return f"{lo} to {hi}"
     return f"{span.lo!r} to {span.hi!r}"
 

@@ -216,7 +216,7 @@ def follow(
         units: (layers,): units of each layer; the last one's are the outputs.
         first, links, jumps, starts, ends, pairs: as in `srste.curve.links.Links`.
         moving, flips, signs, due: as `settle` leaves them, with rows to spare or not; overwritten.
-        targets: (rows, out). share: what a squared residual counts in the mean.
+        targets: (rows, out); of squared errors alone. share: what a squared residual counts in the mean.
         end: flips are followed up to this position, exclusive.
         squared: whether an event is what it adds to the squared error, or the outputs after it.
         at_rest: (rows, 3) or (rows, 2 out), is filled: the coefficients of each example's loss at
@@ -229,7 +229,8 @@ def follow(
         of examples, and of position within each. The array is the one that was given, or a larger one.
     """
     last = len(units) - 1
-    outputs = targets.shape[1]
+    outputs = units[last]
+    c0 = c1 = c2 = 0.0
     keys = events.view(np.uint64)
     changed = np.empty(units.max(), np.uint64)
     turned = np.empty(units.max() + 1, np.int64)
@@ -240,8 +241,8 @@ def follow(
 
     for row in range(len(targets)):
         before = found
-        c0, c1, c2 = _squared_error(moving, targets, last, row, share)
         if squared:
+            c0, c1, c2 = _squared_error(moving, targets, last, row, share)
             at_rest[row, 0], at_rest[row, 1], at_rest[row, 2] = c0, c1, c2
         else:
             for k in range(2 * outputs):

@@ -34,6 +34,18 @@ def first_float(position: np.uint64) -> float:
     return np.uint64((position >> ONE) + (position & ONE)).view(np.float64)
 
 
+def first_floats(positions: Positions) -> Array:
+    """(any,) `first_float` of each position (any,)."""
+    floats: Array = ((positions >> ONE) + (positions & ONE)).view(np.float64)
+    return floats
+
+
+def just_after(lr: float) -> np.uint64:
+    """The position just after a learning rate >= 0, outside of kernels."""
+    position: np.uint64 = (np.float64(lr).view(np.uint64) << ONE) | ONE
+    return position
+
+
 @part
 def position_of_flip(a: float, d: float) -> np.uint64:
     """Where a unit flips. One that is up, or down, from t = 0 on rises at 0, or never."""
