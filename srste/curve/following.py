@@ -17,9 +17,10 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from srste.curve.kernels.following import follow, settle, spread
-from srste.curve.links import Links, rounded
-from srste.curve.network import Array, Dense, Index, Network
+from srste.curve.kernels.adding import add_dense, add_sparse
+from srste.curve.kernels.following import WORD, follow, settle
+from srste.curve.links import Links, padded, rounded
+from srste.curve.network import Array, Index, Network
 
 # A block of examples is as many numbers as about stay in a core's own cache, 2 MB; but not so few
 # examples that a product would take longer to read the weights than to compute.
@@ -77,12 +78,11 @@ class Follower:
     """Follows one block of examples after another, on one thread."""
 
     def __init__(self, network: Network, links: Links, batch: Batch, rows: int) -> None:
-        layers, hidden, widest = len(network.units), len(network.levels), max(network.units)
+        layers, hidden, widest = len(network.units), len(network.levels), int(links.widths.max())
         self._network, self._links, self._batch = network, links, batch
-        self._units = np.array(network.units)
         self._moving = scratch.array("moving", layers, rows, 2 * widest)
-        self._signs = scratch.array("signs", hidden, rows, widest)
         self._flips = scratch.array("flips", hidden, rows, widest).view(np.uint64)
+        self._up = scratch.array("up", hidden, rows, -(-widest // WORD)).view(np.uint64)
         self._due = scratch.array("due", hidden, rows).view(np.uint64)
 
     def follow(
@@ -92,51 +92,52 @@ class Follower:
         self._begin(self._batch.inputs[block])
         links = self._links
         return follow(
-            self._units, links.first, links.table, links.jumps, links.starts, links.ends, links.pairs,
-            self._moving, self._flips, self._signs, self._due,
+            self._network.units[-1], links.widths, links.first, links.table, links.jumps,
+            links.starts, links.ends, links.pairs, self._moving, self._flips, self._up, self._due,
             self._batch.targets[block], self._batch.share, self._batch.end, squared,
             at_rest, counts, found, events,
         )  # fmt: skip
 
     def _begin(self, inputs: Tensor) -> None:
         """Everything as it is at t = 0."""
-        rows = len(inputs)
+        rows, width = len(inputs), int(self._links.widths[0])
         check_finite("inputs", inputs)
-        first = self._moving[0, :rows, : 2 * self._units[0]]
+        first = self._moving[0, :rows, : 2 * width] if width == self._network.units[0] else None
         beginnings = self._network.beginnings(inputs, first)
-        values: list[Array] = []
-        for layer, units in enumerate(self._units):
-            moving = self._moving[layer, :rows, : 2 * units]
-            self._add_up(layer, moving, beginnings[layer], values)
-            if layer < len(self._signs):
-                settle(self._moving, self._flips, self._signs, self._due, layer, rows, units)
-                low, high = self._network.levels[layer]
-                signs = self._signs[layer, :rows, :units]
-                values.append(signs if low == -high == -1 else np.where(signs > 0, high, low))
+        for layer, beginning in enumerate(beginnings):
+            self._add_up(layer, beginning, rows)
+            if layer < len(self._up):
+                width = int(self._links.widths[layer])
+                settle(self._moving, self._flips, self._up, self._due, layer, rows, width)
 
-    def _add_up(self, layer: int, moving: Array, beginning: Array | None, values: list[Array]) -> None:
+    def _add_up(self, layer: int, beginning: Array | None, rows: int) -> None:
         """Fills in a layer's (a, d) from its beginning and from the units that link to it."""
-        into = self._links.into[layer]
-        if len(into) == 1 and isinstance(into[0][1], Dense):
-            np.matmul(values[into[0][0]], into[0][1].columns, out=moving)
-        elif into:
-            total = np.zeros(moving.shape)  # contiguous
-            for source, link in into:
-                if isinstance(link, Dense):
-                    total += values[source] @ link.columns
-                else:
-                    given = np.zeros(total.shape[::-1])
-                    turned = np.ascontiguousarray(values[source].T)
-                    spread(turned, link.starts, link.ends, link.pairs, given)
-                    total += given.T
-            moving[:] = total
-        if beginning is None:
-            if not into:
-                moving[:] = 0
-        elif into:
-            moving += rounded(beginning, self._links.grids[layer])
-        elif beginning.base is not moving.base:  # otherwise it is there already
-            moving[:] = beginning
+        links, units = self._links, self._network.units
+        width = int(links.widths[layer])
+        moving = self._moving[layer, :rows, : 2 * width]
+        if beginning is not None and beginning.base is moving.base:
+            return  # it is there already
+        start = links.rests[layer]
+        if beginning is not None:
+            whole = padded(beginning, width)
+            start = start + (rounded(whole, links.grids[layer]) if links.into[layer] else whole)
+        fresh = True
+        for link in links.into[layer]:
+            if link.is_sparse:
+                total = np.zeros((2 * width, rows))
+                add_sparse(
+                    self._up, link.source, units[link.source],
+                    links.starts, links.ends, links.pairs, link.at, total,
+                )  # fmt: skip
+                moving[:] = total.T + (start if fresh else moving)
+            else:
+                add_dense(
+                    self._up, link.source, units[link.source], links.jumps, link.at,
+                    start, fresh, self._moving, layer, rows,
+                )  # fmt: skip
+            fresh = False
+        if fresh:
+            moving[:] = start
 
 
 def blocks(network: Network, batch: int) -> list[slice]:

@@ -8,7 +8,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from srste.curve.network import Array, Dense, Index, Link, Network, Sparse
+from srste.curve.kernels.lanes import LANES
+from srste.curve.network import Array, Dense, Index, Link, Network
 
 
 def _grid(links: Sequence[Link], constant: Array | None, units: int) -> Array:
@@ -34,82 +35,109 @@ def rounded(array: Array, grid: Array) -> Array:
     return result
 
 
-def _rounded(link: Link, grid: Array) -> Link:
-    if isinstance(link, Dense):
-        return Dense(rounded(link.columns, grid))
-    ends, units = link.ends, len(grid) // 2
-    return Sparse(link.starts, ends, rounded(link.pairs, np.stack((grid[ends], grid[units + ends]), 1)))
+def padded(array: Array, width: int) -> Array:
+    """(rows, 2 units) of a and then d as (rows, 2 width), zero for the units that there are not."""
+    rows, units = len(array), array.shape[1] // 2
+    if units == width:
+        return array
+    wide = np.zeros((rows, 2, width))
+    wide[:, :, :units] = array.reshape(rows, 2, units)
+    return wide.reshape(rows, 2 * width)
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A link into a layer, and where in `Links` its jumps begin, or its edges."""
+
+    source: int
+    at: int
+    is_sparse: bool
 
 
 @dataclass(frozen=True)
 class Links:
-    """All links of a network as `srste.curve.kernels.following.follow` takes them.
+    """All links of a network as the kernels take them.
 
     The weights that add up to a pre-activation are multiples of one power of two; the error of that is
     of the size of a sum's own rounding. Units may then turn any number of times and no rounding errors
     pile up, and examples with the same signs have the same pre-activations to the bit: their flips
-    coincide, and are not an ulp apart.
+    coincide, and are not an ulp apart. For the same reason it does not matter in which order they are
+    added.
 
+    widths: (layers,): units of each layer, filled up to eights with units that never turn.
     table: (links, 3), by source: the target, where its jumps begin, whether it is sparse.
     first: (layers + 1,): which rows of it belong to a source.
-    jumps: of all dense links, in a row for every unit, what is added when it goes up.
+    jumps: of one dense link after the other, (units, 2 width), what is added when a unit goes up.
     starts: of all sparse links, where a unit's edges begin, and end.
-    ends, pairs: of each edge, the unit that it adds to, and what to its a and d.
-    into: of each layer, the (source, link) that add to it. grids: of each layer.
+    ends, pairs: of each edge, the unit that it adds to, and what to its a and d when a unit goes up.
+    into: of each layer, the links that add to it. grids: of each layer, (2 width,), see `_grid`.
+    rests: of each layer, (1, 2 width), what links add to it while all units are down.
     """
 
+    widths: Index
     first: Index
     table: Index
     jumps: Array
     starts: Index
     ends: Index
     pairs: Array
-    into: list[list[tuple[int, Link]]]
+    into: list[list[Incoming]]
     grids: list[Array]
+    rests: list[Array]
 
     @staticmethod
     def of(network: Network) -> Links:
         """All links of a network."""
         layers = range(len(network.units))
-        into: list[list[tuple[int, Link]]] = []
-        grids = []
-        for target in layers:
-            links = {s: link for (s, t), link in sorted(network.links.items()) if t == target}
-            grids.append(_grid(list(links.values()), network.constants[target], network.units[target]))
-            into.append([(source, _rounded(link, grids[-1])) for source, link in links.items()])
-
-        table: list[tuple[int, int, bool]] = []
-        dense = [link.columns for links in into for _, link in links if isinstance(link, Dense)]
-        jumps = np.zeros((sum(map(len, dense)), max((c.shape[1] for c in dense), default=0)))
-        place = 0
-        starts = [np.zeros(0, np.int64)]
+        widths = [-(-units // LANES) * LANES for units in network.units]
+        into: list[list[Incoming]] = [[] for _ in layers]
+        grids, rests = [], []
+        jumps, starts = [np.zeros(0)], [np.zeros(0, np.int64)]
         ends, pairs = [np.zeros(0, np.int64)], [np.zeros((0, 2))]
-        counts = []
-        for layer in layers:
-            before = len(table)
-            for target in layers:
-                for source, link in into[target]:
-                    if source != layer:
-                        continue
-                    low, high = network.levels[layer]
-                    if isinstance(link, Dense):
-                        table.append((target, place, False))
-                        rows, columns = link.columns.shape
-                        np.multiply(link.columns, high - low, out=jumps[place : place + rows, :columns])
-                        place += rows
-                    else:
-                        table.append((target, sum(map(len, starts)), True))
-                        starts.append(link.starts + sum(map(len, ends)))
-                        ends.append(link.ends)
-                        pairs.append(link.pairs * (high - low))
-            counts.append(len(table) - before)
+        places = {"dense": 0, "starts": 0, "edges": 0}
+        for target, width in enumerate(widths):
+            units = network.units[target]
+            links = {s: link for (s, t), link in sorted(network.links.items()) if t == target}
+            grid = _grid(list(links.values()), network.constants[target], units)
+            rest = np.zeros(2 * units)
+            for source, link in links.items():
+                low, high = network.levels[source]
+                if isinstance(link, Dense):
+                    columns = rounded(link.columns, grid)
+                    rest += low * columns.sum(axis=0)
+                    columns *= high - low
+                    jumps.append(padded(columns, width).reshape(-1))
+                    into[target].append(Incoming(source, places["dense"], False))
+                    places["dense"] += len(jumps[-1])
+                else:
+                    to = np.stack((link.ends, units + link.ends), 1)
+                    pair = rounded(link.pairs, grid[to])
+                    rest += low * np.bincount(to.reshape(-1), pair.reshape(-1), 2 * units)
+                    starts.append(link.starts + places["edges"])
+                    ends.append(link.ends)
+                    pairs.append(pair * (high - low))
+                    into[target].append(Incoming(source, places["starts"], True))
+                    places["starts"] += len(link.starts)
+                    places["edges"] += len(link.ends)
+            grids.append(padded(grid[None], width)[0])
+            rests.append(padded(rest[None], width))
+        table = [
+            (target, link.at, link.is_sparse)
+            for layer in layers
+            for target in layers
+            for link in into[target]
+            if link.source == layer
+        ]
+        counts = [sum(link.source == layer for links in into for link in links) for layer in layers]
         return Links(
+            widths=np.array(widths),
             first=np.array([0, *accumulate(counts)]),
             table=np.array(table, dtype=np.int64).reshape(-1, 3),
-            jumps=jumps,
+            jumps=np.concatenate(jumps),
             starts=np.concatenate(starts),
             ends=np.concatenate(ends),
             pairs=np.concatenate(pairs),
             into=into,
             grids=grids,
+            rests=rests,
         )

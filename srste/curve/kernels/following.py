@@ -1,7 +1,7 @@
 """Examples followed through their flips, from t = 0 on, each flip carried through the network.
 
-Loops over units index whole arrays by (layer, row, unit): a slice would cost as much as the loop, whose
-length is the width of a layer.
+Loops go over whole arrays, by (layer, row, unit) or in eights: a slice would cost as much as the loop,
+whose length is the width of a layer.
 """
 
 from __future__ import annotations
@@ -10,81 +10,96 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srste.curve.kernels.compiling import compiled, part
+from srste.curve.kernels.lanes import LANES, load, lower, lowest, lowest_bit, pick, splat, store
 from srste.curve.kernels.positions import (
     AT_REST,
     NEVER,
     ONE,
     Array,
     Positions,
+    bits_up_at,
     position_of_flip,
-    sign_at,
+    positions_of_flips,
+    up_at,
 )
 
 Index = NDArray[np.int64]
+WORD = 64  # units, of which each has a bit in one integer
 
 # The columns of the table of links.
 TARGET, AT, IS_SPARSE = 0, 1, 2
 
 
-@compiled(
-    "void(float64[:,:,::1], uint64[:,:,::1], float64[:,:,::1], uint64[:,::1], int64, int64, int64)"
-)
+@compiled("void(float64[:,:,::1], uint64[:,:,::1], uint64[:,:,::1], uint64[:,::1], int64, int64, int64)")
 def settle(
-    moving: Array, flips: Positions, signs: Array, due: Positions, layer: int, rows: int, units: int
+    moving: Array, flips: Positions, up: Positions, due: Positions, layer: int, rows: int, width: int
 ) -> None:
-    """Fills in, for the first rows and units of a layer, what `follow` begins with.
+    """Fills in, for the first rows of a layer, what `follow` begins with.
 
     Args:
         moving: (layers, rows, 2 widest): a, then d, of every unit; is read.
-        flips, signs: (hidden layers, rows, widest): where it flips, and its sign at t = 0.
+        flips: (hidden layers, rows, widest): where it flips. up: (hidden layers, rows, words): a bit for
+            every unit that is up at t = 0.
         due: (hidden layers, rows): the first flip after t = 0.
+        width: of the layer, a multiple of 8.
     """
     for row in range(rows):
-        first = NEVER
-        for unit in range(units):
-            flip = position_of_flip(moving[layer, row, unit], moving[layer, row, units + unit])
-            flips[layer, row, unit] = flip
-            signs[layer, row, unit] = sign_at(AT_REST, flip)
-            first = min(first, flip if flip > AT_REST else NEVER)
-        due[layer, row] = first
+        a = (layer * moving.shape[1] + row) * moving.shape[2]
+        at = (layer * flips.shape[1] + row) * flips.shape[2]
+        first = splat(NEVER)
+        for begin in range(0, width, WORD):
+            word = np.uint64(0)
+            for unit in range(begin, min(begin + WORD, width), LANES):
+                flip = positions_of_flips(load(moving, a + unit), load(moving, a + width + unit))
+                store(flips, at + unit, flip)
+                first = lower(first, pick(flip > AT_REST, flip, splat(NEVER)))
+                word |= bits_up_at(AT_REST, flip) << np.uint64(unit - begin)
+            up[layer, row, begin // WORD] = word
+        due[layer, row] = lowest(first)
 
 
 @part
 def _turn(
     position: np.uint64,
+    moving: Array,
+    renewed: bool,
     flips: Positions,
-    signs: Array,
+    up: Positions,
     layer: int,
     row: int,
-    units: int,
-    changed: Positions,
+    width: int,
     turned: Index,
+    ways: Array,
 ) -> tuple[int, np.uint64]:
-    """Gives the units of a layer their signs at a position.
+    """Has the units of a layer as they are at a position.
 
-    Returns: how many changed, which ``turned`` then lists; and the position of the next flip.
+    renewed: whether their (a, d) have changed, and with them where they flip.
+    Returns: how many turn, which ``turned`` then lists, and ``ways`` +1 if it goes up, else -1; and the
+    position of the next flip.
     """
-    first = NEVER
-    residues = np.uint64(0)  # of the changed units' numbers, modulo 64: most often of few or none
-    for unit in range(units):
-        flip = flips[layer, row, unit]
-        first = min(first, flip if flip > position else NEVER)
-        sign = sign_at(position, flip)
-        changed[unit] = np.uint64(sign != signs[layer, row, unit])
-        residues |= changed[unit] << np.uint64(unit & 63)
-        signs[layer, row, unit] = sign
+    a = (layer * moving.shape[1] + row) * moving.shape[2]
+    at = (layer * flips.shape[1] + row) * flips.shape[2]
+    first = splat(NEVER)
     count = 0
-    while residues != 0:
-        others = residues & (residues - ONE)
-        # The lowest bit: as a float, a power of two has its logarithm in the exponent.
-        exponent = np.float64(residues ^ others).view(np.uint64) >> np.uint64(52)
-        unit = int(exponent) - 1023
-        while unit < units:
-            turned[count] = unit
-            count += int(changed[unit])
-            unit += 64
-        residues = others
-    return count, first
+    for begin in range(0, width, WORD):
+        word = np.uint64(0)
+        for unit in range(begin, min(begin + WORD, width), LANES):
+            if renewed:
+                flip = positions_of_flips(load(moving, a + unit), load(moving, a + width + unit))
+                store(flips, at + unit, flip)
+            else:
+                flip = load(flips, at + unit)
+            first = lower(first, pick(flip > position, flip, splat(NEVER)))
+            word |= bits_up_at(position, flip) << np.uint64(unit - begin)
+        changed = word ^ up[layer, row, begin // WORD]
+        up[layer, row, begin // WORD] = word
+        while changed != 0:
+            bit = lowest_bit(changed)
+            changed &= changed - ONE
+            turned[count] = begin + bit
+            ways[count] = 1.0 if word >> np.uint64(bit) & ONE else -1.0
+            count += 1
+    return count, lowest(first)
 
 
 @part
@@ -92,14 +107,15 @@ def _turn_touched(
     position: np.uint64,
     moving: Array,
     flips: Positions,
-    signs: Array,
+    up: Positions,
     layer: int,
     row: int,
-    units: int,
+    width: int,
     touched: Index,
     touches: int,
     first: np.uint64,
     turned: Index,
+    ways: Array,
 ) -> tuple[int, np.uint64]:
     """As `_turn`, of those units alone whose (a, d) have changed, ``touched[layer, :touches]``.
 
@@ -108,13 +124,15 @@ def _turn_touched(
     count = 0
     for k in range(touches):
         unit = touched[layer, k]
-        flip = position_of_flip(moving[layer, row, unit], moving[layer, row, units + unit])
+        flip = position_of_flip(moving[layer, row, unit], moving[layer, row, width + unit])
         flips[layer, row, unit] = flip
         first = min(first, flip if flip > position else NEVER)
-        sign = sign_at(position, flip)
-        if sign != signs[layer, row, unit]:  # false when a unit is listed again
-            signs[layer, row, unit] = sign
+        is_up = up_at(position, flip)
+        word, bit = unit // WORD, ONE << np.uint64(unit % WORD)
+        if is_up != (up[layer, row, word] & bit != 0):  # false when a unit is listed again
+            up[layer, row, word] ^= bit
             turned[count] = unit
+            ways[count] = 1.0 if is_up else -1.0
             count += 1
     return count, first
 
@@ -122,12 +140,12 @@ def _turn_touched(
 @part
 def _carry(
     moving: Array,
-    signs: Array,
     layer: int,
     row: int,
     turned: Index,
+    ways: Array,
     count: int,
-    units: Index,
+    widths: Index,
     first: Index,
     links: Index,
     jumps: Array,
@@ -144,50 +162,62 @@ def _carry(
     room = touched.shape[1]
     for link in range(first[layer], first[layer + 1]):
         target, at = links[link, TARGET], links[link, AT]
-        n = units[target]
+        width = widths[target]
         if links[link, IS_SPARSE]:
             for k in range(count):
-                sign = signs[layer, row, turned[k]]
                 for edge in range(starts[at + turned[k]], starts[at + turned[k] + 1]):
                     unit = ends[edge]
-                    moving[target, row, unit] += sign * pairs[edge, 0]
-                    moving[target, row, n + unit] += sign * pairs[edge, 1]
+                    moving[target, row, unit] += ways[k] * pairs[edge, 0]
+                    moving[target, row, width + unit] += ways[k] * pairs[edge, 1]
                     if touches[target] < room:
                         touched[target, touches[target]] = unit
                     touches[target] += 1
         else:
             touches[target] = room + 1
-            for k in range(count):
-                sign = signs[layer, row, turned[k]]
-                source = at + turned[k]
-                for column in range(2 * n):
-                    moving[target, row, column] += sign * jumps[source, column]
+            to = (target * moving.shape[1] + row) * moving.shape[2]
+            for column in range(0, 2 * width, LANES):
+                total = load(moving, to + column)
+                for k in range(count):
+                    jump = load(jumps, at + turned[k] * 2 * width + column)
+                    total = total + jump * ways[k]
+                store(moving, to + column, total)
 
 
 @part
 def _squared_error(
-    moving: Array, targets: Array, layer: int, row: int, share: float
+    moving: Array, width: int, targets: Array, layer: int, row: int, share: float
 ) -> tuple[float, float, float]:
     """The coefficients of 1, t, t^2 in ``share * |a - t d - target|^2``."""
     c0 = c1 = c2 = 0.0
-    outputs = targets.shape[1]
-    for k in range(outputs):
+    for k in range(targets.shape[1]):
         residual = moving[layer, row, k] - targets[row, k]
-        slope = moving[layer, row, outputs + k]
+        slope = moving[layer, row, width + k]
         c0 += residual * residual
         c1 += residual * slope
         c2 += slope * slope
     return share * c0, -2 * share * c1, share * c2
 
 
+@part
+def _write_outputs(
+    moving: Array, width: int, layer: int, row: int, into: Array, at: int, outputs: int
+) -> None:
+    """Puts an example's outputs, a and then d, into the last columns of a row of ``into``."""
+    begin = into.shape[1] - 2 * outputs
+    for k in range(outputs):
+        into[at, begin + k] = moving[layer, row, k]
+        into[at, begin + outputs + k] = moving[layer, row, width + k]
+
+
 @compiled(
     "Tuple((int64, float64[:,::1]))("
-    "int64[::1], int64[::1], int64[:,::1], float64[:,::1], int64[::1], int64[::1], float64[:,::1],"
-    "float64[:,:,::1], uint64[:,:,::1], float64[:,:,::1], uint64[:,::1], float64[:,::1], float64,"
+    "int64, int64[::1], int64[::1], int64[:,::1], float64[::1], int64[::1], int64[::1], float64[:,::1],"
+    "float64[:,:,::1], uint64[:,:,::1], uint64[:,:,::1], uint64[:,::1], float64[:,::1], float64,"
     "uint64, boolean, float64[:,::1], int64[::1], int64, float64[:,::1])"
 )
 def follow(
-    units: Index,
+    outputs: int,
+    widths: Index,
     first: Index,
     links: Index,
     jumps: Array,
@@ -196,7 +226,7 @@ def follow(
     pairs: Array,
     moving: Array,
     flips: Positions,
-    signs: Array,
+    up: Positions,
     due: Positions,
     targets: Array,
     share: float,
@@ -213,9 +243,9 @@ def follow(
     another sign change the layers after them, and so on until no sign changes.
 
     Args:
-        units: (layers,): units of each layer; the last one's are the outputs.
-        first, links, jumps, starts, ends, pairs: as in `srste.curve.links.Links`.
-        moving, flips, signs, due: as `settle` leaves them, with rows to spare or not; overwritten.
+        outputs: units of the last layer.
+        widths, first, links, jumps, starts, ends, pairs: as in `srste.curve.links.Links`.
+        moving, flips, up, due: as `settle` leaves them, with rows to spare or not; overwritten.
         targets: (rows, out); of squared errors alone. share: what a squared residual counts in the mean.
         end: flips are followed up to this position, exclusive.
         squared: whether an event is what it adds to the squared error, or the outputs after it.
@@ -228,25 +258,22 @@ def follow(
         float and then what ``at_rest`` holds too: increments of the coefficients, or outputs. In order
         of examples, and of position within each. The array is the one that was given, or a larger one.
     """
-    last = len(units) - 1
-    outputs = units[last]
+    last = len(widths) - 1
     c0 = c1 = c2 = 0.0
     keys = events.view(np.uint64)
-    changed = np.empty(units.max(), np.uint64)
-    turned = np.empty(units.max() + 1, np.int64)
+    turned, ways = np.empty(widths.max(), np.int64), np.empty(widths.max())
     # Where more than a quarter of the units are touched, all of them at once are quicker.
-    touched = np.empty((last + 1, max(16, units.max() // 4)), np.int64)
+    touched = np.empty((last + 1, max(16, widths.max() // 4)), np.int64)
     touches = np.zeros(last + 1, np.int64)
     room = touched.shape[1]
 
     for row in range(len(targets)):
         before = found
         if squared:
-            c0, c1, c2 = _squared_error(moving, targets, last, row, share)
+            c0, c1, c2 = _squared_error(moving, widths[last], targets, last, row, share)
             at_rest[row, 0], at_rest[row, 1], at_rest[row, 2] = c0, c1, c2
         else:
-            for k in range(2 * outputs):
-                at_rest[row, k] = moving[last, row, k]
+            _write_outputs(moving, widths[last], last, row, at_rest, row, outputs)
         while True:
             position, layer = end, 0
             for hidden in range(last):  # Of several at once the lowest: it may change the others' plans.
@@ -256,13 +283,13 @@ def follow(
                 break
 
             count, due[layer, row] = _turn(
-                position, flips, signs, layer, row, units[layer], changed, turned
+                position, moving, False, flips, up, layer, row, widths[layer], turned, ways
             )
             while True:
                 if count > 0:
                     _carry(
-                        moving, signs, layer, row, turned, count,
-                        units, first, links, jumps, starts, ends, pairs, touched, touches,
+                        moving, layer, row, turned, ways, count,
+                        widths, first, links, jumps, starts, ends, pairs, touched, touches,
                     )  # fmt: skip
                     count = 0
                 layer += 1
@@ -270,18 +297,14 @@ def follow(
                     layer += 1
                 if layer >= last:
                     break
-                n = units[layer]
                 if touches[layer] <= room:
                     count, due[layer, row] = _turn_touched(
-                        position, moving, flips, signs, layer, row, n,
-                        touched, touches[layer], due[layer, row], turned,
+                        position, moving, flips, up, layer, row, widths[layer],
+                        touched, touches[layer], due[layer, row], turned, ways,
                     )  # fmt: skip
                 else:
-                    for unit in range(n):
-                        a, d = moving[layer, row, unit], moving[layer, row, n + unit]
-                        flips[layer, row, unit] = position_of_flip(a, d)
                     count, due[layer, row] = _turn(
-                        position, flips, signs, layer, row, n, changed, turned
+                        position, moving, True, flips, up, layer, row, widths[layer], turned, ways
                     )
                 touches[layer] = 0
             if touches[last] == 0:
@@ -296,29 +319,10 @@ def follow(
             keys[found, 0] = position
             if squared:
                 b0, b1, b2 = c0, c1, c2
-                c0, c1, c2 = _squared_error(moving, targets, last, row, share)
+                c0, c1, c2 = _squared_error(moving, widths[last], targets, last, row, share)
                 events[found, 1], events[found, 2], events[found, 3] = c0 - b0, c1 - b1, c2 - b2
             else:
-                for k in range(2 * outputs):
-                    events[found, 1 + k] = moving[last, row, k]
+                _write_outputs(moving, widths[last], last, row, events, found, outputs)
             found += 1
         counts[row] = found - before
     return found, events
-
-
-@compiled("void(float64[:,::1], int64[::1], int64[::1], float64[:,::1], float64[:,::1])")
-def spread(values: Array, starts: Index, ends: Index, pairs: Array, moving: Array) -> None:
-    """Adds what the units of a layer give to the (a, d) of another one that they link to, see `Sparse`.
-
-    Args: values: (n, rows) of the units. moving: (2 units, rows), a, then d. In the other way round from
-        elsewhere, so that the loop over rows is over neighbours.
-    """
-    units, rows = len(moving) // 2, moving.shape[1]
-    for source in range(len(values)):
-        given = values[source]
-        for edge in range(starts[source], starts[source + 1]):
-            to_a, to_d = moving[ends[edge]], moving[units + ends[edge]]
-            a, d = pairs[edge, 0], pairs[edge, 1]
-            for row in range(rows):
-                to_a[row] += given[row] * a
-                to_d[row] += given[row] * d

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srste.curve.kernels.compiling import compiled, part
+from srste.curve.kernels.lanes import LANES, bits_of, gather, load, packed, pick, splat, store
 from srste.curve.kernels.positions import ONE, Array, Positions, first_float, position_of
 
 Index = NDArray[np.int64]
@@ -18,6 +19,7 @@ Index = NDArray[np.int64]
 _TINY = np.nextafter(0.0, 1.0)
 # As many events as about fit a core's own cache, 1 MB.
 _RUN = 32_768
+_NEAR = 64  # pieces, within which eight learning rates are looked up together
 _FEW = 24  # of so many, insertion is the quickest way to sort
 
 
@@ -138,6 +140,53 @@ def _value(c0: float, c1: float, c2: float, lr: float) -> float:
     return max((c2 * lr + c1) * lr + c0, 0.0)
 
 
+@part
+def _piece_after(keys: Positions, piece: int, place: np.uint64) -> int:
+    """The piece that a place lies in, which is ``piece`` or a later one: most often one of the next few,
+    and sought in steps that double, and then halve."""
+    last = len(keys) - 1
+    step = 1
+    while piece + step <= last and keys[piece + step, 0] <= place:
+        piece += step
+        step *= 2
+    while step > 1:
+        step //= 2
+        if piece + step <= last and keys[piece + step, 0] <= place:
+            piece += step
+    return piece
+
+
+@part
+def _eight(pieces: Array, keys: Positions, piece: int, lr_max: float, lrs: Array, at: int) -> int:
+    """Puts the values at eight learning rates into their place, if these ascend, do not begin before a
+    piece and end soon after it. Returns: the piece of the last of them; -1 if it has done nothing."""
+    last = len(pieces) - 1
+    lr = load(lrs, at)
+    places = bits_of(lr) << 1
+    begin, end = position_of(lrs[at]), position_of(lrs[at + LANES - 1])
+    ascend = packed(lr <= load(lrs, at + 1)) | (ONE << np.uint64(LANES - 1))
+    if ascend != 2**LANES - 1 or not lrs[at] >= 0 or not lrs[at + LANES - 1] <= lr_max:
+        return -1
+    if begin < keys[piece, 0]:
+        return -1
+    if piece == last or keys[piece + 1, 0] > end:
+        c0, c1, c2 = splat(pieces[piece, 1]), splat(pieces[piece, 2]), splat(pieces[piece, 3])
+    else:
+        if piece + _NEAR > last or keys[piece + _NEAR, 0] <= end:
+            return -1
+        row = splat(np.uint64(piece))
+        k = piece + 1
+        while keys[k, 0] <= end:
+            row = row + pick(places >= keys[k, 0], splat(ONE), splat(np.uint64(0)))
+            k += 1
+        piece = k - 1
+        row = row << 2
+        c0, c1, c2 = gather(pieces, row + 1), gather(pieces, row + 2), gather(pieces, row + 3)
+    value = (c2 * lr + c1) * lr + c0
+    store(lrs, at, pick(value > 0.0, value, splat(0.0)))
+    return piece
+
+
 @compiled("int64(float64[:,::1], float64, float64[::1])")
 def evaluate(pieces: Array, lr_max: float, lrs: Array) -> int:
     """Puts the values into the place of the learning rates; quickest if these are in order.
@@ -146,30 +195,23 @@ def evaluate(pieces: Array, lr_max: float, lrs: Array) -> int:
     Returns: where the first one is that is not in [0, lr_max], at which it stops; -1 if there is none.
     """
     keys = pieces.view(np.uint64)
-    last = len(pieces) - 1
-    piece, start, stop = 0, 0.0, 0.0
-    c0 = c1 = c2 = 0.0
-    for k in range(len(lrs)):
-        lr = lrs[k]
-        if not 0 <= lr <= lr_max:
-            return k
-        if not start <= lr < stop:
-            # Most often it is one of the next few: sought in steps that double, and then halve.
-            if lr < start:
-                piece = 0
+    piece = 0
+    k = 0
+    while k < len(lrs):
+        if k + LANES < len(lrs):
+            found = _eight(pieces, keys, piece, lr_max, lrs, k)
+            if found >= 0:
+                piece = found
+                k += LANES
+                continue
+        for at in range(k, min(k + LANES, len(lrs))):
+            lr = lrs[at]
+            if not 0 <= lr <= lr_max:
+                return at
             place = position_of(lr)
-            step = 1
-            while piece + step <= last and keys[piece + step, 0] <= place:
-                piece += step
-                step *= 2
-            while step > 1:
-                step //= 2
-                if piece + step <= last and keys[piece + step, 0] <= place:
-                    piece += step
-            start = first_float(keys[piece, 0])
-            stop = first_float(keys[piece + 1, 0]) if piece < last else np.inf
-            c0, c1, c2 = pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
-        lrs[k] = _value(c0, c1, c2, lr)
+            piece = _piece_after(keys, piece if keys[piece, 0] <= place else 0, place)
+            lrs[at] = _value(pieces[piece, 1], pieces[piece, 2], pieces[piece, 3], lr)
+        k += LANES
     return -1
 
 

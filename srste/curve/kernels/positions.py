@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srste.curve.kernels.compiling import part
+from srste.curve.kernels.lanes import Lanes, bits_of, packed, pick, splat
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.uint64]
@@ -58,7 +59,32 @@ def position_of_flip(a: float, d: float) -> np.uint64:
 
 
 @part
+def positions_of_flips(a: Lanes, d: Lanes) -> Lanes:
+    """`position_of_flip` of eight units."""
+    tau = a / d
+    twice = bits_of(tau) << 1
+    falling = pick(tau >= 0.0, twice | 1, splat(NEVER))
+    rising = pick(tau > 0.0, twice, splat(AT_REST))
+    still = pick(a >= 0.0, splat(AT_REST), splat(NEVER))
+    return pick(d > 0.0, falling, pick(d < 0.0, rising, still))
+
+
+@part
+def up_at(position: np.uint64, flip: np.uint64) -> bool:
+    """Whether a unit that flips at ``flip`` is up at a position."""
+    falls = (flip & ONE) == ONE
+    is_up: bool = (flip > position) == falls
+    return is_up
+
+
+@part
+def bits_up_at(position: np.uint64, flips: Lanes) -> np.uint64:
+    """`up_at` of eight units, as bits."""
+    bits: np.uint64 = packed(flips > position) ^ packed((flips & 1) == 0)
+    return bits
+
+
+@part
 def sign_at(position: np.uint64, flip: np.uint64) -> float:
     """The sign at a position of a unit that flips at ``flip``."""
-    falls = (flip & ONE) == ONE
-    return 1.0 if (flip > position) == falls else -1.0
+    return 1.0 if up_at(position, flip) else -1.0
