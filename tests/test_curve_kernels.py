@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import product
+
+import numba
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from srste.curve.following import one_blas_thread
-from srste.curve.kernels.pieces import put_in_order
+from srste.curve.kernels.lanes import load, store
+from srste.curve.kernels.pieces import add_up
+from srste.curve.kernels.positions import position_of_flip, positions_of_flips
 
 SPREADS = {
     "even": lambda u: u * 0.5,
@@ -22,17 +28,66 @@ SPREADS = {
 @pytest.mark.parametrize("size", [0, 1, 25, 32_768, 100_000])  # in one run and in several
 @pytest.mark.parametrize("spread", SPREADS)
 @pytest.mark.parametrize("lr_max", [0.5, 5e-324, 1e300])
-def test_events_in_order_with_nothing_lost(size, spread, lr_max):
+@pytest.mark.parametrize("in_place", [False, True])
+def test_events_added_up_with_nothing_lost(size, spread, lr_max, in_place):
     rng = np.random.default_rng(size)
-    events = rng.random((size, 4))
+    events = rng.integers(-1000, 1000, (size, 4)).astype(float)  # whose sums are exact
     just_after = rng.integers(0, 2, size).astype(np.uint64)
-    events.view(np.uint64)[:, 0] = 2 * SPREADS[spread](rng.random(size)).view(np.uint64) + just_after
-    given = events.view(np.uint64).copy()
-    put_in_order(events, lr_max)
-    found = events.view(np.uint64)
-    assert (found[:, 0] == np.sort(given[:, 0])).all()
-    # The coefficients are all different, so that they name the events.
-    assert (found[np.argsort(found[:, 1])] == given[np.argsort(given[:, 1])]).all()
+    positions = 2 * SPREADS[spread](rng.random(size)).view(np.uint64) + just_after
+    events.view(np.uint64)[:, 0] = positions
+    order = np.argsort(positions, kind="stable")
+    starts, first = np.unique(positions[order], return_index=True)
+    sums = np.cumsum(events[order, 1:], axis=0)[np.append(first[1:], size)[: len(first)] - 1]
+    pieces = events if in_place else np.empty(events.shape)
+    found = pieces[: add_up(events, lr_max, pieces, in_place)]
+    assert (found.view(np.uint64)[:, 0] == starts).all()
+    assert (found[:, 1:] == sums).all()
+
+
+def test_sums_keep_what_they_have_lost():
+    events = np.array([[0.0, 1.0, 1.0, 1.0], [0.1, 1e30, 0.0, -1e30], [0.2, -1e30, 2.0, 1e30]])
+    events[:, 0] = (2 * events[:, 0].view(np.uint64)).view(float)
+    pieces = np.empty(events.shape)
+    assert add_up(events, 0.5, pieces, False) == 3
+    assert (pieces[2, 1:] == [1.0, 3.0, 1.0]).all()
+
+
+@numba.njit(error_model="numpy")
+def flips_of_eight(a, d, flips):
+    store(flips, 0, positions_of_flips(load(a, 0), load(d, 0)))
+
+
+@numba.njit(error_model="numpy")
+def flips_of_each(a, d, flips):
+    for k in range(len(a)):
+        flips[k] = position_of_flip(a[k], d[k])
+
+
+EDGES = [0.0, -0.0, 5e-324, -5e-324, 1.0, -1.0, 0.3, -0.3, 1e308, -1e308]
+
+
+def is_up(a, d, t):
+    return Fraction(a) - Fraction(float(t)) * Fraction(d) >= 0
+
+
+@pytest.mark.parametrize("flips_of", [flips_of_eight, flips_of_each])
+def test_a_unit_is_up_where_its_pre_activation_is_not_negative(flips_of):
+    pairs = [*product(EDGES, EDGES)]
+    for begin in range(0, len(pairs) - 7, 4):
+        eight = pairs[begin : begin + 8]
+        flips = np.empty(8, np.uint64)
+        flips_of(*np.array(eight).T.copy(), flips)
+        for (a, d), flip in zip(eight, map(int, flips), strict=True):
+            falls, at = flip & 1, np.uint64(flip >> 1).view(np.float64)
+            if not np.isfinite(at):  # never, or beyond all floats
+                assert is_up(a, d, 0.0) == falls
+                continue
+            # The quotient is rounded, to within half an ulp.
+            assert is_up(a, d, np.nextafter(at, np.inf)) != falls
+            if at > 0:
+                assert is_up(a, d, np.nextafter(at, -np.inf)) == falls
+                is_exact = Fraction(float(at)) * Fraction(d) == Fraction(a)
+                assert not is_exact or is_up(a, d, at)
 
 
 def blas_threads():

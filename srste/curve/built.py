@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from srste.curve.chain import as_float64
 from srste.curve.moving import Moving
-from srste.curve.network import Array, Dense, Index, Link, NotExactError, Reach, Sparse
+from srste.curve.network import Array, Dense, Index, Link, NotExactError, Reach, Sparse, is_finite
 from srste.curve.traced import Levels, Pass, error_line, trace
 
 _AT_ONCE = 4_000_000  # numbers of the largest layer in a pass that finds links
@@ -194,7 +194,7 @@ def _edges(x: Moving, rows: int, first: int) -> tuple[Index, Index, Array]:
 def _check_finite(array: Array) -> None:
     # Inputs and weights have been looked at, but not what a buffer holds or what is still makes of them:
     # a unit that is given nan would be up or down by chance.
-    if not np.isfinite(array).all():
+    if not is_finite(array):
         raise ValueError("the model makes a value that is not finite of these inputs")
 
 

@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srste.binarize import BinaryActivation
-from srste.curve.network import Array, Dense, Link, Reach
+from srste.curve.network import Array, Dense, Link, Reach, is_finite
 
 
 def as_float64(tensor: Tensor) -> Array:
@@ -50,8 +51,7 @@ class Chain:
     @property
     def is_finite(self) -> bool:
         """Whether all of its weights and of their direction are."""
-        parts = (part for layer in self._layers for part in (layer.joint, layer.bias))
-        return all(np.isfinite(part).all() for part in parts)
+        return all(is_finite(layer.joint) and is_finite(layer.bias) for layer in self._layers)
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
         product = np.matmul(as_float64(inputs), self._layers[0].joint, out=out)
@@ -95,18 +95,33 @@ def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
                     # Without one it may share its parameters with another layer.
                     if moved is None or moved.shape != parameter.shape:
                         return None
-                    pairs.append(np.concatenate((as_float64(parameter), as_float64(moved))))
+                    pairs.append((parameter, moved))
             used += len(pairs)
-            # Both of w and dw in one product, because its inputs are the large operand and are then
-            # read once.
-            joint = np.ascontiguousarray(pairs[0].T)
-            layers.append(MovingLayer(joint, pairs[1] if len(pairs) > 1 else np.zeros(len(pairs[0]))))
+            bias = _joint(*pairs[1]) if len(pairs) > 1 else np.zeros(2 * module.out_features)
+            layers.append(MovingLayer(_joint(*pairs[0]), bias))
         elif not wants_linear and isinstance(module, BinaryActivation) and is_plain(module):
             levels.append(module.levels)
         else:
             return None
         wants_linear = not wants_linear
     return None if wants_linear or used != len(direction) else Chain(layers, levels)
+
+
+def _joint(w: Tensor, dw: Tensor) -> Array:
+    """(in, 2 out) or (2 out,) of a weight, or a bias, and what it moves by. Both in one array, because
+    the inputs are the large operand of a product with them and are then read once."""
+    joint = np.empty((*w.shape[1:], 2 * len(w)))
+    joint[..., : len(w)] = _as_array(w).T
+    joint[..., len(w) :] = _as_array(dw).T
+    return joint
+
+
+def _as_array(tensor: Tensor) -> NDArray[np.floating]:
+    """A tensor as NumPy has it, without a copy if that is possible."""
+    here = tensor.detach().cpu()
+    known = here.dtype in (torch.float32, torch.float64)
+    array: NDArray[np.floating] = (here if known else here.double()).numpy()
+    return array
 
 
 def is_plain(module: nn.Module) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from srste.curve.following import Batch, Follower, blocks, in_threads, one_blas_thread, shares, threads
 from srste.curve.kernels import convex as kernels
-from srste.curve.kernels.pieces import add_up, put_in_order
+from srste.curve.kernels.pieces import add_up
 from srste.curve.kernels.positions import first_floats, just_after
 from srste.curve.links import Links
 from srste.curve.network import Array, Index, Network
@@ -131,8 +131,7 @@ class ConvexSum:
     def _parabolas(self, width: float, begin: float, end: float) -> _Parabolas:
         found, events, error = kernels.parabolas(*self._steps.arrays, self._share, width, begin, end)
         events = events[:found]
-        put_in_order(events, end)
-        table = events[: add_up(events)]
+        table = events[: add_up(events, end, events, True)]
         keys = table.view(np.uint64)[:, 0]
         starts = first_floats(keys)
         after = np.append(keys[1:], just_after(end))

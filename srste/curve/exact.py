@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from srste.curve.chain import as_float64, chain
-from srste.curve.network import Array, Network, check_direction
+from srste.curve.network import Array, Network, check_direction, is_finite
 from srste.losses import Loss, SquaredError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def network_of(model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor
     check_direction(parameters, direction)
     for name, parameter in parameters.items():
         for what, tensor in ((name, parameter), (f"direction[{name!r}]", direction[name])):
-            if not np.isfinite(as_float64(tensor)).all():
+            if not is_finite(as_float64(tensor)):
                 raise ValueError(f"{what} holds a value that is not finite")
     from srste.curve.built import Traced
 

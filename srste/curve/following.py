@@ -17,10 +17,12 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from srste.curve.kernels.adding import add_dense, add_sparse
-from srste.curve.kernels.following import WORD, follow, settle
+from srste.curve.kernels.adding import COLUMNS, SUMS, add_dense, add_sparse
+from srste.curve.kernels.following import follow, follow_chain, settle
+from srste.curve.kernels.lanes import aligned
+from srste.curve.kernels.turning import WORD
 from srste.curve.links import Links, padded, rounded
-from srste.curve.network import Array, Index, Network
+from srste.curve.network import Array, Index, Network, is_finite
 
 # A block of examples is as many numbers as about stay in a core's own cache, 2 MB; but not so few
 # examples that a product would take longer to read the weights than to compute.
@@ -59,7 +61,7 @@ class _Scratch(threading.local):
         size = math.prod(shape)
         held = self._held.get(name)
         if held is None or held.size < size:
-            held = np.empty(size)
+            held = aligned(size)
             if size <= self._MOST_KEPT:
                 self._held[name] = held
         return held[:size].reshape(shape)
@@ -70,7 +72,7 @@ scratch = _Scratch()
 
 def check_finite(name: str, tensor: Tensor) -> None:
     """Raises: ValueError if something in a tensor on the CPU, float32 or float64, is not finite."""
-    if not np.isfinite(tensor.numpy()).all():
+    if not is_finite(tensor.numpy()):
         raise ValueError(f"{name} holds a value that is not finite")
 
 
@@ -91,7 +93,8 @@ class Follower:
         """As the kernel of that name, for the examples of the block."""
         self._begin(self._batch.inputs[block])
         links = self._links
-        return follow(
+        kernel = follow_chain if links.is_chain else follow
+        return kernel(
             self._network.units[-1], links.widths, links.first, links.table, links.jumps,
             links.starts, links.ends, links.pairs, self._moving, self._flips, self._up, self._due,
             self._batch.targets[block], self._batch.share, self._batch.end, squared,
@@ -114,6 +117,7 @@ class Follower:
         """Fills in a layer's (a, d) from its beginning and from the units that link to it."""
         links, units = self._links, self._network.units
         width = int(links.widths[layer])
+        sums = scratch.array("sums", SUMS * min(2 * width, COLUMNS))
         moving = self._moving[layer, :rows, : 2 * width]
         if beginning is not None and beginning.base is moving.base:
             return  # it is there already
@@ -133,7 +137,7 @@ class Follower:
             else:
                 add_dense(
                     self._up, link.source, units[link.source], links.jumps, link.at,
-                    start, fresh, self._moving, layer, rows,
+                    start, fresh, sums, self._moving, layer, rows,
                 )  # fmt: skip
             fresh = False
         if fresh:

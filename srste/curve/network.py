@@ -7,6 +7,7 @@ the inputs and the biases and of the columns (w, dw) of those units of earlier l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,6 +61,12 @@ class Reach:
     values: Array
     reach: Array
     terms: int
+
+
+def is_finite(array: NDArray[np.floating]) -> bool:
+    """Whether all of its numbers are. The sum of their squares tells it at once, unless it overflows."""
+    flat = array.reshape(-1)
+    return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(flat).all())
 
 
 def check_direction(parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> None:

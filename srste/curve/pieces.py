@@ -22,7 +22,7 @@ from srste.curve.network import Array, Network
 
 # An example has a few events, or some dozens. Memory that is set aside and not used costs nothing.
 _EVENTS_AN_EXAMPLE = 64
-_COPIED = 1_000_000  # of more pieces the memory that they were made in is kept
+_ADDED_UP_BESIDE = 1_000_000  # of more events the pieces take their place
 _EVALUATED_AT_ONCE = 20_000  # learning rates that are worth a thread
 
 
@@ -113,9 +113,9 @@ def pieces(network: Network, links: Links, batch: Batch, absolute: bool, lr_max:
     events = _together(space, found)
     events.view(np.uint64)[0, 0] = 0
     events[0, 1:] = at_rest.sum(axis=0)
-    kernels.put_in_order(events, lr_max)
-    table = events[: kernels.add_up(events)]
-    return Pieces(table.copy() if len(table) < _COPIED else table, lr_max)
+    in_place = len(events) > _ADDED_UP_BESIDE
+    table = events if in_place else np.empty(events.shape)
+    return Pieces(table[: kernels.add_up(events, lr_max, table, in_place)], lr_max)
 
 
 def _absolute(

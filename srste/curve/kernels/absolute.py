@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from srste.curve.kernels.compiling import compiled
-from srste.curve.kernels.following import Index
 from srste.curve.kernels.positions import AT_REST, Array, position_of_flip, sign_at
+from srste.curve.kernels.turning import Index
 
 
 @compiled(

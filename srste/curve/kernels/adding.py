@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from srste.curve.kernels.compiling import compiled, part
-from srste.curve.kernels.following import WORD, Index
 from srste.curve.kernels.lanes import LANES, load, splat, store
 from srste.curve.kernels.positions import ONE, Array, Positions
+from srste.curve.kernels.turning import WORD, Index
 
 _GROUP = 4  # units, of which there are 16 sums
-_GROUPS = 8  # whose sums are added at once
-_COLUMNS = 256  # of which all sums, 16 x 8 x 256 numbers, stay in a core's own cache
+_GROUPS = WORD // _GROUP  # whose sums are added at once
+SUMS = _GROUPS * 2**_GROUP  # of every column
+COLUMNS = 32  # at a time, whose sums, 128 x 32 numbers, stay in a core's nearest cache
 
 
 @part
@@ -37,7 +38,7 @@ def _make_sums(
 
 @compiled(
     "void(uint64[:,:,::1], int64, int64, float64[::1], int64,"
-    "float64[:,::1], boolean, float64[:,:,::1], int64, int64)"
+    "float64[:,::1], boolean, float64[::1], float64[:,:,::1], int64, int64)"
 )
 def add_dense(
     up: Positions,
@@ -47,6 +48,7 @@ def add_dense(
     at: int,
     start: Array,
     fresh: bool,
+    sums: Array,
     moving: Array,
     target: int,
     rows: int,
@@ -61,18 +63,18 @@ def add_dense(
         source, units: the layer that the link comes from, and how many units it has.
         jumps, at: where the (units, 2 width) of the link are, see `srste.curve.links.Links`.
         start: (1 or rows, 2 width): what is added to. fresh: otherwise to what ``moving`` holds.
+        sums: (`SUMS` min(2 width, `COLUMNS`),) or more, for the sums.
         moving: (layers, rows, 2 widest), is filled in, of the layer ``target``.
     """
-    width = start.shape[1]
-    step = width if len(start) > 1 else 0
-    table = np.empty(_GROUPS * 2**_GROUP * min(width, _COLUMNS))
-    for left in range(0, width, _COLUMNS):
-        columns = min(_COLUMNS, width - left)
-        for begin in range(0, units, _GROUP * _GROUPS):
-            _make_sums(jumps, at + left, width, begin, units, columns, table)
+    both = start.shape[1]
+    step = both if len(start) > 1 else 0
+    for left in range(0, both, COLUMNS):
+        columns = min(COLUMNS, both - left)
+        for begin in range(0, units, WORD):
+            _make_sums(jumps, at + left, both, begin, units, columns, sums)
             size = 2**_GROUP * columns
             for row in range(rows):
-                word = up[source, row, begin // WORD] >> np.uint64(begin % WORD)
+                word = up[source, row, begin // WORD]
                 g0 = np.intp(word & 15) * columns
                 g1 = np.intp(word >> 4 & 15) * columns + size
                 g2 = np.intp(word >> 8 & 15) * columns + 2 * size
@@ -87,10 +89,10 @@ def add_dense(
                         total = load(start, row * step + left + column)
                     else:
                         total = load(moving, to + column)
-                    one = load(table, g0 + column) + load(table, g1 + column)
-                    two = load(table, g2 + column) + load(table, g3 + column)
-                    three = load(table, g4 + column) + load(table, g5 + column)
-                    four = load(table, g6 + column) + load(table, g7 + column)
+                    one = load(sums, g0 + column) + load(sums, g1 + column)
+                    two = load(sums, g2 + column) + load(sums, g3 + column)
+                    three = load(sums, g4 + column) + load(sums, g5 + column)
+                    four = load(sums, g6 + column) + load(sums, g7 + column)
                     store(moving, to + column, total + ((one + two) + (three + four)))
 
 

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from srste.curve.kernels.compiling import compiled, part
-from srste.curve.kernels.following import Index
 from srste.curve.kernels.positions import AT_REST, ONE, Array, position_of
+from srste.curve.kernels.turning import Index
 
 _MOST_PARTS = 1000.0  # of a step; the bound says what fewer parts than wanted cost
 

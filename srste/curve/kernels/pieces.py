@@ -15,6 +15,7 @@ from srste.curve.kernels.lanes import LANES, bits_of, gather, load, packed, pick
 from srste.curve.kernels.positions import ONE, Array, Positions, first_float, position_of
 
 Index = NDArray[np.int64]
+Places = NDArray[np.int32]
 
 _TINY = np.nextafter(0.0, 1.0)
 # As many events as about fit a core's own cache, 1 MB.
@@ -52,17 +53,91 @@ def _into_runs(keys: Positions, runs: int, scale: float) -> Index:
     return begins
 
 
-@compiled("void(float64[:,::1], float64)")
-def put_in_order(events: Array, lr_max: float) -> None:
-    """Sorts events (F, 4) by position, in place.
+@part
+def _insert(ordered: Positions, index: Places, first: int, last: int) -> None:
+    """Sorts a few keys, and what goes with them."""
+    for k in range(first + 1, last):
+        key, at = ordered[k], index[k]
+        place = k
+        while place > first and ordered[place - 1] > key:
+            ordered[place], index[place] = ordered[place - 1], index[place - 1]
+            place -= 1
+        ordered[place], index[place] = key, at
 
-    Flips are spread over [0, lr_max] about evenly, so that counting puts most of them where they belong:
-    at first, in place, into runs that fit a cache, then within each run by way of a copy of it, of which
-    each small bucket is sorted on the way back.
+
+@part
+def _order(
+    keys: Positions,
+    begin: int,
+    stop: int,
+    start: float,
+    scale: float,
+    homes: Places,
+    places: Places,
+    ordered: Positions,
+    index: Places,
+) -> None:
+    """Fills in ``ordered`` and ``index``: the positions of a run's events in order, and which events,
+    from the beginning of the run, they are of.
+
+    Args:
+        start, scale: buckets a learning rate, from ``start`` on; there are as many as events, so that
+            counting them leaves little to sort.
+        homes: (longest run,), places: (longest run + 1,): space.
+    """
+    size = stop - begin
+    buckets = size
+    places[: buckets + 1] = 0
+    for k in range(size):
+        home = _bucket(keys[begin + k, 0], start, scale, buckets - 1)
+        homes[k] = home
+        places[home + 1] += 1
+    most = 0
+    for b in range(1, buckets + 1):
+        most = max(most, places[b])
+        places[b] += places[b - 1]
+    for k in range(size):
+        place = places[homes[k]]
+        places[homes[k]] = place + 1  # in the end where the next bucket begins
+        ordered[place] = keys[begin + k, 0]
+        index[place] = k
+    if most <= _FEW:
+        _insert(ordered, index, 0, size)
+        return
+    first = 0
+    for b in range(buckets):
+        last = places[b]
+        if last - first <= _FEW:
+            _insert(ordered, index, first, last)
+        else:
+            order = np.argsort(ordered[first:last], kind="mergesort")
+            ordered[first:last] = ordered[first:last][order]
+            index[first:last] = index[first:last][order]
+        first = last
+
+
+@part
+def _add(total: float, lost: float, term: float) -> tuple[float, float]:
+    new = total + term
+    was = new - term
+    return new, lost + ((total - was) + (term - (new - was)))
+
+
+@compiled("int64(float64[:,::1], float64, float64[:,::1], boolean)")
+def add_up(events: Array, lr_max: float, pieces: Array, in_place: bool) -> int:
+    """Adds events up to pieces.
+
+    Flips are spread over [0, lr_max] about evenly, so that counting puts most of them in order: at first
+    into runs that fit a cache, then within each run.
+
+    Args:
+        events: (F, 4), in any order; overwritten if there are many.
+        pieces: (F, 4), is filled in. in_place: whether it is the same array.
+    Returns: how many pieces there are.
     """
     size = len(events)
-    keys = events.view(np.uint64)
-    runs = (size + _RUN - 1) // _RUN
+    keys, starts = events.view(np.uint64), pieces.view(np.uint64)
+    runs = max(1, (size + _RUN - 1) // _RUN)
     scale = runs / lr_max
     if not np.isfinite(scale):
         runs, scale = 1, 0.0
@@ -70,67 +145,35 @@ def put_in_order(events: Array, lr_max: float) -> None:
     longest = 0
     for run in range(runs):
         longest = max(longest, begins[run + 1] - begins[run])
-    copy = np.empty((longest, 4), np.uint64)
-    places = np.empty(longest // 2 + 3, np.int64)
-    for run in range(runs):
-        begin, stop = begins[run], begins[run + 1]
-        buckets = max(1, (stop - begin) // 2)
-        start, fine = run * (lr_max / runs), buckets * scale
-        if not np.isfinite(fine):
-            buckets, fine = 1, 0.0
-        places[: buckets + 2] = 0
-        for k in range(begin, stop):
-            places[_bucket(keys[k, 0], start, fine, buckets - 1) + 2] += 1
-        for b in range(2, buckets + 2):
-            places[b] += places[b - 1]
-        for k in range(begin, stop):
-            b = _bucket(keys[k, 0], start, fine, buckets - 1) + 1
-            place = places[b]
-            places[b] = place + 1  # in the end where the next bucket begins
-            for column in range(4):
-                copy[place, column] = keys[k, column]
-        for b in range(buckets):
-            first, last = places[b], places[b + 1]
-            if last - first <= _FEW:
-                for k in range(first, last):
-                    h0, h1, h2, h3 = copy[k, 0], copy[k, 1], copy[k, 2], copy[k, 3]
-                    place = begin + k
-                    while place > begin + first and keys[place - 1, 0] > h0:
-                        for column in range(4):
-                            keys[place, column] = keys[place - 1, column]
-                        place -= 1
-                    keys[place, 0], keys[place, 1], keys[place, 2], keys[place, 3] = h0, h1, h2, h3
-            else:
-                order = np.argsort(copy[first:last, 0], kind="mergesort")
-                for k in range(last - first):
-                    for column in range(4):
-                        keys[begin + first + k, column] = copy[first + order[k], column]
-
-
-@part
-def _add(total: float, lost: float, term: float) -> tuple[float, float]:
-    new = total + term
-    if abs(total) >= abs(term):
-        return new, lost + ((total - new) + term)
-    return new, lost + ((term - new) + total)
-
-
-@compiled("int64(float64[:,::1])")
-def add_up(events: Array) -> int:
-    """Makes events (F, 4), in order, into pieces, in place. Returns: how many pieces there are."""
-    keys = events.view(np.uint64)
-    # Neumaier's sums: what a sum has lost is kept beside it, since a loss may come back from far above.
+    homes, index = np.empty(longest, np.int32), np.empty(longest, np.int32)
+    places, ordered = np.empty(longest + 1, np.int32), np.empty(longest, np.uint64)
+    copy = np.empty((longest if in_place else 0, 4))
+    # What a sum has lost (Knuth's two-sum) is kept beside it: a loss may come back from far above.
     c0 = c1 = c2 = 0.0
     lost0 = lost1 = lost2 = 0.0
     piece = -1
-    for k in range(len(events)):
-        c0, lost0 = _add(c0, lost0, events[k, 1])
-        c1, lost1 = _add(c1, lost1, events[k, 2])
-        c2, lost2 = _add(c2, lost2, events[k, 3])
-        if piece < 0 or keys[k, 0] != keys[piece, 0]:
-            piece += 1
-            keys[piece, 0] = keys[k, 0]
-        events[piece, 1], events[piece, 2], events[piece, 3] = c0 + lost0, c1 + lost1, c2 + lost2
+    for run in range(runs):
+        begin, stop = begins[run], begins[run + 1]
+        fine = (stop - begin) * scale
+        _order(
+            keys, begin, stop, run * (lr_max / runs), fine if np.isfinite(fine) else 0.0,
+            homes, places, ordered, index,
+        )  # fmt: skip
+        if in_place:
+            copy[: stop - begin] = events[begin:stop]
+        for k in range(stop - begin):
+            at = index[k]
+            if in_place:
+                term0, term1, term2 = copy[at, 1], copy[at, 2], copy[at, 3]
+            else:
+                term0, term1, term2 = events[begin + at, 1], events[begin + at, 2], events[begin + at, 3]
+            c0, lost0 = _add(c0, lost0, term0)
+            c1, lost1 = _add(c1, lost1, term1)
+            c2, lost2 = _add(c2, lost2, term2)
+            if piece < 0 or ordered[k] != starts[piece, 0]:
+                piece += 1
+                starts[piece, 0] = ordered[k]
+            pieces[piece, 1], pieces[piece, 2], pieces[piece, 3] = c0 + lost0, c1 + lost1, c2 + lost2
     return piece + 1
 
 

@@ -49,24 +49,21 @@ def just_after(lr: float) -> np.uint64:
 
 @part
 def position_of_flip(a: float, d: float) -> np.uint64:
-    """Where a unit flips. One that is up, or down, from t = 0 on rises at 0, or never."""
-    tau = a / d
-    twice = np.float64(tau).view(np.uint64) << ONE
-    falling = twice | ONE if tau >= 0 else NEVER
-    rising = twice if tau > 0 else AT_REST
-    still = AT_REST if a >= 0 else NEVER
-    return falling if d > 0 else (rising if d < 0 else still)
+    """Where a unit flips, a and d being finite. One that is up, or down, from t = 0 on rises at 0, or
+    never."""
+    twice = np.float64(a / d).view(np.uint64) << ONE
+    if a >= 0:
+        return twice | ONE if d > 0 else AT_REST
+    return twice if d < 0 else NEVER
 
 
 @part
 def positions_of_flips(a: Lanes, d: Lanes) -> Lanes:
     """`position_of_flip` of eight units."""
-    tau = a / d
-    twice = bits_of(tau) << 1
-    falling = pick(tau >= 0.0, twice | 1, splat(NEVER))
-    rising = pick(tau > 0.0, twice, splat(AT_REST))
-    still = pick(a >= 0.0, splat(AT_REST), splat(NEVER))
-    return pick(d > 0.0, falling, pick(d < 0.0, rising, still))
+    twice = bits_of(a / d) << 1
+    falls = pick(d > 0.0, twice | 1, splat(AT_REST))
+    rises = pick(d < 0.0, twice, splat(NEVER))
+    return pick(a >= 0.0, falls, rises)
 
 
 @part
