@@ -25,6 +25,9 @@ from srste.curve.kernels.positions import (
 Index = NDArray[np.int64]
 WORD = 32  # units, of which each has a bit in one integer
 
+# Wider layers have jumps beyond the nearest cache, which are best read one unit's after the other's.
+_WIDE = 64
+
 # The columns of the table of links.
 TARGET, AT, IS_SPARSE = 0, 1, 2
 
@@ -123,6 +126,13 @@ def _add_jumps(
 ) -> None:
     """Carries the (a, d) of a layer along that reads, by a dense link, one whose units have turned."""
     to = (target * moving.shape[1] + row) * moving.shape[2]
+    if width > _WIDE:
+        for k in range(count):
+            jump, way = at + turned[k] * 2 * width, splat(ways[k])
+            for column in range(0, 2 * width, LANES):
+                value = load(moving, to + column) + load(jumps, jump + column) * way
+                store(moving, to + column, value)
+        return
     for column in range(to, to + 2 * width, 2 * LANES):
         one, two = load(moving, column), load(moving, column + LANES)
         for k in range(count):
