@@ -14,157 +14,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from torch import nn
-from torch._C import _functorch
 from torch.nn.functional import cross_entropy
 
 from srste import progress
-from srste.binarize import BinaryActivation
-from srste.curve import evaluated, loss_curve, stepped
+from srste.curve import evaluated, loss_curve
 from srste.curve.evaluated import EvaluatedCurve
-from srste.losses import SquaredError
 from srste.models.mlp import MLP
 from tests.curves import make
-
-MEAN_SQUARED_ERROR = SquaredError()
-
-LRS = np.linspace(0, 0.5, 7)
+from tests.evaluated import (
+    LRS,
+    MEAN_SQUARED_ERROR,
+    MODELS,
+    assert_unchanged,
+    by_hand,
+    case,
+    everything,
+)
 
 
 @pytest.fixture(autouse=True)
 def _announced_to_nobody(monkeypatch):
     monkeypatch.setattr(evaluated, "_announced", set())
-
-
-class Buffered(nn.Module):
-    """Counts its passes in one buffer in place, replaces another, and lets both into the output."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("passes", torch.ones((), dtype=torch.float64))
-        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-
-    def forward(self, x):
-        self.passes += 1
-        self.scale = self.scale * 1.5
-        return x * self.passes * self.scale
-
-
-class Branching(nn.Module):
-    """What it does depends on the numbers, which vmap cannot follow."""
-
-    def forward(self, a):
-        return a.relu() if a.mean() > 0 else a.tanh()
-
-
-class Recurrent(nn.Module):
-    """Its LSTM keeps its weights in a list of its own, which `functional_call` does not see."""
-
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(3, 4, batch_first=True)
-
-    def forward(self, x):
-        return self.lstm(x)[0][:, -1]
-
-
-class Standardised(nn.Module):
-    """Couples the examples of a batch, and is not one of PyTorch's modules that do."""
-
-    def forward(self, a):
-        return (a - a.mean(0)) / (a.std(0) + 1)
-
-
-class Tied(nn.Module):
-    """One weight in two places."""
-
-    def __init__(self):
-        super().__init__()
-        self.into, self.out = nn.Linear(4, 4), nn.Linear(4, 4)
-        self.out.weight = self.into.weight
-
-    def forward(self, x):
-        return self.out(self.into(x).relu())
-
-
-def conv():
-    return nn.Sequential(
-        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=True),
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2),
-    )  # fmt: skip
-
-
-def instance_norm():
-    return nn.Sequential(nn.Conv1d(2, 3, 2), nn.InstanceNorm1d(3, True, True), nn.Flatten())
-
-
-def relu():
-    return nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 2))
-
-
-def dropout():
-    return nn.Sequential(
-        nn.Linear(3, 8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 2)
-    )
-
-
-MODELS = {
-    "relu": (relu, (3,)),
-    "sign": (lambda: nn.Sequential(nn.Linear(3, 9), BinaryActivation(), nn.Linear(9, 2)), (3,)),
-    "sign, input in place": (lambda: nn.Sequential(nn.ReLU(inplace=True), *relu()), (3,)),
-    "batch norm": (conv, (2, 6, 6)),
-    "batch norm, eval": (lambda: conv().eval(), (2, 6, 6)),
-    "instance norm": (instance_norm, (2, 6)),
-    "dropout": (dropout, (3,)),
-    "buffers": (lambda: nn.Sequential(nn.Linear(3, 2), Buffered()), (3,)),
-    "branching": (lambda: nn.Sequential(nn.Linear(3, 4), Branching(), nn.Linear(4, 2)), (3,)),
-    "recurrent": (Recurrent, (5, 3)),
-    "coupled": (lambda: nn.Sequential(nn.Linear(3, 4), Standardised(), nn.Linear(4, 2)), (3,)),
-    "tied": (Tied, (4,)),
-}  # fmt: skip
-
-
-def case(name, seed=0, batch=12):
-    """(model, direction, inputs, targets), in float64."""
-    make_model, shape = MODELS[name]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = make_model().double()
-        direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
-        inputs = torch.randn(batch, *shape, dtype=torch.float64)
-        targets = torch.randn_like(copy.deepcopy(model)(inputs.clone()))
-    return model, direction, inputs, targets
-
-
-def by_hand(model, direction, inputs, targets, loss, lrs, seed=0):
-    """The losses, each by a fresh copy of the model."""
-    losses = []
-    for lr in lrs:
-        stepped_model = copy.deepcopy(model)
-        with torch.random.fork_rng(), torch.no_grad():
-            for name, parameter in stepped_model.named_parameters():
-                parameter.sub_(float(lr) * direction[name])
-            torch.manual_seed(seed)
-            losses.append(loss(stepped_model(inputs.clone()), targets).item())
-    return np.array(losses)
-
-
-def everything(model):
-    """What must be as it was: the tensors and their identities, the modes, the random state."""
-    tensors = {n: (id(t), t.clone()) for n, t in [*model.named_parameters(), *model.named_buffers()]}
-    modes = {name: (m.training, len(m._forward_hooks)) for name, m in model.named_modules()}
-    flags = [p.requires_grad for p in model.parameters()]
-    stats = [getattr(m, "track_running_stats", None) for m in model.modules()]
-    return tensors, modes, flags, stats, torch.get_rng_state()
-
-
-def assert_unchanged(before, model):
-    after = everything(model)
-    assert before[0].keys() == after[0].keys()
-    for name, (identity, values) in before[0].items():
-        assert identity == after[0][name][0]
-        assert torch.equal(values, after[0][name][1])
-    assert before[1:4] == after[1:4]
-    assert torch.equal(before[4], after[4])
 
 
 @pytest.mark.parametrize("at_a_time", [None, 1, 3, 100])
@@ -290,121 +160,6 @@ def test_nearly_the_same_bits_batched(name, dtype, rtol):
         curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=at_a_time)
         np.testing.assert_allclose(curve(lrs), wanted, rtol=rtol)
         np.testing.assert_array_equal(curve(lrs), curve(lrs))
-
-
-@pytest.mark.parametrize("examples", [1, 5, 12])
-def test_examples_in_parts(examples, caplog):
-    for name in ("relu", "sign", "batch norm, eval"):
-        problem = case(name)
-        curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, examples_at_a_time=examples)
-        assert curve._examples == examples
-        np.testing.assert_allclose(curve(LRS), by_hand(*problem, MEAN_SQUARED_ERROR, LRS), rtol=1e-12)
-    assert not caplog.records
-
-
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("batch norm", "1 (BatchNorm2d) normalises by the batch"),
-        ("dropout", "draws random numbers for the whole batch"),
-        ("coupled", "an example's output depends on the others"),
-    ],
-)
-def test_what_must_not_be_cut_is_not(name, why, caplog):
-    problem = case(name)
-    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, examples_at_a_time=5)
-    np.testing.assert_allclose(curve(LRS), by_hand(*problem, MEAN_SQUARED_ERROR, LRS), rtol=1e-12)
-    assert why in caplog.text
-    EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, examples_at_a_time=5)
-    assert len(caplog.records) == 1
-
-
-def test_a_batch_too_large_for_memory_is_cut(monkeypatch, caplog):
-    problem = case("relu", batch=300)
-    held = stepped.SteppedModel(*problem, MEAN_SQUARED_ERROR, 0)
-    memory = 4 * 2 * (held.parameter_bytes + 100 * held.example_bytes)
-    monkeypatch.setattr(evaluated, "available_memory", lambda device: memory)
-    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR)
-    assert (curve._examples, curve._lrs) == (100, 1)
-    assert "100 of 300 examples go through the model at a time" in caplog.text
-    np.testing.assert_allclose(curve(LRS), by_hand(*problem, MEAN_SQUARED_ERROR, LRS), rtol=1e-12)
-
-
-def test_how_many_at_a_time_follows_device_and_memory(monkeypatch):
-    curve = EvaluatedCurve(*case("relu"), 0.5, MEAN_SQUARED_ERROR)
-    assert curve._lrs == 1
-    model = curve._model
-    one = 4 * 2 * (2 * model.parameter_bytes + model.examples * model.example_bytes)
-    model.device = torch.device("cuda")
-    for memory, wanted in ((10**12, 1024), (100 * one, 100), (one, 1), (one - 1, 1)):
-        monkeypatch.setattr(evaluated, "available_memory", lambda device, memory=memory: memory)
-        assert curve._lrs_with_room() == wanted
-
-
-@pytest.mark.parametrize(("name", "why"), [("branching", "data-dependent"), ("recurrent", "")])
-def test_what_vmap_cannot_run_is_said(name, why, caplog):
-    EvaluatedCurve(*case(name), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=8)
-    (record,) = caplog.records
-    assert record.levelname == "WARNING"
-    assert "one at a time: torch.vmap cannot run it" in record.message
-    assert why in record.message
-
-
-class Hungry(nn.Linear):
-    """A layer that has room for so many rows: those of all learning rates together."""
-
-    room = 10**9
-
-    def forward(self, x):
-        width = 1
-        if _functorch.is_batchedtensor(self.weight):
-            width = len(_functorch.get_unwrapped(self.weight))
-        if width * len(x) > self.room:
-            raise torch.OutOfMemoryError(f"CUDA out of memory, {width} times {len(x)} rows")
-        return super().forward(x)
-
-
-def hungry(room, *others):
-    torch.manual_seed(0)
-    layer = Hungry(3, 2)
-    layer.room = room
-    model = nn.Sequential(layer, *others).double()
-    direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
-    return model, direction, torch.randn(40, 3).double(), torch.randn(40, 2).double()
-
-
-def test_out_of_memory_halves_the_learning_rates(caplog):
-    problem = hungry(40 * 10)
-    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=50)
-    lrs = np.linspace(0, 0.5, 101)
-    losses = curve(lrs)
-    problem[0][0].room = 10**9
-    np.testing.assert_allclose(losses, by_hand(*problem, MEAN_SQUARED_ERROR, lrs), rtol=1e-12)
-    said = [r.message for r in caplog.records if r.levelname == "WARNING"]
-    assert ["25 learning rates at a time" in said[0], "6 learning rates at a time" in said[-1]] == [
-        True
-    ] * 2
-    assert len(said) == 3
-    assert "50 times 40 rows" in said[0]
-
-
-def test_out_of_memory_halves_the_examples(caplog):
-    problem = hungry(16)
-    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR)
-    losses = curve(LRS)
-    problem[0][0].room = 10**9
-    np.testing.assert_allclose(losses, by_hand(*problem, MEAN_SQUARED_ERROR, LRS), rtol=1e-12)
-    said = [r.message for r in caplog.records]
-    assert [m.split("): ")[1].split(" from")[0] for m in said] == [
-        "20 examples at a time", "10 examples at a time",
-    ]  # fmt: skip
-
-
-def test_out_of_memory_where_nothing_can_be_cut():
-    with pytest.raises(torch.OutOfMemoryError, match=r"batch of 40 cannot go .* \(BatchNorm1d\)"):
-        EvaluatedCurve(*hungry(16, nn.BatchNorm1d(2)), 0.5, MEAN_SQUARED_ERROR)
-    with pytest.raises(torch.OutOfMemoryError, match="rows"):
-        EvaluatedCurve(*hungry(0), 0.5, MEAN_SQUARED_ERROR)
 
 
 @pytest.mark.parametrize("lr", [-1e-9, 0.5001, math.inf, -math.inf, math.nan])

@@ -11,6 +11,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from srste.curve.following import one_blas_thread
+from srste.curve.kernels.following import following
 from srste.curve.kernels.lanes import load, store
 from srste.curve.kernels.pieces import add_up
 from srste.curve.kernels.positions import position_of_flip, positions_of_flips
@@ -88,6 +89,11 @@ def test_a_unit_is_up_where_its_pre_activation_is_not_negative(flips_of):
                 assert is_up(a, d, np.nextafter(at, -np.inf)) == falls
                 is_exact = Fraction(float(at)) * Fraction(d) == Fraction(a)
                 assert not is_exact or is_up(a, d, at)
+
+
+def test_kernels_of_one_source_have_each_a_place_in_the_cache():
+    places = {following(chain)._cache._cache_file._index_path for chain in (False, True)}
+    assert len(places) == 2
 
 
 def blas_threads():

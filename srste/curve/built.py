@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -61,9 +62,15 @@ class Traced:
         with suppress(NotExactError):  # a forward may want all its values to have as many rows
             self._one_row_does = self._does_one_row(example)
         self.constants = self.beginnings(example)
-        self.links: dict[tuple[int, int], Link] = {}
+        self._example = example
+
+    @cached_property
+    def links(self) -> dict[tuple[int, int], Link]:
+        """See `srste.curve.network.Network`; only a curve asks for them, not a single step."""
+        found: dict[tuple[int, int], Link] = {}
         for source in range(len(self.levels)):
-            self._find_links(source, example)
+            self._find_links(source, self._example, found)
+        return found
 
     def _check_that_it_takes(self, inputs: Tensor) -> None:
         try:
@@ -88,7 +95,7 @@ class Traced:
             for a, b in zip(one, whole, strict=True)
         )
 
-    def _find_links(self, source: int, example: Tensor) -> None:
+    def _find_links(self, source: int, example: Tensor, links: dict[tuple[int, int], Link]) -> None:
         """Turns the units of a layer from 0 to 1, each in a row of its own, and sees what that adds."""
         units = self.units[source]
         at_once = max(1, _AT_ONCE // max(self.units))
@@ -107,7 +114,7 @@ class Traced:
         for target, parts in found.items():
             if parts and any(len(begins) for begins, _, _ in parts):
                 begins, ends, pairs = (np.concatenate(part) for part in zip(*parts, strict=True))
-                self.links[source, target] = _link(units, self.units[target], begins, ends, pairs)
+                links[source, target] = _link(units, self.units[target], begins, ends, pairs)
 
     def _answers(self, source: int, turned: Tensor, example: Tensor, rows: int) -> list[Moving]:
         """All that is binarised and the output, with what turned units of a layer add to them."""

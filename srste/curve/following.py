@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from srste.curve.kernels.adding import COLUMNS, SUMS, add_dense, add_sparse
-from srste.curve.kernels.following import follow, follow_chain, settle
+from srste.curve.kernels.following import following, settle
 from srste.curve.kernels.lanes import aligned
 from srste.curve.kernels.turning import WORD
 from srste.curve.links import Links, padded, rounded
@@ -82,6 +82,7 @@ class Follower:
     def __init__(self, network: Network, links: Links, batch: Batch, rows: int) -> None:
         layers, hidden, widest = len(network.units), len(network.levels), int(links.widths.max())
         self._network, self._links, self._batch = network, links, batch
+        self._kernel = following(links.is_chain)
         self._moving = scratch.array("moving", layers, rows, 2 * widest)
         self._flips = scratch.array("flips", hidden, rows, widest).view(np.uint64)
         self._up = scratch.array("up", hidden, rows, -(-widest // WORD)).view(np.uint64)
@@ -93,8 +94,7 @@ class Follower:
         """As the kernel of that name, for the examples of the block."""
         self._begin(self._batch.inputs[block])
         links = self._links
-        kernel = follow_chain if links.is_chain else follow
-        return kernel(
+        return self._kernel(
             self._network.units[-1], links.widths, links.first, links.table, links.jumps,
             links.starts, links.ends, links.pairs, self._moving, self._flips, self._up, self._due,
             self._batch.targets[block], self._batch.share, self._batch.end, squared,

@@ -90,9 +90,11 @@ class Network(Protocol):
 
     units: list[int]
     levels: list[tuple[float, float]]
-    links: dict[tuple[int, int], Link]
     output_shape: tuple[int, ...]
     constants: list[Array | None]
+
+    @property
+    def links(self) -> Mapping[tuple[int, int], Link]: ...
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> Sequence[Array | None]:
         """The part of each layer's (a, d) that does not come from binary units.

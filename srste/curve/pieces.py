@@ -15,7 +15,6 @@ from srste.curve.following import (
     threads,
 )
 from srste.curve.kernels import pieces as kernels
-from srste.curve.kernels.absolute import absolute_error
 from srste.curve.kernels.positions import first_floats
 from srste.curve.links import Links
 from srste.curve.network import Array, Network
@@ -121,6 +120,8 @@ def pieces(network: Network, links: Links, batch: Batch, absolute: bool, lr_max:
 def _absolute(
     follower: Follower, batch: Batch, block: slice, count: int, events: Array
 ) -> tuple[int, Array]:
+    from srste.curve.kernels.absolute import absolute_error  # compiled only where it is wanted
+
     targets = batch.targets[block]
     rest, counts = np.empty((len(targets), 2 * targets.shape[1])), np.empty(len(targets), np.int64)
     room = _EVENTS_AN_EXAMPLE * len(targets)

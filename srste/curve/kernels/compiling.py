@@ -27,15 +27,18 @@ def _digest() -> str:
 _DIGEST = _digest()
 
 
-def compiled(signature: str) -> Callable[[Kernel], Kernel]:
+def compiled(signature: str, variant: str = "") -> Callable[[Kernel], Kernel]:
     """Compiles a function, or takes what an earlier process has left in the cache.
+
+    variant: tells kernels of one source apart. Numba's cache numbers what lies under one name, and two
+        processes that compile at the same time may give two of them the same number.
 
     It runs beside other threads. Division is IEEE's and there is no fast-math: the same inputs give the
     same bits.
     """
 
     def compile_it(function: Kernel) -> Kernel:
-        function.__qualname__ += f"-{_DIGEST}"
+        function.__qualname__ += f"{variant}-{_DIGEST}"
         try:
             kernel = numba.njit(signature, error_model="numpy", nogil=True, cache=True)(function)
         except Exception:  # Nowhere to write, a full disk, a damaged file: for this process alone, then.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from srste.curve.kernels.positions import (
     positions_of_flips,
 )
 from srste.curve.kernels.turning import WORD, Index, down, down_chain, turn
+
+Follow = Callable[..., tuple[int, Array]]
 
 
 @compiled("void(float64[:,:,::1], uint64[:,:,::1], uint64[:,:,::1], uint64[:,::1], int64, int64, int64)")
@@ -74,14 +77,15 @@ def _write_outputs(
         into[at, begin + outputs + k] = moving[layer, row, width + k]
 
 
-def _following(chain: bool) -> Callable[..., tuple[int, Array]]:
+def _following(chain: bool) -> Follow:
     """The kernel for chains, or for any network: what a chain does not need is a tenth of the time."""
 
     @compiled(
         "Tuple((int64, float64[:,::1]))("
         "int64, int64[::1], int64[::1], int64[:,::1], float64[::1], int64[::1], int64[::1],"
         "float64[:,::1], float64[:,:,::1], uint64[:,:,::1], uint64[:,:,::1], uint64[:,::1],"
-        "float64[:,::1], float64, uint64, boolean, float64[:,::1], int64[::1], int64, float64[:,::1])"
+        "float64[:,::1], float64, uint64, boolean, float64[:,::1], int64[::1], int64, float64[:,::1])",
+        "-chain" if chain else "",
     )
     def follow(
         outputs: int,
@@ -199,4 +203,13 @@ def _following(chain: bool) -> Callable[..., tuple[int, Array]]:
     return follow
 
 
-follow_chain, follow = _following(chain=True), _following(chain=False)
+_compiling = Lock()
+_kernels: dict[bool, Follow] = {}
+
+
+def following(chain: bool) -> Follow:
+    """`follow` for chains or for any network, compiled when it is first asked for."""
+    with _compiling:
+        if chain not in _kernels:
+            _kernels[chain] = _following(chain)
+        return _kernels[chain]

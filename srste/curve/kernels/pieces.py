@@ -21,7 +21,7 @@ _TINY = np.nextafter(0.0, 1.0)
 # As many events as about fit a core's own cache, 1 MB.
 _RUN = 32_768
 _NEAR = 64  # pieces, within which eight learning rates are looked up together
-_FEW = 24  # of so many, insertion is the quickest way to sort
+_FEW = 24  # in a bucket, that insertion sorts quickest
 
 
 @part
@@ -38,7 +38,7 @@ def _into_runs(keys: Positions, runs: int, scale: float) -> Index:
         begins[_bucket(keys[k, 0], 0.0, scale, runs - 1) + 1] += 1
     for run in range(runs):
         begins[run + 1] += begins[run]
-    free = begins[:-1].copy()
+    free = begins.copy()
     for run in range(runs):
         while free[run] < begins[run + 1]:
             k = free[run]
@@ -54,15 +54,33 @@ def _into_runs(keys: Positions, runs: int, scale: float) -> Index:
 
 
 @part
-def _insert(ordered: Positions, index: Places, first: int, last: int) -> None:
-    """Sorts a few keys, and what goes with them."""
-    for k in range(first + 1, last):
+def _insert(ordered: Positions, index: Places, size: int) -> None:
+    """Sorts keys that are almost in order, and what goes with them."""
+    for k in range(1, size):
         key, at = ordered[k], index[k]
         place = k
-        while place > first and ordered[place - 1] > key:
+        while place > 0 and ordered[place - 1] > key:
             ordered[place], index[place] = ordered[place - 1], index[place - 1]
             place -= 1
         ordered[place], index[place] = key, at
+
+
+@part
+def _sort_by_bytes(ordered: Positions, index: Places, size: int) -> None:
+    """Sorts keys however they are bunched, the lowest byte first, and what goes with them."""
+    keys, places = np.empty(size, np.uint64), np.empty(size, np.int32)
+    for byte in range(8):
+        shift = np.uint64(8 * byte)
+        begins = np.zeros(257, np.int64)
+        for k in range(size):
+            keys[k], places[k] = ordered[k], index[k]
+            begins[np.intp(ordered[k] >> shift & np.uint64(255)) + 1] += 1
+        for value in range(256):
+            begins[value + 1] += begins[value]
+        for k in range(size):
+            digit = np.intp(keys[k] >> shift & np.uint64(255))
+            ordered[begins[digit]], index[begins[digit]] = keys[k], places[k]
+            begins[digit] += 1
 
 
 @part
@@ -87,7 +105,8 @@ def _order(
     """
     size = stop - begin
     buckets = size
-    places[: buckets + 1] = 0
+    for b in range(buckets + 1):
+        places[b] = 0
     for k in range(size):
         home = _bucket(keys[begin + k, 0], start, scale, buckets - 1)
         homes[k] = home
@@ -102,18 +121,9 @@ def _order(
         ordered[place] = keys[begin + k, 0]
         index[place] = k
     if most <= _FEW:
-        _insert(ordered, index, 0, size)
-        return
-    first = 0
-    for b in range(buckets):
-        last = places[b]
-        if last - first <= _FEW:
-            _insert(ordered, index, first, last)
-        else:
-            order = np.argsort(ordered[first:last], kind="mergesort")
-            ordered[first:last] = ordered[first:last][order]
-            index[first:last] = index[first:last][order]
-        first = last
+        _insert(ordered, index, size)
+    else:
+        _sort_by_bytes(ordered, index, size)
 
 
 @part
@@ -160,7 +170,9 @@ def add_up(events: Array, lr_max: float, pieces: Array, in_place: bool) -> int:
             homes, places, ordered, index,
         )  # fmt: skip
         if in_place:
-            copy[: stop - begin] = events[begin:stop]
+            for k in range(stop - begin):
+                for column in range(4):
+                    copy[k, column] = events[begin + k, column]
         for k in range(stop - begin):
             at = index[k]
             if in_place:
