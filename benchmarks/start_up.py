@@ -2,8 +2,9 @@
 
     python benchmarks/start_up.py
 
-Processor seconds that a fresh process spends on importing them once PyTorch is there: with code that an
-earlier process has compiled, the least of several; and without any, as the first process on a machine.
+Processor seconds that a fresh process spends on them once PyTorch and what is above them in the table
+are there: with code that an earlier process has compiled, the least of several; and without any, as the
+first process on a machine.
 Numba keeps that code beside the sources, or where NUMBA_CACHE_DIR says: here in a folder that is empty
 at first.
 """
@@ -18,22 +19,26 @@ import tempfile
 from importlib.metadata import files
 from pathlib import Path
 
-# What is imported, and what before it.
+FOLLOWING = "import srste.curve.summing; from srste.curve.kernels.following import following"
+# What is imported or asked for, and what before it.
 STEPS = {
-    "numba": ("numba", "srste.curve"),
-    "kernels of squared and absolute error": ("srste.curve.summing", "numba"),
-    "kernels of logistic loss and cross-entropy": ("srste.curve.convex", "srste.curve.summing"),
+    "numba": ("import numba", "import srste.curve"),
+    "kernels: chains, squared error": (f"{FOLLOWING}; following(chain=True)", "import numba"),
+    "also: any other network": ("following(chain=False)", FOLLOWING),
+    "also: absolute error": ("import srste.curve.kernels.absolute", FOLLOWING),
+    "also: logistic loss, cross-entropy": ("import srste.curve.convex", FOLLOWING),
 }
 TIMED = """
-import time, torch, {before}
+import time, torch
+{before}
 started = time.process_time()
-import {module}
+{wanted}
 print(time.process_time() - started)
 """
 
 
-def import_seconds(module: str, before: str, cache: str) -> float:
-    command = [sys.executable, "-c", TIMED.format(module=module, before=before)]
+def import_seconds(wanted: str, before: str, cache: str) -> float:
+    command = [sys.executable, "-c", TIMED.format(wanted=wanted, before=before)]
     environment = os.environ | {"NUMBA_CACHE_DIR": cache}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout)
@@ -48,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="processes that find all compiled")
     options = parser.parse_args()
-    print(f"{'import':<44}{'first':>8}{'later':>9}")
+    print(f"{'':<44}{'first':>8}{'later':>9}")
     with tempfile.TemporaryDirectory() as cache:
         for what, step in STEPS.items():
             first = import_seconds(*step, cache)
