@@ -52,10 +52,12 @@ def installed_megabytes(package: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="processes that find all compiled")
+    parser.add_argument("--only", choices=STEPS, help="one line of the table")
     options = parser.parse_args()
     print(f"{'':<44}{'first':>8}{'later':>9}")
     with tempfile.TemporaryDirectory() as cache:
-        for what, step in STEPS.items():
+        for what in [options.only] if options.only else STEPS:
+            step = STEPS[what]
             first = import_seconds(*step, cache)
             later = min(import_seconds(*step, cache) for _ in range(options.repeats))
             print(f"{what:<44}{first:>6.2f} s{later:>7.2f} s", flush=True)
