@@ -13,7 +13,8 @@ Each part is taken at the best rate that the machine shows for such work, as if 
 no search for the next flip, no call, no branch that is guessed wrong.
 
 Inputs that are binary allow for less than a product: sums over every four of them, made once, leave a
-quarter of its additions. The floor charges the product; `products_by_tables` tells what it then costs.
+quarter of its additions, beside making the sums, some hundredths more for hundreds of examples. The
+floor charges the product; `products_by_tables` tells what it then costs.
 """
 
 from __future__ import annotations

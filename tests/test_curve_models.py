@@ -90,6 +90,41 @@ class Residual(nn.Module):
         return self.last(self.act(a + self.inner(self.block(a)) - 0.5 * a))
 
 
+class Tree(nn.Module):
+    """Binary layers of which each reads an earlier one, not always the one before it.
+
+    read: which one each layer after the first reads, the outputs last.
+    """
+
+    def __init__(self, read, width):
+        super().__init__()
+        self.first = nn.Linear(5, width)
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in read[:-1])
+        self.acts = nn.ModuleList(BinaryActivation() for _ in read)
+        self.last = nn.Linear(width, 3)
+        self.read = read
+
+    def forward(self, x):
+        h = [self.acts[0](self.first(x))]
+        for act, layer, source in zip(self.acts[1:], self.layers, self.read[:-1], strict=True):
+            h.append(act(layer(h[source])))
+        return self.last(h[self.read[-1]])
+
+
+class InputsTwice(nn.Module):
+    """Inputs that reach later layers as well."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.act, self.again = BinaryActivation(), BinaryActivation()
+        self.last = nn.Linear(width, 8)
+
+    def forward(self, x):
+        h = self.again(self.second(self.act(self.first(x))) + 0.5 * x)
+        return self.last(h) + x[:, :8]
+
+
 class Pooled(nn.Module):
     """Functions in the place of modules, a concatenation, and a shape taken from the input."""
 
@@ -125,6 +160,32 @@ def ready(model, *shape, seed=0, batch=6):
 
 
 class TestExact:
+    @pytest.mark.parametrize("width", [3, 8, 32, 40])
+    @pytest.mark.parametrize("read", [(0,), (0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 2)])
+    def test_trees(self, read, width):
+        torch.manual_seed(2)
+        model, x = ready(Tree(read, width), 5)
+        assert_exact(model, a_direction(model), x, torch.randn(6, 3).double())
+
+    @pytest.mark.parametrize("width", [8, 32, 40])
+    def test_inputs_that_lie_the_other_way_round_in_memory(self, width):
+        torch.manual_seed(2)
+        model, x = ready(InputsTwice(width), width)
+        x = x.t().contiguous().t()
+        assert_exact(model, a_direction(model), x, torch.randn(6, 8).double())
+
+    @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+    def test_a_layer_without_units(self):
+        layers = (
+            nn.Linear(3, 0),
+            BinaryActivation(),
+            nn.Linear(0, 4),
+            BinaryActivation(),
+            nn.Linear(4, 2),
+        )
+        model, x = ready(nn.Sequential(*layers), 3)
+        assert_exact(model, a_direction(model), x, torch.randn(6, 2).double())
+
     @pytest.mark.parametrize("act", [BinaryActivation, BinaryStep])
     @pytest.mark.parametrize(
         "options", [{}, {"padding": 1, "bias": False}, {"padding": "valid", "dilation": 2}]

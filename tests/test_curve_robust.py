@@ -56,6 +56,14 @@ def test_float32_inputs_of_any_size(name, size):
     assert_sound(curve, lrs)
 
 
+def test_losses_beyond_all_floats_are_not_taken_for_none():
+    model, direction, x, y = a_case("squared")
+    with torch.no_grad():
+        list(model.parameters())[-2].mul_(1e160)
+    losses = loss_curve(model, direction, x, y)(np.linspace(0, 0.5, 1_001))
+    assert not np.isfinite(losses).any()
+
+
 @every_loss
 @pytest.mark.parametrize("power", [-100, -30, 30, 100])
 def test_a_direction_times_a_power_of_two_is_the_same_curve_on_another_scale(name, power):

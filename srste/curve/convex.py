@@ -256,7 +256,7 @@ class ConvexSum:
 def convex_sum(network: Network, links: Links, batch: Batch, classes: bool, lr_max: float) -> ConvexSum:
     """The mean over the batch of cross-entropies, or of logistic losses."""
     outputs = network.units[-1]
-    own = blocks(network, len(batch))
+    own = blocks(links, len(batch))
     parts = max(1, min(threads(), len(own)))
     numbers = shares(parts, len(own))
     at_rest, counts = np.empty((len(batch), 2 * outputs)), np.empty(len(batch), np.int64)

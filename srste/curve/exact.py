@@ -156,7 +156,8 @@ def network_of(model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor
 
     Args: direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape.
         inputs: (batch, ...), those that it is to run on.
-    Raises: NotExactError naming what has no exact form; ValueError for a direction whose names or
+    Raises: NotExactError naming what has no exact form, but for links between units that are too many,
+        which is seen when they are asked for; ValueError for a direction whose names or
         shapes are not the model's, or for weights or a direction that are not finite.
     """
     found = chain(model, direction) if inputs.ndim == 2 else None

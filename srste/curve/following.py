@@ -125,8 +125,10 @@ class Follower:
         if beginning is not None:
             whole = padded(beginning, width)
             start = start + (rounded(whole, links.grids[layer]) if links.into[layer] else whole)
-        fresh = True
+        start, fresh = np.ascontiguousarray(start), True
         for link in links.into[layer]:
+            if units[link.source] == 0:
+                continue
             if link.is_sparse:
                 total = np.zeros((2 * width, rows))
                 add_sparse(
@@ -144,9 +146,10 @@ class Follower:
             moving[:] = start
 
 
-def blocks(network: Network, batch: int) -> list[slice]:
+def blocks(links: Links, batch: int) -> list[slice]:
     """The examples in blocks, all but the last of the same size."""
-    numbers = (4 * len(network.levels) + 2) * max(network.units)
+    # Their (a, d), and where hidden units flip.
+    numbers = (3 * len(links.widths) - 1) * int(links.widths.max())
     most = max(_FEWEST, _BLOCK // numbers)
     rows = math.ceil(batch / math.ceil(batch / most))
     return [slice(start, min(start + rows, batch)) for start in range(0, batch, rows)]

@@ -72,10 +72,12 @@ class Links:
         or of 8 if they are the outputs.
     table: (links, 3), by source: the target, where its jumps begin, whether it is sparse.
     first: (layers + 1,): which rows of it belong to a source.
-    jumps: of one dense link after the other, (units, 2 width), what is added when a unit goes up.
+    jumps: of one dense link after the other, (units, 2 width of the target), what is added when a unit
+        goes up.
     starts: of all sparse links, where a unit's edges begin, and end.
     ends, pairs: of each edge, the unit that it adds to, and what to its a and d when a unit goes up.
-    into: of each layer, the links that add to it. grids: of each layer, (2 width,), see `_grid`.
+    into: of each layer, the links that add to it, in order of source.
+    grids: of each layer, (2 width,), see `_grid`.
     rests: of each layer, (1, 2 width), what links add to it while all units are down.
     is_chain: whether each layer has one link to the next one, a dense one, and no other.
     """
@@ -151,5 +153,6 @@ class Links:
             into=into,
             grids=grids,
             rests=rests,
-            is_chain=[link[::2] for link in table] == [(k, False) for k in layers[1:]],
+            is_chain=[[(link.source, link.is_sparse) for link in links] for links in into]
+            == [[], *([(source, False)] for source in layers[:-1])],
         )

@@ -81,7 +81,7 @@ class Pieces:
 
 def pieces(network: Network, links: Links, batch: Batch, absolute: bool, lr_max: float) -> Pieces:
     """The mean over the batch of squared, or of absolute, errors."""
-    own = blocks(network, len(batch))
+    own = blocks(links, len(batch))
     parts = max(1, min(threads(), len(own)))
     numbers = shares(parts, len(own))
     room = _EVENTS_AN_EXAMPLE * (len(batch) // parts + own[0].stop)

@@ -112,8 +112,8 @@ def add_sparse(
     """Of a sparse link.
 
     Args: up, source, units: as of `add_dense`. starts, ends, pairs: as in `srste.curve.links.Links`,
-        the link's from ``at`` on. total: (2 width, rows), is added to. In the other way round from
-        elsewhere, so that the loop over rows is over neighbours.
+        the link's from ``at`` on. total: (2 width, rows), is added to. Transposed, unlike elsewhere, so
+        that the loop over rows is over neighbours.
     """
     width, rows = len(total) // 2, total.shape[1]
     given = np.empty(rows)

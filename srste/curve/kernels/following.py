@@ -149,9 +149,8 @@ def _following(chain: bool) -> Follow:
                 _write_outputs(moving, widths[last], last, row, at_rest, row, outputs)
             while True:
                 position, layer = end, 0
-                for hidden in range(
-                    last
-                ):  # Of several at once the lowest: it may change the others' plans.
+                # Of several at once the lowest: it may change the others' plans.
+                for hidden in range(last):
                     if due[hidden, row] < position:
                         position, layer = due[hidden, row], hidden
                 if position == end:
@@ -162,20 +161,9 @@ def _following(chain: bool) -> Follow:
                 )
                 if chain:
                     is_reached = down_chain(
-                        position,
-                        moving,
-                        flips,
-                        up,
-                        due,
-                        layer,
-                        row,
-                        turned,
-                        ways,
-                        count,
-                        widths,
-                        links,
-                        jumps,
-                    )
+                        position, moving, flips, up, due, layer, row, turned, ways, count,
+                        widths, links, jumps,
+                    )  # fmt: skip
                 else:
                     is_reached = down(
                         position, moving, flips, up, due, layer, row, turned, ways, count,

@@ -1,10 +1,10 @@
 """Eight numbers at a time: LLVM's vectors as values in kernels.
 
-A layer is so narrow that what a compiler puts around a loop which it has made into vectors, such as
-checks whether arrays overlap and a rest of single steps, takes longer than the loop. Here the vectors
-are written down. A CPU whose own are shorter takes two or four for one.
+A layer is so narrow that what a compiler puts around a loop which it has made into vectors, checks
+whether arrays overlap and a rest of single steps, takes longer than the loop itself. Here the vectors
+are written out by hand. A CPU whose own are shorter takes two or four for one.
 
-In kernels lanes of float64 know + - * /, lanes of uint64 + | & << and all know > >= < <= ==, with
+In kernels lanes of float64 know + * /, lanes of uint64 + | & << and all know > >= < <= ==, with
 lanes of their kind or with one number; comparisons make lanes of booleans.
 """
 
@@ -240,7 +240,6 @@ for _symbol, _sign in _COMPARISONS.items():
         },
     )
 _define(operator.add, {FLOATS: ir.IRBuilder.fadd, INTEGERS: ir.IRBuilder.add})
-_define(operator.sub, {FLOATS: ir.IRBuilder.fsub})
 _define(operator.mul, {FLOATS: ir.IRBuilder.fmul})
 _define(operator.truediv, {FLOATS: ir.IRBuilder.fdiv})
 _define(operator.or_, {INTEGERS: ir.IRBuilder.or_})

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from srste.curve.kernels.compiling import compiled, part
 from srste.curve.kernels.lanes import LANES, bits_of, gather, load, packed, pick, splat, store
 from srste.curve.kernels.positions import ONE, Array, Positions, first_float, position_of
+from srste.curve.kernels.turning import Index
 
-Index = NDArray[np.int64]
 Places = NDArray[np.int32]
 
 _TINY = np.nextafter(0.0, 1.0)
@@ -25,8 +25,8 @@ _FEW = 24  # in a bucket, that insertion sorts quickest
 
 
 @part
-def _bucket(key: np.uint64, start: float, scale: float, most: int) -> int:
-    return min(max(int((first_float(key) - start) * scale), 0), most)
+def _bucket(key: np.uint64, start: float, scale: float, last: int) -> int:
+    return min(max(int((first_float(key) - start) * scale), 0), last)
 
 
 @part
@@ -99,8 +99,8 @@ def _order(
     from the beginning of the run, they are of.
 
     Args:
-        start, scale: buckets a learning rate, from ``start`` on; there are as many as events, so that
-            counting them leaves little to sort.
+        start, scale: buckets per unit of learning rate, from ``start`` on; there are as many as events,
+            so that counting them leaves little to sort.
         homes: (longest run,), places: (longest run + 1,): space.
     """
     size = stop - begin
@@ -238,7 +238,7 @@ def _eight(pieces: Array, keys: Positions, piece: int, lr_max: float, lrs: Array
         row = row << 2
         c0, c1, c2 = gather(pieces, row + 1), gather(pieces, row + 2), gather(pieces, row + 3)
     value = (c2 * lr + c1) * lr + c0
-    store(lrs, at, pick(value > 0.0, value, splat(0.0)))
+    store(lrs, at, pick(value < 0.0, splat(0.0), value))
     return piece
 
 

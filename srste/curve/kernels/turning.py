@@ -124,7 +124,7 @@ def _add_jumps(
     ways: Array,
     count: int,
 ) -> None:
-    """Carries the (a, d) of a layer along that reads, by a dense link, one whose units have turned."""
+    """Updates the (a, d) of a layer after units of one that it reads by a dense link have turned."""
     to = (target * moving.shape[1] + row) * moving.shape[2]
     if width > _WIDE:
         for k in range(count):
@@ -161,7 +161,7 @@ def _carry(
     touched: Index,
     touches: Index,
 ) -> None:
-    """Carries the (a, d) of all layers along that read a layer of which ``count`` units have turned.
+    """Updates the (a, d) of all layers that read a layer of which ``count`` units have turned.
 
     touches: (layers,): how many units of each ``touched`` lists; more than there is room for: all.
     """
