@@ -1,6 +1,6 @@
 """How far each sampler of learning rates stays above the exact minimum, against its number of trials.
 
-    python benchmarks/samplers.py                                    # all of it, about an hour
+    python benchmarks/samplers.py                                    # all of it, one or two hours
     python benchmarks/samplers.py --studies 4 --samplers tpe-log     # a small one, to see that it works
     python benchmarks/samplers.py --studies 40 --caps gp=50          # fewer studies, gp for longer
 
@@ -184,7 +184,7 @@ def names(text: str) -> list[str]:
 
 
 def capped(text: str) -> dict[str, int]:
-    """CAPS with those of the text, for example "gp=50,tpe=1000"."""
+    """CAPS with those of the text, for example "gp=50,tpe=500"."""
     pairs = (part.split("=") for part in text.split(","))
     return CAPS | {name: int(most) for name, most in pairs}
 
