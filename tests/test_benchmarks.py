@@ -104,3 +104,9 @@ def test_samplers(tmp_path):
     again = kept.read_text().splitlines(keepends=True)
     assert again[:-1] == lines[:-1]
     assert again[-1].split(",")[-2:] == lines[-1].split(",")[-2:]
+
+
+def test_trial_costs():
+    out = output("benchmarks/trial_costs.py", "--repeats", "1", "--most", "10")
+    for sampler in ("random-log", "tpe-log", "gp-log"):
+        assert re.search(rf"^\| {sampler} \| [\d.]+ ms \| [\d.e-]+ s \|$", out, re.M), out
