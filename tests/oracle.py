@@ -31,21 +31,22 @@ def step(network, direction, lr):
     return [(w - lr * dw, b - lr * db) for (w, b), (dw, db) in zip(network, direction, strict=True)]
 
 
-def forward(network, x):
+def forward(network, x, zero=0.0):
+    """zero: a pre-activation that is at most so far below zero counts as zero."""
     h = x
     for w, b in network[:-1]:
-        h = sign(h @ w.T + b)
+        h = sign(h @ w.T + b + zero)
     w, b = network[-1]
     return h @ w.T + b
 
 
-def loss(network, x, y):
-    return np.mean((forward(network, x) - y) ** 2)
+def loss(network, x, y, zero=0.0):
+    return np.mean((forward(network, x, zero) - y) ** 2)
 
 
-def brute_force(network, direction, x, y, lrs):
+def brute_force(network, direction, x, y, lrs, zero=0.0):
     """The loss at each learning rate, by making the step and running the network."""
-    return np.array([loss(step(network, direction, t), x, y) for t in lrs])
+    return np.array([loss(step(network, direction, t), x, y, zero) for t in lrs])
 
 
 def scale(network, direction, x, y, lr_max):

@@ -108,10 +108,22 @@ def test_the_minimum_is_below_a_dense_scan_and_is_a_value_of_the_curve(case, lr_
     assert lowest <= oracle.brute_force(network, g, inputs, targets, scan).min() + tolerance
     assert curve(lr) == lowest
     assert isinstance(attained, bool)
-    # The brute force sees the same value there or, if rounding moved a breakpoint, right beside it.
+    # The brute force sees the same value there or, if rounding moved a breakpoint, right beside it; or
+    # only in the crossing itself, where one unit falls as another rises, if almost zero counts as zero.
     near = np.clip([lr, lr - 1e-9, lr + 1e-9], TINY, lr_max)
     around = oracle.brute_force(network, g, inputs, targets, near)
-    assert np.abs(around - lowest).min() <= tolerance * (1 + 1e4 / lr_max)
+    crossing = oracle.brute_force(network, g, inputs, targets, [lr], zero=1e-13)
+    assert np.abs([*(around - lowest), *(crossing - lowest)]).min() <= tolerance * (1 + 1e4 / lr_max)
+
+
+def test_a_minimum_in_a_crossing_itself():
+    """Of width 1 all examples cross at one learning rate, some fall, some rise: all are up there."""
+    parts = make(seed=327741, width=1, depth=4, out=2, bias=False, batch=5, how="tensor", whole=False)
+    lr, lowest, attained = loss_curve(*parts, 1.0).minimum()
+    oracle_parts = as_oracle(*parts, False)
+    assert attained
+    assert oracle.brute_force(*oracle_parts, [lr], zero=1e-13) == pytest.approx(lowest, rel=1e-9)
+    assert (oracle.brute_force(*oracle_parts, [lr - 1e-9, lr + 1e-9]) > 1.1 * lowest).all()
 
 
 @settings(max_examples=40)
