@@ -1,6 +1,7 @@
 """The exact loss curve against loops of forward passes, and against the least that it could cost.
 
     python benchmarks/loss_curve.py
+    python benchmarks/loss_curve.py --medians   # of the times, not the least of them
 
 At the note's size: width 32, three hidden layers, 1,024 examples, all 50,000 learning rates. The loops
 run a part of the learning rates and are scaled up to all of them. Every time is the least of many, the
@@ -14,6 +15,7 @@ operations and bytes, at rates that this machine shows in the same run.
 from __future__ import annotations
 
 import argparse
+import statistics
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +97,9 @@ def batched(case: Case, lrs: np.ndarray) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--repeats", type=int, default=60, help="of every measurement")
+    parser.add_argument("--medians", action="store_true", help="of the times, not the least of them")
     options = parser.parse_args()
+    of = statistics.median if options.medians else min
     some = LRS[:: len(LRS) // AT_A_TIME][:AT_A_TIME]
     all_of_them = len(LRS) / AT_A_TIME
     problems = cases(EXAMPLES)
@@ -107,7 +111,7 @@ def main() -> None:
             "loop": lambda c=case: loop(c, some),
             "batched": lambda c=case: batched(c, some),
         }
-        seconds[name] = [least_seconds(ways, options.repeats, threads) for threads in (1, 2)]
+        seconds[name] = [least_seconds(ways, options.repeats, threads, of) for threads in (1, 2)]
 
     print(f"{len(LRS):,} learning rates, {EXAMPLES:,} examples, width 32, three hidden layers\n")
     print(f"{'threads':<10}{'1':>10}{'2':>10}{'1':>9}{'2':>9}{'1':>9}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -12,22 +11,25 @@ _IN_A_ROW = 3  # so that one of them finds its data in the cache, not another's
 
 
 def least_seconds(
-    ways: Mapping[str, Callable[[], object]], repeats: int, threads: int = 1
+    ways: Mapping[str, Callable[[], object]],
+    repeats: int,
+    threads: int = 1,
+    of: Callable[[list[float]], float] = min,
 ) -> dict[str, float]:
     """The least time of each: what else the machine does only ever adds to a time. The ways take turns,
-    so that they meet the same machine.
+    so that they meet the same machine. of: another figure of all its times, such as the median.
 
     On one thread it is the time that this thread had a core, which it may have to share; on several,
     PyTorch being set to so many, that of the clock.
     """
     clock = time.thread_time if threads == 1 else time.perf_counter
     torch.set_num_threads(threads)
-    least = dict.fromkeys(ways, math.inf)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
             for _ in range(_IN_A_ROW):
                 started = clock()
                 way()
-                least[name] = min(least[name], clock() - started)
+                seconds[name].append(clock() - started)
     torch.set_num_threads(1)
-    return least
+    return {name: of(times) for name, times in seconds.items()}
