@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srste.binarize import BinaryActivation
@@ -19,6 +18,12 @@ def as_float64(tensor: Tensor) -> Array:
     """The tensor as float64 on the CPU."""
     array: Array = tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
     return array
+
+
+def held(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU in a dtype that NumPy knows too, without a copy if that is possible."""
+    here = tensor.detach().cpu()
+    return here if here.dtype in (torch.float32, torch.float64) else here.double()
 
 
 @dataclass(frozen=True)
@@ -111,17 +116,9 @@ def _joint(w: Tensor, dw: Tensor) -> Array:
     """(in, 2 out) or (2 out,) of a weight, or a bias, and what it moves by. Both in one array, because
     the inputs are the large operand of a product with them and are then read once."""
     joint = np.empty((*w.shape[1:], 2 * len(w)))
-    joint[..., : len(w)] = _as_array(w).T
-    joint[..., len(w) :] = _as_array(dw).T
+    joint[..., : len(w)] = held(w).numpy().T
+    joint[..., len(w) :] = held(dw).numpy().T
     return joint
-
-
-def _as_array(tensor: Tensor) -> NDArray[np.floating]:
-    """A tensor as NumPy has it, without a copy if that is possible."""
-    here = tensor.detach().cpu()
-    known = here.dtype in (torch.float32, torch.float64)
-    array: NDArray[np.floating] = (here if known else here.double()).numpy()
-    return array
 
 
 def is_plain(module: nn.Module) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srste.curve.chain import as_float64
+from srste.curve.chain import as_float64, held
 from srste.curve.following import Batch, check_finite
 from srste.curve.kernels.positions import just_after
 from srste.curve.links import Links
@@ -29,10 +29,7 @@ def summed(
     outputs = network.units[-1]
     wanted = _targets(loss, targets, (len(inputs), *network.output_shape))
     share = 1 / len(inputs) if loss.form == "cross-entropy" else 1 / (len(inputs) * outputs)
-    held = inputs.detach().cpu()
-    if held.dtype not in (torch.float32, torch.float64):
-        held = held.double()  # NumPy knows not all of the others
-    batch = Batch(held, wanted, share, just_after(lr_max))
+    batch = Batch(held(inputs), wanted, share, just_after(lr_max))
     links = Links.of(network)
     if loss.form in ("squared", "absolute"):
         return pieces(network, links, batch, loss.form == "absolute", lr_max)

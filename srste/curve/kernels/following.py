@@ -8,16 +8,14 @@ from threading import Lock
 import numpy as np
 
 from srste.curve.kernels.compiling import compiled, part
-from srste.curve.kernels.lanes import LANES, load, lower, lowest, pick, splat, store
+from srste.curve.kernels.lanes import lowest, splat
 from srste.curve.kernels.positions import (
     AT_REST,
     NEVER,
     Array,
     Positions,
-    bits_up_at,
-    positions_of_flips,
 )
-from srste.curve.kernels.turning import WORD, Index, down, down_chain, turn
+from srste.curve.kernels.turning import WORD, Index, down, down_chain, look, turn
 
 Follow = Callable[..., tuple[int, Array]]
 
@@ -40,13 +38,7 @@ def settle(
         at = (layer * flips.shape[1] + row) * flips.shape[2]
         first = splat(NEVER)
         for begin in range(0, width, WORD):
-            word = np.uint64(0)
-            for eight in range(0, WORD, LANES):
-                unit = begin + eight
-                flip = positions_of_flips(load(moving, a + unit), load(moving, a + width + unit))
-                store(flips, at + unit, flip)
-                first = lower(first, pick(flip > AT_REST, flip, splat(NEVER)))
-                word |= bits_up_at(AT_REST, flip) << np.uint64(eight)
+            word, first = look(AT_REST, moving, True, flips, a + begin, width, at + begin, first)
             up[layer, row, begin // WORD] = word
         due[layer, row] = lowest(first)
 

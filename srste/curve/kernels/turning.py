@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srste.curve.kernels.compiling import part
-from srste.curve.kernels.lanes import LANES, load, lower, lowest, lowest_bit, pick, splat, store
+from srste.curve.kernels.lanes import LANES, Lanes, load, lower, lowest, lowest_bit, pick, splat, store
 from srste.curve.kernels.positions import (
     NEVER,
     ONE,
@@ -30,6 +30,34 @@ _WIDE = 64
 
 # The columns of the table of links.
 TARGET, AT, IS_SPARSE = 0, 1, 2
+
+
+@part
+def look(
+    position: np.uint64,
+    moving: Array,
+    renewed: bool,
+    flips: Positions,
+    a: int,
+    width: int,
+    at: int,
+    first: Lanes,
+) -> tuple[np.uint64, Lanes]:
+    """Which of as many units as a word has bits for are up at a position, and the next flips.
+
+    renewed: whether where they flip is to be found first, from their (a, d). a, at: where the units
+        begin in ``moving`` and in ``flips``. first: the lowest flips after the position so far.
+    """
+    word = np.uint64(0)
+    for eight in range(0, WORD, LANES):
+        if renewed:
+            flip = positions_of_flips(load(moving, a + eight), load(moving, a + width + eight))
+            store(flips, at + eight, flip)
+        else:
+            flip = load(flips, at + eight)
+        first = lower(first, pick(flip > position, flip, splat(NEVER)))
+        word |= bits_up_at(position, flip) << np.uint64(eight)
+    return word, first
 
 
 @part
@@ -56,16 +84,7 @@ def turn(
     first = splat(NEVER)
     count = 0
     for begin in range(0, width, WORD):
-        word = np.uint64(0)
-        for eight in range(0, WORD, LANES):
-            unit = begin + eight
-            if renewed:
-                flip = positions_of_flips(load(moving, a + unit), load(moving, a + width + unit))
-                store(flips, at + unit, flip)
-            else:
-                flip = load(flips, at + unit)
-            first = lower(first, pick(flip > position, flip, splat(NEVER)))
-            word |= bits_up_at(position, flip) << np.uint64(eight)
+        word, first = look(position, moving, renewed, flips, a + begin, width, at + begin, first)
         changed = word ^ up[layer, row, begin // WORD]
         up[layer, row, begin // WORD] = word
         while changed != 0:
