@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 from torch import Tensor
 
 from srste.curve.kernels.adding import COLUMNS, SUMS, add_dense, add_sparse
@@ -105,6 +105,9 @@ class Follower:
         """Everything as it is at t = 0."""
         rows, width = len(inputs), int(self._links.widths[0])
         check_finite("inputs", inputs)
+        doubles = scratch.array("inputs", *inputs.shape)
+        doubles[:] = inputs.numpy()
+        inputs = torch.from_numpy(doubles)
         first = self._moving[0, :rows, : 2 * width] if width == self._network.units[0] else None
         beginnings = self._network.beginnings(inputs, first)
         for layer, beginning in enumerate(beginnings):
@@ -179,8 +182,9 @@ def in_threads(work: Callable[[int], None], parts: int) -> None:
 
 
 @cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
+def _blas() -> list[LibController]:
+    controllers: list[LibController] = ThreadpoolController().select(user_api="blas").lib_controllers
+    return controllers
 
 
 _limiting = threading.Lock()
@@ -193,10 +197,16 @@ def one_blas_thread() -> Iterator[None]:
     if not _limiting.acquire(blocking=False):
         yield  # a curve of another thread has set it, and sets it back
         return
+    # By hand, as the library's own context manager takes longer than some of the products.
+    before = [(library, library.num_threads) for library in _blas()]
+    before = [(library, count) for library, count in before if count != 1]
     try:
-        with _blas().limit(limits=1):
-            yield
+        for library, _ in before:
+            library.set_num_threads(1)
+        yield
     finally:
+        for library, count in before:
+            library.set_num_threads(count)
         _limiting.release()
 
 
