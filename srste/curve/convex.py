@@ -272,5 +272,5 @@ def convex_sum(network: Network, links: Links, batch: Batch, classes: bool, lr_m
 
     with one_blas_thread():
         in_threads(work, parts)
-    whole = found[0].copy() if parts == 1 else np.concatenate(found)
+    whole = found[0] if parts == 1 else np.concatenate(found)
     return ConvexSum(Steps(at_rest, counts, whole, batch.targets, classes), batch.share, lr_max)

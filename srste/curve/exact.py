@@ -44,7 +44,8 @@ class Minimum(NamedTuple):
 
 @dataclass(frozen=True)
 class Interval:
-    """Learning rates from ``lo`` to ``hi``, which may belong to it or not. loss: the lowest in it."""
+    """Learning rates from ``lo`` to ``hi``, which may belong to it or not; ``lo == hi`` is the one at which
+    units cross. loss: the lowest in it."""
 
     lo: float
     hi: float

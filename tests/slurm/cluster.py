@@ -89,8 +89,10 @@ class Cluster:
 
     def bring_back(self, node):
         """The node starts again."""
+        pidfile = self.folder / f"slurmd-{node}.pidfile"
+        pidfile.unlink(missing_ok=True)  # of the daemon that was killed
         subprocess.run(["slurmd", "-N", node], env=os.environ | self.environment, check=True)
-        pid = eventually(lambda: _text(self.folder / f"slurmd-{node}.pidfile"))
+        pid = eventually(lambda: _text(pidfile))
         (self.folder / f"slurmd-{node}.pid").write_text(pid)
         eventually(lambda: self.idle(node), 60, f"{node} does not come back")
 
