@@ -240,6 +240,15 @@ class BinaryStep(BinaryActivation):
         return (super().forward(a) + 1) / 2
 
 
+def levels_of(module: nn.Module) -> tuple[float, float] | None:
+    """The two values that a module gives below zero and from zero on; None if its forward is not that of
+    a binary activation of this module."""
+    for kind in (BinaryActivation, BinaryStep):
+        if type(module).forward is kind.forward:
+            return kind.levels
+    return None
+
+
 @contextmanager
 def estimating(
     model: nn.Module, quantiser: Quantiser, surrogate: Surrogate, generator: Stream

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) to a scalar tensor, the mean over the batch."""
 
 
 class Loss(Protocol):
@@ -28,6 +32,18 @@ class Loss(Protocol):
         Raises: ValueError where it cannot set any.
         """
         ...
+
+
+def form_of(loss: LossFunction) -> str:
+    """The form of a loss; "" for a callable that states none, and for one of a class that puts another
+    ``__call__`` in the place of that whose form is stated."""
+    for kind in type(loss).__mro__:
+        if "form" in vars(kind):
+            form: str = loss.form  # type: ignore[attr-defined]
+            return form
+        if "__call__" in vars(kind):
+            break
+    return ""
 
 
 class SquaredError:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srste.curve.exact import network_of
-from srste.curve.network import Array, Reach
+from srste.curve.network import Array, on_the_fence
 from srste.losses import Loss, SquaredError
 
 
@@ -67,7 +66,7 @@ def replay(
     with np.errstate(over="ignore", invalid="ignore"):
         *hidden, last = network_of(model, direction, inputs).stepped(inputs, lr)
         u = torch.finfo(outputs.dtype).eps / 2
-        undecided, fence = (_on_the_fence(hidden, len(inputs), v) for v in (np.finfo(float).eps / 2, u))
+        undecided, fence = (on_the_fence(hidden, len(inputs), v) for v in (np.finfo(float).eps / 2, u))
 
         exact = torch.from_numpy(last.values).reshape(outputs.shape)
         size = _largest_loss(loss, last.reach, targets)
@@ -75,7 +74,7 @@ def replay(
         curve_agrees = abs(curve_loss - _in_float64(loss, exact, targets.cpu())) <= allowed
 
         real = outputs.double().cpu().numpy().reshape(last.values.shape)
-        agrees = np.abs(real - last.values) <= _gamma(last.terms, u) * last.reach  # false for nan
+        agrees = np.abs(real - last.values) <= last.rounding(u)  # false for nan
     model_agrees = bool((agrees.all(axis=1) | fence).all())
     return Replay(pre_loss, post_loss, int(fence.sum()), bool(curve_agrees) and model_agrees)
 
@@ -83,20 +82,6 @@ def replay(
 def _in_float64(loss: Loss, outputs: Tensor, targets: Tensor) -> float:
     # So that the rounding of the loss itself does not blur the comparison.
     return float(loss(outputs.double(), targets.double() if targets.is_floating_point() else targets))
-
-
-def _gamma(terms: int, u: float) -> float:
-    """A sum of n products in unit roundoff u is within n u / (1 - n u) of exact, relative to the sum
-    of magnitudes, in any order (Higham, 2002, section 3.1)."""
-    return terms * u / (1 - terms * u)
-
-
-def _on_the_fence(hidden: list[Reach], examples: int, u: float) -> NDArray[np.bool_]:
-    """(examples,) which have a pre-activation within rounding of zero, for a unit roundoff."""
-    found = np.zeros(examples, dtype=bool)
-    for layer in hidden:
-        found |= (np.abs(layer.values) <= _gamma(layer.terms, u) * layer.reach).any(axis=1)
-    return found
 
 
 def _largest_loss(loss: Loss, reach: Array, targets: Tensor) -> Array:

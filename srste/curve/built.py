@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -11,13 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srste.curve.chain import as_float64
 from srste.curve.moving import Moving
-from srste.curve.network import Array, Dense, Index, Link, NotExactError, Reach, Sparse, is_finite
+from srste.curve.network import (
+    Array,
+    Dense,
+    Index,
+    Link,
+    NotExactError,
+    Reach,
+    Sparse,
+    is_finite,
+    on_the_fence,
+)
 from srste.curve.traced import Levels, Pass, error_line, trace
 
 _AT_ONCE = 4_000_000  # numbers of the largest layer in a pass that finds links
 _MOST_EDGES = 50_000_000  # of one link, 1.2 GB
+_LOOKED_AT = 16  # examples
+_STEP = 0.37  # a learning rate like any other
 _DENSE = 0.25  # a larger part of weights that are not zero is stored with the zeros
 
 
@@ -32,15 +44,26 @@ class Traced:
     def __init__(self, model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor) -> None:
         # In float64, on the CPU. A parameter that stands in several places stays one.
         self._model = copy.deepcopy(model).to(device="cpu", dtype=torch.float64)
-        self._traced = trace(self._model)
-        self._parameters = {}
-        for name, parameter in self._model.named_parameters():
-            moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
-            self._parameters[id(parameter)] = Moving(parameter.detach(), moved if moved.any() else None)
+        with torch.random.fork_rng(devices=[]):
+            state = torch.get_rng_state()
+            self._traced = trace(self._model)
+            self._parameters = {}
+            for name, parameter in self._model.named_parameters():
+                moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
+                still = None if not moved.any() else moved
+                self._parameters[id(parameter)] = Moving(parameter.detach(), still)
+            self._look_at(inputs, model)
+            some = _as_it_takes(model, inputs[:: math.ceil(len(inputs) / _LOOKED_AT)])
+            for lr in (0.0, _STEP):
+                self._check_that_it_is_the_model(model, direction, some, lr)
+            if not torch.equal(state, torch.get_rng_state()):
+                raise NotExactError("it draws at random")
 
+    def _look_at(self, inputs: Tensor, given: nn.Module) -> None:
+        """Finds the layers, from the first of the inputs. given: the model itself."""
         self.units: list[int] = []
         self.levels: list[Levels] = []
-        example = torch.from_numpy(as_float64(inputs[:1]))
+        example = doubled(inputs[:1]).clone()
 
         def look(layer: int, levels: Levels, x: Moving) -> Moving:
             self.levels.append(levels)
@@ -51,7 +74,7 @@ class Traced:
             output = Pass(self._traced, self._parameters, look).output_of(example)
         except NotExactError as error:
             if error.__cause__ is not None:
-                self._check_that_it_takes(inputs)
+                _output_of(given, _as_it_takes(given, inputs).clone(), {}, 0.0)
             raise
         if output.a.ndim < 1 or len(output.a) != 1:
             raise NotExactError(f"its output for one example has the shape {tuple(output.a.shape)}")
@@ -61,7 +84,9 @@ class Traced:
         self._one_row_does = False
         with suppress(NotExactError):  # a forward may want all its values to have as many rows
             self._one_row_does = self._does_one_row(example)
-        self.constants = self.beginnings(example)
+        rows = 1 if self._one_row_does else None
+        found = self._beginnings(example, rows)
+        self.constants = [None if x.own else _beginning(x) for x in found]
         self._example = example
 
     @cached_property
@@ -72,19 +97,33 @@ class Traced:
             self._find_links(source, self._example, found)
         return found
 
-    def _check_that_it_takes(self, inputs: Tensor) -> None:
-        try:
-            with torch.no_grad():
-                self._model(inputs.double().cpu())
-        except Exception as error:  # whatever a forward may raise
-            raise ValueError(f"the model does not take these inputs: {error_line(error)}") from error
+    def _check_that_it_is_the_model(
+        self, given: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor, lr: float
+    ) -> None:
+        """Whether a pass on values gives what the model itself gives, at one learning rate: there may be
+        something in it that its graph does not show."""
+        passed = inputs.clone()
+        real = _output_of(given, passed, direction, lr)
+        if not torch.equal(passed, inputs):
+            raise NotExactError("it writes into its inputs")
+        if real.shape != (len(inputs), *self.output_shape):
+            raise NotExactError(f"its output has the shape {tuple(real.shape)}")
+        *hidden, last = self.stepped(inputs, lr)
+        u = torch.finfo(real.dtype).eps / 2
+        values = real.double().cpu().numpy().reshape(last.values.shape)
+        off = ~(np.abs(values - last.values) <= last.rounding(u)).all(axis=1)
+        if (off & ~on_the_fence(hidden, len(inputs), u) & np.isfinite(values).all(axis=1)).any():
+            raise NotExactError("its forward does what its graph does not show, as writing in place")
 
     def _check_that_examples_are_apart(self, example: Tensor) -> None:
-        both = self.stepped(torch.cat((example, 0.3 - 1.7 * example)), 0.0)
-        for alone, beside in zip(self.stepped(example, 0.0), both, strict=True):
-            allowed = 1e-9 * alone.reach[0] + 1e-300
-            if (np.abs(alone.values[0] - beside.values[0]) > allowed).any():
-                raise NotExactError("an example's output depends on the other examples of its batch")
+        if not example.is_floating_point():
+            return
+        for lr in (0.0, _STEP):  # weights that are zero as yet hide what they do
+            both = self.stepped(torch.cat((example, 0.3 - 1.7 * example)), lr)
+            for alone, beside in zip(self.stepped(example, lr), both, strict=True):
+                allowed = 1e-9 * alone.reach[0] + 1e-300
+                if (np.abs(alone.values[0] - beside.values[0]) > allowed).any():
+                    raise NotExactError("an example's output depends on the other examples of its batch")
 
     def _does_one_row(self, example: Tensor) -> bool:
         """Whether units that are all zero may stand in one row for all, which saves what passes cost."""
@@ -131,7 +170,7 @@ class Traced:
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
         rows = 1 if self._one_row_does else None
-        parts = [_beginning(x) for x in self._beginnings(inputs.double().cpu(), rows)]
+        parts = [_beginning(x) for x in self._beginnings(doubled(inputs), rows)]
         if out is not None and parts[0] is not None:
             out[:] = parts[0]
             parts[0] = out
@@ -165,8 +204,37 @@ class Traced:
             name: Moving(p.a, p.d, reach=p.a.abs() if p.d is None else p.a.abs() + lr * p.d.abs())
             for name, p in self._parameters.items()
         }
-        keep(Pass(self._traced, reaching, binarise).output_of(inputs.double().cpu()))
+        keep(Pass(self._traced, reaching, binarise).output_of(doubled(inputs)))
         return found
+
+
+def _as_it_takes(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The inputs on the model's device and, if they are of a floating dtype, in that of the model."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            dtype = parameter.dtype if inputs.is_floating_point() else inputs.dtype
+            return inputs.detach().to(parameter.device, dtype)
+    return inputs.detach()
+
+
+def _output_of(given: nn.Module, inputs: Tensor, direction: Mapping[str, Tensor], lr: float) -> Tensor:
+    """That of the model itself after a step. Raises: ValueError if it cannot run."""
+    model = copy.deepcopy(given)
+    try:
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in direction:
+                    parameter.sub_(lr * direction[name])
+            output: Tensor = model(inputs)
+    except Exception as error:  # whatever a forward may raise
+        raise ValueError(f"the model does not take these inputs: {error_line(error)}") from error
+    return output
+
+
+def doubled(inputs: Tensor) -> Tensor:
+    """The inputs on the CPU, and in float64; those that are whole numbers stay so."""
+    here = inputs.detach().cpu()
+    return here.double() if here.is_floating_point() else here
 
 
 def _units_at(values: Tensor) -> Moving:

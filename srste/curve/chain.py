@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srste.binarize import BinaryActivation
+from srste.binarize import levels_of
 from srste.curve.network import Array, Dense, Link, Reach, is_finite
 
 
@@ -23,7 +23,8 @@ def as_float64(tensor: Tensor) -> Array:
 def held(tensor: Tensor) -> Tensor:
     """The tensor on the CPU in a dtype that NumPy knows too, without a copy if that is possible."""
     here = tensor.detach().cpu()
-    return here if here.dtype in (torch.float32, torch.float64) else here.double()
+    known = not here.is_floating_point() or here.dtype in (torch.float32, torch.float64)
+    return here if known else here.double()
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,11 @@ def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
             used += len(pairs)
             bias = _joint(*pairs[1]) if len(pairs) > 1 else np.zeros(2 * module.out_features)
             layers.append(MovingLayer(_joint(*pairs[0]), bias))
-        elif not wants_linear and isinstance(module, BinaryActivation) and is_plain(module):
-            levels.append(module.levels)
+        elif not wants_linear and module is not None and is_plain(module):
+            own = levels_of(module)
+            if own is None:
+                return None
+            levels.append(own)
         else:
             return None
         wants_linear = not wants_linear
@@ -123,9 +127,11 @@ def _joint(w: Tensor, dw: Tensor) -> Array:
 
 def is_plain(module: nn.Module) -> bool:
     """Whether the module computes what its class says from the parameters that it is seen to have: no
-    hooks and no parametrisation."""
+    hooks, no parametrisation, and no other forward put in its place."""
     hooks = (module._forward_hooks, module._forward_pre_hooks)
-    return not any(hooks) and "parametrizations" not in module._modules
+    return (
+        not any(hooks) and "parametrizations" not in module._modules and "forward" not in module.__dict__
+    )
 
 
 def _flatten(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module | None]]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from srste.curve.evaluated import EvaluatedCurve
 from srste.curve.exact import LossCurve, loss_curve
 from srste.curve.network import NotExactError
-from srste.losses import Loss
+from srste.losses import LossFunction, SquaredError
 
 
 def any_curve(
@@ -17,8 +17,8 @@ def any_curve(
     direction: Mapping[str, Tensor],
     inputs: Tensor,
     targets: Tensor,
-    lr_max: float,
-    loss: Loss,
+    lr_max: float = 0.5,
+    loss: LossFunction | None = None,
     seed: int = 0,
 ) -> tuple[LossCurve | EvaluatedCurve, str]:
     """The curve, and why it has no exact form; "" if it has one.
@@ -26,6 +26,7 @@ def any_curve(
     Args: as for :func:`srste.curve.loss_curve`. seed: of layers that draw random numbers, for an
         evaluated curve. Raises: ValueError, as they do.
     """
+    loss = loss or SquaredError()
     try:
         return loss_curve(model, direction, inputs, targets, lr_max, loss), ""
     except NotExactError as error:

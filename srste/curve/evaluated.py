@@ -21,7 +21,6 @@ So batching pays on a CPU only where 50,000 learning rates are a matter of secon
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping
 
@@ -30,10 +29,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from srste.curve.chain import held
 from srste.curve.memory import available_memory
-from srste.curve.network import Array
-from srste.curve.stepped import Loss, SteppedModel
+from srste.curve.network import Array, as_lrs, check_finite, check_lr_max
+from srste.curve.stepped import SteppedModel
 from srste.errors import first_line
+from srste.losses import LossFunction
 from srste.progress import reporter
 
 log = logging.getLogger(__name__)
@@ -68,8 +69,8 @@ class EvaluatedCurve:
         loss: (outputs, targets) to a scalar tensor, the mean over the batch. It gets the outputs in
             float64, and so the targets where they are of a floating dtype.
         seed: where the random numbers of every pass start: a layer that draws, as dropout does in
-            training mode, draws the same at every learning rate. At a learning rate of its own
-            would each have its own network, and the curve be mostly noise.
+            training mode, draws the same at every learning rate. With draws of its own each learning
+            rate would have a network of its own, and the curve would be mostly noise.
         lrs_at_a_time: >= 1; 1 for one after the other. None: one on a CPU, and on a GPU as many as
             memory has room for.
         examples_at_a_time: >= 1. None: all, or as many as memory has room for.
@@ -78,7 +79,8 @@ class EvaluatedCurve:
     exact: False: the values carry the rounding of the model's dtype.
     lr_max: the curve can be had on [0, lr_max].
 
-    Raises: ValueError for an argument out of range, shapes that do not fit or an empty batch. Whatever
+    Raises: ValueError for an argument out of range, shapes that do not fit, an empty batch, or a value
+        of inputs or targets that is not finite. Whatever
         the model raises. torch.OutOfMemoryError where not even the smallest pass has room.
 
     Properties: deterministic. One at a time, a learning rate has the same bits whatever else is asked
@@ -98,17 +100,18 @@ class EvaluatedCurve:
         inputs: Tensor,
         targets: Tensor,
         lr_max: float,
-        loss: Loss,
+        loss: LossFunction,
         *,
         seed: int = 0,
         lrs_at_a_time: int | None = None,
         examples_at_a_time: int | None = None,
     ) -> None:
-        if not (math.isfinite(lr_max) and lr_max > 0):
-            raise ValueError(f"lr_max={lr_max} must be > 0 and finite")
+        check_lr_max(lr_max)
         for name, number in (("lrs", lrs_at_a_time), ("examples", examples_at_a_time)):
             if number is not None and number < 1:
                 raise ValueError(f"{name}_at_a_time={number} must be >= 1")
+        for name, tensor in (("inputs", inputs), ("targets", targets)):
+            check_finite(name, held(tensor).numpy())
         self.lr_max = float(lr_max)
         self._model = SteppedModel(model, direction, inputs, targets, loss, seed)
         self._examples = self._examples_with_room(examples_at_a_time)
@@ -127,7 +130,7 @@ class EvaluatedCurve:
         Returns: float64 losses of the same shape; inf or nan where the model's are.
         Raises: ValueError for a learning rate outside [0, lr_max] or not a number.
         """
-        losses = np.array(lrs, dtype=np.float64, order="C")
+        losses = as_lrs(lrs)
         flat = losses.reshape(-1)
         outside = np.flatnonzero(~((flat >= 0) & (flat <= self.lr_max)))
         if len(outside):

@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from srste.curve.chain import as_float64, chain
-from srste.curve.network import Array, Network, check_direction, is_finite
-from srste.losses import Loss, SquaredError
+from srste.curve.network import Array, Network, as_lrs, check_direction, check_lr_max, is_finite
+from srste.losses import LossFunction, SquaredError
 
 if TYPE_CHECKING:
     from srste.curve.convex import ConvexSum
@@ -44,8 +44,8 @@ class Minimum(NamedTuple):
 
 @dataclass(frozen=True)
 class Interval:
-    """Learning rates from ``lo`` to ``hi``, which may belong to it or not; ``lo == hi`` is the one at which
-    units cross. loss: the lowest in it."""
+    """Learning rates from ``lo`` to ``hi``, which may belong to it or not; where both are the same it is
+    the one at which units cross. loss: the lowest in it."""
 
     lo: float
     hi: float
@@ -103,7 +103,7 @@ class LossCurve:
             the rounding of the breakpoint.
         Raises: ValueError for a learning rate outside [0, lr_max] or not a number.
         """
-        losses = np.array(lrs, dtype=np.float64, order="C")
+        losses = as_lrs(lrs)
         flat = losses.reshape(-1)
         bad = self._pieces.evaluate(flat)
         if bad >= 0:
@@ -183,7 +183,7 @@ def loss_curve(
     inputs: Tensor,
     targets: Tensor,
     lr_max: float = 0.5,
-    loss: Loss | None = None,
+    loss: LossFunction | None = None,
 ) -> LossCurve:
     """The loss of ``model`` after ``w - lr * direction``, for every lr in [0, lr_max].
 
@@ -200,8 +200,7 @@ def loss_curve(
     Raises: NotExactError for a model or a loss without an exact form; ValueError for shapes that do not
         fit, an empty batch, lr_max not > 0, or a value that is not finite.
     """
-    if not (np.isfinite(lr_max) and lr_max > 0):
-        raise ValueError(f"lr_max={lr_max} must be > 0 and finite")
+    check_lr_max(lr_max)
     if inputs.ndim < 1 or not len(inputs):
         raise ValueError(f"inputs must be (batch >= 1, ...), not {tuple(inputs.shape)}")
     network = network_of(model, direction, inputs)

@@ -22,7 +22,7 @@ from srste.curve.kernels.following import following, settle
 from srste.curve.kernels.lanes import aligned
 from srste.curve.kernels.turning import WORD
 from srste.curve.links import Links, padded, rounded
-from srste.curve.network import Array, Index, Network, is_finite
+from srste.curve.network import Array, Index, Network, check_finite
 
 # A block of examples is as many numbers as about stay in a core's own cache, 2 MB; but not so few
 # examples that a product would take longer to read the weights than to compute.
@@ -34,8 +34,9 @@ _FEWEST = 64
 class Batch:
     """The examples of a curve.
 
-    inputs: (batch, ...), any float dtype. targets: (batch, out), float64, what the loss compares with,
-    or (batch, 1) classes. share: what one term counts in the mean. end: position just after lr_max.
+    inputs: (batch, ...), any dtype that NumPy knows. targets: (batch, out), float64, what the loss
+    compares with, or (batch, 1) classes. share: what one term counts in the mean. end: position just
+    after lr_max.
     """
 
     inputs: Tensor
@@ -70,12 +71,6 @@ class _Scratch(threading.local):
 scratch = _Scratch()
 
 
-def check_finite(name: str, tensor: Tensor) -> None:
-    """Raises: ValueError if something in a tensor on the CPU, float32 or float64, is not finite."""
-    if not is_finite(tensor.numpy()):
-        raise ValueError(f"{name} holds a value that is not finite")
-
-
 class Follower:
     """Follows one block of examples after another, on one thread."""
 
@@ -104,10 +99,11 @@ class Follower:
     def _begin(self, inputs: Tensor) -> None:
         """Everything as it is at t = 0."""
         rows, width = len(inputs), int(self._links.widths[0])
-        check_finite("inputs", inputs)
-        doubles = scratch.array("inputs", *inputs.shape)
-        doubles[:] = inputs.numpy()
-        inputs = torch.from_numpy(doubles)
+        check_finite("inputs", inputs.numpy())
+        if inputs.is_floating_point():
+            doubles = scratch.array("inputs", *inputs.shape)
+            doubles[:] = inputs.numpy()
+            inputs = torch.from_numpy(doubles)
         first = self._moving[0, :rows, : 2 * width] if width == self._network.units[0] else None
         beginnings = self._network.beginnings(inputs, first)
         for layer, beginning in enumerate(beginnings):

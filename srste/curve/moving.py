@@ -19,7 +19,8 @@ Function = Callable[..., Any]
 class Moving:
     """A value ``a - t d``, and how it answers to the units of one layer.
 
-    a: the value at t = 0. d: None if it does not move. jumps: whether it depends on binary units.
+    a: the value at t = 0. d: None if it does not move. jumps: whether it depends on binary units. own:
+    whether anything else in it depends on the example.
     answer, answer_d: what a unit that is turned from 0 to 1 adds to a and to d, in each row another
     unit, of which there may be more than of a; None for nothing. reach: a bound on the sum of magnitudes
     that the value is made of at one learning rate, None where it is not asked for; terms: on the number
@@ -33,6 +34,7 @@ class Moving:
     answer_d: Tensor | None = None
     reach: Tensor | None = None
     terms: int = 0
+    own: bool = False
 
     @property
     def moves(self) -> bool:
@@ -47,12 +49,16 @@ class Moving:
 _PARTS = ("a", "d", "answer", "answer_d", "reach")
 
 
-def value(x: Any) -> Moving:
+def value(x: Any, own: bool = False) -> Moving:
     """A number or a tensor as a value that is still."""
     if isinstance(x, Moving):
         return x
-    tensor = torch.as_tensor(x, dtype=torch.float64)
-    return Moving(tensor, reach=tensor.abs())
+    tensor = torch.as_tensor(x)
+    if tensor.is_complex():
+        raise NotExactError("it has complex numbers")
+    # Whole numbers stay what they are: they may be classes, or tell where to look.
+    tensor = tensor.double() if tensor.is_floating_point() or not isinstance(x, Tensor) else tensor
+    return Moving(tensor, reach=tensor.abs() if tensor.dtype != torch.bool else tensor.double(), own=own)
 
 
 def each(function: Function, x: Moving) -> Moving:
@@ -77,7 +83,8 @@ def add(x: Any, y: Any, alpha: int = 1) -> Moving:
 
     reach = None if x.reach is None or y.reach is None else x.reach + y.reach
     jumps, terms = x.jumps or y.jumps, max(x.terms, y.terms) + 1
-    return Moving(a, total("d"), jumps, total("answer"), total("answer_d"), reach, terms)
+    own = x.own or y.own
+    return Moving(a, total("d"), jumps, total("answer"), total("answer_d"), reach, terms, own)
 
 
 def _filled(part: Tensor, a: Tensor) -> Tensor:
@@ -98,6 +105,8 @@ def product(function: Function, x: Moving, w: Moving, terms: int, name: str) -> 
         raise NotExactError(f"{name}: its input moves and so do its weights")
     if w.jumps:
         raise NotExactError(f"{name}: two values that both depend on the step are multiplied")
+    if x.jumps and w.own:
+        raise NotExactError(f"{name}: units are multiplied by what depends on the example")
     a = function(x.a, w.a)
     d = function(x.d, w.a) if x.moves else function(x.a, w.d) if w.moves else None
     answer = answer_d = reach = None
@@ -108,7 +117,7 @@ def product(function: Function, x: Moving, w: Moving, terms: int, name: str) -> 
         answer_d = function(x.answer_d, w.a)
     if x.reach is not None and w.reach is not None:
         reach = function(x.reach, w.reach)
-    return Moving(a, d, x.jumps, answer, answer_d, reach, x.terms + w.terms + terms)
+    return Moving(a, d, x.jumps, answer, answer_d, reach, x.terms + w.terms + terms, x.own or w.own)
 
 
 def join(function: Function, values: Sequence[Any]) -> Moving:
@@ -127,5 +136,5 @@ def join(function: Function, values: Sequence[Any]) -> Moving:
 
     a, d, answer, answer_d, reach = (whole(part) for part in _PARTS)
     assert a is not None
-    jumps, terms = any(v.jumps for v in moving), max(v.terms for v in moving)
-    return Moving(a, d, jumps, answer, answer_d, reach, terms)
+    jumps, own = any(v.jumps for v in moving), any(v.own for v in moving)
+    return Moving(a, d, jumps, answer, answer_d, reach, max(v.terms for v in moving), own)

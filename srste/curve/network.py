@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 Array = NDArray[np.float64]
@@ -62,11 +63,46 @@ class Reach:
     reach: Array
     terms: int
 
+    def rounding(self, u: float) -> Array:
+        """By what the values may be off, u being the unit roundoff: a sum of n products is within
+        n u / (1 - n u) of exact, relative to the sum of magnitudes, in any order (Higham, 2002, section
+        3.1)."""
+        if self.terms * u >= 1:
+            return np.full(self.reach.shape, np.inf)
+        return self.terms * u / (1 - self.terms * u) * self.reach
+
+
+def on_the_fence(hidden: Sequence[Reach], examples: int, u: float) -> NDArray[np.bool_]:
+    """(examples,) which have a pre-activation within rounding of zero, for a unit roundoff."""
+    found = np.zeros(examples, dtype=bool)
+    for layer in hidden:
+        found |= (np.abs(layer.values) <= layer.rounding(u)).any(axis=1)
+    return found
+
 
 def is_finite(array: NDArray[np.floating]) -> bool:
     """Whether all of its numbers are. The sum of their squares tells it at once, unless it overflows."""
     flat = array.reshape(-1)
     return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(flat).all())
+
+
+def check_finite(name: str, array: NDArray[np.floating]) -> None:
+    """Raises: ValueError if one of its numbers is not finite."""
+    if not is_finite(array):
+        raise ValueError(f"{name} holds a value that is not finite")
+
+
+def check_lr_max(lr_max: float) -> None:
+    """Raises: ValueError if it is no number > 0."""
+    if not (isinstance(lr_max, Real) and 0 < lr_max < math.inf):
+        raise ValueError(f"lr_max={lr_max} must be > 0 and finite")
+
+
+def as_lrs(lrs: ArrayLike | Tensor) -> Array:
+    """A copy of learning rates as float64, of the same shape."""
+    if isinstance(lrs, Tensor):
+        lrs = lrs.detach().cpu().double().numpy()
+    return np.array(lrs, dtype=np.float64, order="C")
 
 
 def check_direction(parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> None:
@@ -84,8 +120,8 @@ class Network(Protocol):
 
     units: of every layer, the outputs last. levels: the two values (low, high) of the units of every
     hidden layer. links: by (source, target), numbers of layers. output_shape: of one example's output.
-    constants: of every layer, (1, 2 units) of what does not come from binary units, None if nothing; of
-    an example where it depends on the inputs.
+    constants: of every layer, (1, 2 units) of what does not come from binary units; None if that is
+    nothing, or depends on the example.
     """
 
     units: list[int]

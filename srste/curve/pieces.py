@@ -49,7 +49,9 @@ class Pieces:
         sizes = np.abs(self._table[:, 1:])
         starts = np.append(0.0, self.starts)
         ends = np.append(starts[1:], self._lr_max)
-        before = np.maximum.accumulate((sizes[:, 2] * ends + sizes[:, 1]) * ends + sizes[:, 0])
+        with np.errstate(over="ignore"):  # to infinity, beyond learning rates of 1e150
+            ending = (sizes[:, 2] * ends + sizes[:, 1]) * ends + sizes[:, 0]
+        before = np.maximum.accumulate(ending)
         piece = np.maximum(np.searchsorted(starts, lrs) - 1, 0)
         own = (sizes[piece, 2] * lrs + sizes[piece, 1]) * lrs + sizes[piece, 0]
         largest: Array = np.maximum(own, np.where(piece > 0, before[piece - 1], 0.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -16,9 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from srste.curve.memory import peak_bytes
 from srste.curve.network import check_direction
 from srste.errors import first_line
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(outputs, targets) to a scalar tensor, the mean over the batch."""
+from srste.losses import LossFunction
 
 LOOKED_AT = 16
 """How many examples a pass has that only finds out what the model does."""
@@ -45,7 +43,7 @@ class SteppedModel:
         direction: Mapping[str, Tensor],
         inputs: Tensor,
         targets: Tensor,
-        loss: Loss,
+        loss: LossFunction,
         seed: int,
     ) -> None:
         parameters = dict(model.named_parameters())
@@ -61,6 +59,7 @@ class SteppedModel:
             if isinstance(module, _NormBase) and module.training and _is_torchs(module):
                 module.track_running_stats = False
         self._moving = dict(self._copy.named_parameters())
+        self._places = _places(self._copy)
         self._start = {name: p.clone() for name, p in self._moving.items()}
         self._direction = {
             name: direction[name].detach().to(p.device, p.dtype) for name, p in self._moving.items()
@@ -106,7 +105,15 @@ class SteppedModel:
             name: w - self._direction[name] * lr.to(w.dtype) for name, w in self._start.items()
         }
         state = parameters | self._fresh_buffers()
-        return self._loss(functional_call(self._copy, state, (self._fresh(self._inputs),)))
+        return self._loss(self._called(state, self._fresh(self._inputs)))
+
+    def _called(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """The copy with other parameters and buffers, by name, in the place of its own."""
+        # Told every place by itself: what `functional_call` ties to one that is given, it does not give
+        # back to a module that stands in several places.
+        everywhere = {place: state[name] for place, name in self._places.items() if name in state}
+        outputs: Tensor = functional_call(self._copy, everywhere, (inputs,), tie_weights=False)
+        return outputs
 
     @cached_property
     def whole_batch(self) -> str | None:
@@ -153,7 +160,7 @@ class SteppedModel:
         written, versions = x._version, {name: b._version for name, b in buffers.items()}
         with torch.no_grad(), self._same_draws():
             before = self._random_states()
-            held = peak_bytes(lambda: functional_call(self._copy, passed, (x,)))
+            held = peak_bytes(lambda: self._called(passed, x))
             after = self._random_states()
         self.example_bytes = max(1, held // max(1, len(x)))
         self._draws = any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -164,11 +171,9 @@ class SteppedModel:
 
     def _forward(self, inputs: Tensor) -> Tensor:
         x = self._fresh(inputs)
-        outputs: Tensor = (
-            functional_call(self._copy, self._fresh_buffers(), (x,))
-            if self._writes_buffers
-            else self._copy(x)
-        )
+        if self._writes_buffers:
+            return self._called(self._fresh_buffers(), x)
+        outputs: Tensor = self._copy(x)
         return outputs
 
     def _fresh_buffers(self) -> dict[str, Tensor]:
@@ -203,6 +208,17 @@ class SteppedModel:
 
 def _as_double(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _places(model: nn.Module) -> dict[str, str]:
+    """Of every parameter and buffer: where it stands, in each module once, and its name in the lists."""
+    names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
+    return {
+        f"{prefix}.{name}".removeprefix("."): names[id(tensor)]
+        for prefix, module in model.named_modules()
+        for name, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None
+    }
 
 
 def _is_torchs(module: nn.Module) -> bool:

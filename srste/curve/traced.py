@@ -3,13 +3,15 @@
 The forward pass is traced (torch.fx). What is the same at every learning rate may go through anything.
 What is not may be added, scaled by constants, averaged, reshaped, go through layers whose own parameters
 do not move, and be binarised; a layer whose weights move needs an input that is constant between two
-flips, as that of binary units is. Then every pre-activation is linear in t between two flips.
+flips, as that of binary units is. Then every pre-activation is linear in t between two flips. And what
+a unit does to it must be the same for every example: units may be multiplied by constants alone.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +19,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from srste.binarize import BinaryActivation
+from srste.binarize import levels_of
+from srste.curve import operations as known
 from srste.curve.chain import is_plain
 from srste.curve.moving import Function, Moving, add, each, join, negative, product, value
 from srste.curve.network import NotExactError
@@ -25,55 +28,18 @@ from srste.curve.network import NotExactError
 Levels = tuple[float, float]
 Binarise = Callable[[int, Levels, Moving], Moving]
 
-_KERNELS: frozenset[Function] = frozenset(
-    {
-        functional.linear, functional.conv1d, functional.conv2d, functional.conv3d,
-        torch.conv1d, torch.conv2d, torch.conv3d,
-    }
-)  # fmt: skip
-_LINEAR_FUNCTIONS: frozenset[Function] = frozenset(
-    {
-        torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze,
-        torch.mean, torch.sum, operator.getitem,
-        functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d,
-        functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d,
-    }
-)  # fmt: skip
-_LINEAR_METHODS = frozenset(
-    {
-        "flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "mean", "sum",
-        "contiguous", "unflatten",
-    }
-)  # fmt: skip
-_LINEAR_MODULES = (
-    nn.Flatten, nn.Unflatten, nn.Identity, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.ZeroPad1d, nn.ZeroPad2d,
-    nn.ZeroPad3d, nn.PixelShuffle, nn.PixelUnshuffle,
-)  # fmt: skip
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_BATCH_NORM = nn.modules.batchnorm._BatchNorm
-_DROPOUT = nn.modules.dropout._DropoutNd
-_SUMS: dict[Function, int] = {
-    operator.add: 1, operator.iadd: 1, torch.add: 1, operator.sub: -1, operator.isub: -1, torch.sub: -1,
-}  # fmt: skip
-_PRODUCTS: tuple[Function, ...] = (operator.mul, operator.imul, torch.mul)
-_QUOTIENTS: tuple[Function, ...] = (operator.truediv, operator.itruediv, torch.div)
-_AS_FUNCTIONS: dict[str, Function] = {
-    "add": operator.add, "add_": operator.add, "sub": operator.sub, "sub_": operator.sub,
-    "mul": operator.mul, "mul_": operator.mul, "div": operator.truediv, "div_": operator.truediv,
-    "neg": operator.neg,
-}  # fmt: skip
+_NOT_PLAIN = "has hooks, parameters made of others, or another forward than its class"
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, BinaryActivation) or super().is_leaf_module(m, module_qualified_name)
+        return levels_of(m) is not None or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(model: nn.Module) -> fx.GraphModule:
     """The model's forward as a graph. Raises: NotExactError if it cannot be told beforehand."""
     if not is_plain(model):
-        raise NotExactError(f"{type(model).__name__} has hooks or a parametrisation")
+        raise NotExactError(f"{type(model).__name__} {_NOT_PLAIN}")
     try:
         return fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:  # whatever a forward may raise that is run without values
@@ -117,7 +83,7 @@ class Pass(fx.Interpreter):
     def output_of(self, inputs: Tensor) -> Moving:
         """The output for inputs (rows, ...). Raises: NotExactError naming what is in the way."""
         with torch.no_grad():
-            output = self.run(value(inputs))
+            output = self.run(value(inputs, own=True))
         if not isinstance(output, Moving):
             raise NotExactError(f"the model gives a {type(output).__name__}, not one tensor")
         return output
@@ -141,8 +107,8 @@ class Pass(fx.Interpreter):
 
     def _own(self, module: nn.Module, name: str) -> Moving | None:
         """The module's parameter of that name, None if it goes without."""
-        if not is_plain(module) or name not in module._parameters:
-            raise self._no(module, "has hooks, or parameters made of others")
+        if name not in module._parameters:
+            raise self._no(module, _NOT_PLAIN)
         parameter = module._parameters[name]
         return None if parameter is None else self._tensor(parameter)
 
@@ -154,35 +120,64 @@ class Pass(fx.Interpreter):
         x = args[0] if args else None
         if not isinstance(x, Moving) or len(args) > 1 or kwargs:
             raise self._no(module, "takes something else than one tensor")
-        if isinstance(module, BinaryActivation):
-            return self._binary(module, x)
-        if isinstance(module, _DROPOUT) and module.training:
+        if not is_plain(module):
+            raise self._no(module, _NOT_PLAIN)
+        if (levels := levels_of(module)) is not None:
+            return self._binary(levels, x)
+        if isinstance(module, known.DROPOUT) and module.training:
             raise self._no(module, "is in training mode and draws at random")
-        if isinstance(module, _BATCH_NORM):
+        if isinstance(module, known.BATCH_NORM):
             return self._batch_norm(module, x)
         kind = type(module)
         if kind.forward is nn.Linear.forward:
             w, b = self._own(module, "weight"), self._own(module, "bias")
             return self._affine(functional.linear, x, w, b)
-        if isinstance(module, _CONVOLUTIONS) and kind.forward in [c.forward for c in _CONVOLUTIONS]:
+        if kind.forward in [convolution.forward for convolution in known.CONVOLUTIONS]:
             w, b = self._own(module, "weight"), self._own(module, "bias")
-            return self._affine(lambda h, v: module._conv_forward(h, v, None), x, w, b)
-        if kind in _LINEAR_MODULES and is_plain(module):
+            convolve: Any = module._conv_forward
+            return self._affine(lambda h, v: convolve(h, v, None), x, w, b)
+        if kind in known.LINEAR_MODULES:
             return each(module, x)
-        if isinstance(module, _DROPOUT):
+        if isinstance(module, known.DROPOUT):
             return x
         if not x.still:
             raise self._no(module, "has an input that moves")
         if any(self._tensor(parameter).moves for parameter in module.parameters()):
             raise self._no(module, "moves and is not linear")
-        return value(module(x.a))
+        return value(module(x.a), x.own)
 
-    def _binary(self, module: BinaryActivation, x: Moving) -> Moving:
-        low, high = module.levels
+    def _binary(self, levels: Levels, x: Moving) -> Moving:
+        low, high = levels
         if x.still:
-            return value(torch.where(x.a >= 0, high, low))
+            return value(torch.where(x.a >= 0, high, low), x.own)
         self._layers += 1
-        return self._binarise(self._layers - 1, module.levels, x)
+        return self._binarise(self._layers - 1, levels, x)
+
+    def _compared(self, comparison: str, x: Any, y: Any) -> Moving:
+        """1 where it holds, 0 elsewhere."""
+        less = comparison in ("le", "gt")
+        holds = self._binary((0.0, 1.0), add(y, x, -1) if less else add(x, y, -1))
+        return add(1.0, holds, -1) if comparison in ("gt", "lt") else holds
+
+    def _sign(self, x: Moving) -> Moving:
+        """That of `torch.sign`: 0 at 0."""
+        return add(self._compared("ge", x, 0.0), self._compared("le", x, 0.0), -1)
+
+    def _where(self, condition: Any, yes: Any, no: Any) -> Moving:
+        holds = value(condition)
+        if holds.still:
+            holds = value(holds.a.double(), holds.own)
+        return add(no, self._times(holds, add(yes, no, -1)))
+
+    def _times(self, x: Any, y: Any) -> Moving:
+        x, y = sorted((value(x), value(y)), key=lambda v: v.jumps, reverse=True)
+        return product(operator.mul, x, y, 1, self._place)
+
+    def _matrix_product(self, function: Function, x: Moving, y: Moving) -> Moving:
+        terms = x.a.shape[-1] + 5
+        if y.jumps and not x.jumps:
+            return product(lambda h, v: function(v, h), y, x, terms, self._place)
+        return product(function, x, y, terms, self._place)
 
     def _affine(self, function: Function, x: Moving, w: Moving | None, b: Moving | None) -> Moving:
         assert w is not None
@@ -194,7 +189,8 @@ class Pass(fx.Interpreter):
 
     def _batch_norm(self, module: Any, x: Moving) -> Moving:
         if module.training or module.running_mean is None:
-            raise self._no(module, "is in training mode and normalises by the batch")
+            mode = "is in training mode and" if module.training else "has no running statistics and"
+            raise self._no(module, f"{mode} normalises by the batch")
 
         def by_channel(tensor: Tensor) -> Tensor:
             return tensor.reshape([1, -1] + [1] * (x.a.ndim - 2))
@@ -213,35 +209,76 @@ class Pass(fx.Interpreter):
             return super().call_method(target, args, kwargs)
         if target in ("size", "dim", "numel"):
             return getattr(x.a, target)(*args[1:], **kwargs)
-        if target in _LINEAR_METHODS:
-            return each(lambda part: getattr(part, target)(*args[1:], **kwargs), x)
-        if target in _AS_FUNCTIONS:
-            return self.call_function(_AS_FUNCTIONS[target], args, kwargs)
-        return self._anything(
-            lambda a, *rest, **named: getattr(a, target)(*rest, **named), args, kwargs, target
-        )
+        if target in known.LINEAR_METHODS:
+            return self._linear(_method(target), x, args[1:], kwargs)
+        if target in known.METHODS_IN_PARTS:
+            return self._in_parts(_method(target), x, args[1:], kwargs)
+        if target in ("view_as", "reshape_as"):
+            shape = args[1].a.shape[1:]
+            return each(lambda part: part.reshape(len(part), *shape), x)
+        if target in known.CASTS and not x.still and _is_double(args[1:], kwargs):
+            return x
+        if target in known.AS_FUNCTIONS:
+            return self.call_function(known.AS_FUNCTIONS[target], args, kwargs)
+        return self._anything(_method(target), args, kwargs, target)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if not _any(lambda _: True, (args, kwargs)):
             return super().call_function(target, args, kwargs)
         if target is getattr:
-            return getattr(args[0].a, args[1])
-        if target in _SUMS and not kwargs:
-            return add(args[0], args[1], _SUMS[target])
-        if target in (operator.neg, torch.neg):
+            return self._attribute(*args)
+        if target in known.SUMS and kwargs.keys() <= {"alpha"}:
+            other = self._times(args[1], kwargs["alpha"]) if kwargs else args[1]
+            return add(args[0], other, known.SUMS[target])
+        if target in known.NEGATIVES:
             return negative(args[0])
-        if target in _PRODUCTS:
-            x, w = sorted((value(args[0]), value(args[1])), key=lambda v: v.jumps, reverse=True)
-            return product(operator.mul, x, w, 1, self._place)
-        if target in _QUOTIENTS and not kwargs and not _any(lambda v: not v.still, args[1]):
-            return product(operator.mul, value(args[0]), value(1 / value(args[1]).a), 2, self._place)
-        if target in _KERNELS:
+        if target in known.PRODUCTS:
+            return self._times(*args)
+        if target in known.QUOTIENTS and not kwargs and not _any(lambda v: not v.still, args[1]):
+            by = value(args[1])
+            return product(operator.mul, value(args[0]), value(1 / by.a, by.own), 2, self._place)
+        if target in known.MATRIX_PRODUCTS:
+            return self._matrix_product(target, value(args[0]), value(args[1]))
+        if target in known.KERNELS:
             return self._kernel(target, *args, **kwargs)
-        if target in _LINEAR_FUNCTIONS and isinstance(args[0], Moving):
-            return each(lambda part: target(part, *args[1:], **kwargs), args[0])
-        if target in (torch.cat, torch.concat):
+        if target in known.LINEAR and isinstance(args[0], Moving):
+            return self._linear(target, args[0], args[1:], kwargs)
+        if target in known.IN_PARTS:
+            return self._in_parts(target, args[0], args[1:], kwargs)
+        if target in known.JOINS:
             return join(partial(_joined, target, args[1:], kwargs), args[0])
+        if target is functional.pad and _pads_linearly(*args, **kwargs):
+            return each(lambda part: target(part, *args[1:], **kwargs), args[0])
+        if _any(lambda v: not v.still, (args, kwargs)):
+            if target in known.COMPARISONS:
+                return self._compared(known.COMPARISONS[target], *args)
+            if target is torch.sign:
+                return self._sign(*args)
+            if target is torch.where:
+                return self._where(*args)
         return self._anything(target, args, kwargs, getattr(target, "__name__", str(target)))
+
+    def _attribute(self, x: Moving, name: str) -> Any:
+        if name in known.TRANSPOSES:
+            return each(lambda part: getattr(part, name), x)
+        found = getattr(x.a, name)
+        if isinstance(found, Tensor):
+            raise NotExactError(f"{self._place}: {name} of a value")
+        return found
+
+    def _linear(self, function: Function, x: Moving, rest: Any, named: Any) -> Moving:
+        """A linear function of x; what else it takes is still."""
+        others = (rest, named)
+        if _any(lambda v: not v.still or (x.jumps and v.own), others):
+            raise NotExactError(f"{self._place}: what it reads depends on the step or on the example")
+        result = each(lambda part: function(part, *_tensors(rest), **_tensors(named)), x)
+        return replace(result, own=result.own or _any(lambda v: v.own, others))
+
+    def _in_parts(self, function: Function, x: Moving, rest: Any, named: Any) -> tuple[Moving, ...]:
+        def part(k: int) -> Function:
+            return lambda whole: function(whole, *rest, **named)[k]
+
+        return tuple(each(part(k), x) for k in range(len(function(x.a, *rest, **named))))
 
     def _kernel(
         self, function: Function, input: Moving, weight: Any, bias: Any = None, *rest: Any, **named: Any
@@ -256,7 +293,29 @@ class Pass(fx.Interpreter):
         if kwargs.get("training"):
             raise NotExactError(f"{self._place}: {name} in training mode")
         result = function(*_tensors(args), **_tensors(kwargs))
-        return value(result) if isinstance(result, Tensor) else result
+        own = _any(lambda v: v.own, (args, kwargs))
+        if isinstance(result, tuple | list):
+            return type(result)(value(r, own) if isinstance(r, Tensor) else r for r in result)
+        return value(result, own) if isinstance(result, Tensor) else result
+
+
+def _method(name: str) -> Function:
+    return lambda x, *rest, **named: getattr(x, name)(*rest, **named)
+
+
+def _is_double(args: Any, kwargs: Any) -> bool:
+    """Whether a cast to these leaves a float64 what it is, but for rounding to a float32."""
+    allowed = (torch.float32, torch.float64)
+    return all(
+        v in allowed
+        or isinstance(v, torch.device)
+        or (isinstance(v, Moving) and v.a.dtype == torch.float64)
+        for v in (*args, *kwargs.values())
+    )
+
+
+def _pads_linearly(x: Any, pad: Any, mode: str = "constant", value: float | None = None) -> bool:
+    return isinstance(x, Moving) and (mode != "constant" or not value)
 
 
 def _joined(function: Function, rest: Any, named: Any, tensors: list[Tensor]) -> Any:
