@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,12 +52,31 @@ class Steps:
         return self.at_rest, self.counts, self.outputs, self.targets, self.classes
 
 
+class _Pieces:
+    """The R pieces of (0, lr_max] between events, on each of which the loss is convex and smooth.
+
+    key: (R,) positions where they start. lo, hi: (R,) their real ends. first, last: (R,) the floats in
+    them, from first to last; none if there are none. closed: (R, 2) whether they have their ends.
+    """
+
+    def __init__(self, events: NDArray[np.uint64], lr_max: float) -> None:
+        self.key = np.unique(np.append(np.uint64(0), events))
+        after = np.append(self.key[1:], just_after(lr_max))
+        self.lo = (self.key >> np.uint64(1)).view(np.float64)
+        self.hi = (after >> np.uint64(1)).view(np.float64)
+        self.first = np.maximum(first_floats(self.key), _TINY)
+        self.last = np.append(np.nextafter(first_floats(self.key[1:]), -np.inf), lr_max)
+        self.closed = np.stack(
+            ((self.key & np.uint64(1) == 0) & (self.key > 0), after & np.uint64(1) == 1), axis=1
+        )
+
+
 @dataclass(frozen=True)
 class _Parabolas:
-    """P pieces [lo, hi] on which the loss is convex and within ``error`` of a parabola.
+    """P parts of pieces, in order, in each of which the loss is within ``error`` of a parabola.
 
-    low, high: (P,) the parabola's extremes. dip: (P,) where it is lowest. key: (P,) positions where they
-    start. closed: (P, 2) whether the real piece begins with lo, and whether it ends with hi.
+    lo, hi: (P,) the first and the last float. low, high: (P,) the parabola's extremes. dip: (P,) where
+    it is lowest. pieces: (R,) those that they are parts of, in order. begins: (R,) their first parts.
     """
 
     lo: Array
@@ -64,9 +84,37 @@ class _Parabolas:
     low: Array
     high: Array
     dip: Array
-    key: NDArray[np.uint64]
-    closed: NDArray[np.bool_]
+    pieces: Index
+    begins: Index
     error: float
+
+    @cached_property
+    def lows(self) -> Array:
+        """(R,): no loss in a piece is lower."""
+        lows: Array = np.minimum.reduceat(self.low, self.begins) - self.error
+        return lows
+
+    @cached_property
+    def highs(self) -> Array:
+        """(R,): no loss in a piece is higher."""
+        highs: Array = np.maximum.reduceat(self.high, self.begins) + self.error
+        return highs
+
+    def dip_of(self, place: int) -> float:
+        """Where in the piece of that place among ``pieces`` its parabolas are lowest."""
+        begin = self.begins[place]
+        end = self.begins[place + 1] if place + 1 < len(self.begins) else len(self.low)
+        return float(self.dip[begin + self.low[begin:end].argmin()])
+
+
+class _Lowest(NamedTuple):
+    """The lowest loss that was found, where, and whether it is one of the values or a limit of them; no
+    loss is below ``bound``, rounding aside."""
+
+    loss: float
+    lr: float
+    attained: bool
+    bound: float
 
 
 class ConvexSum:
@@ -103,7 +151,8 @@ class ConvexSum:
                 self._add_values(ascending[here], sums[here])
 
         in_threads(work, len(parts))
-        lrs[order] = sums * self._share
+        # What is interpolated may come out a rounding below zero.
+        lrs[order] = np.maximum(sums, 0.0) * self._share
         return -1
 
     def _add_values(self, lrs: Array, sums: Array) -> None:
@@ -128,21 +177,23 @@ class ConvexSum:
         f, f1, f2 = kernels.derivatives(*self._steps.arrays, position, lr)
         return f * self._share, f1 * self._share, f2 * self._share
 
+    @cached_property
+    def _real(self) -> _Pieces:
+        return _Pieces(self._steps.outputs.view(np.uint64)[:, 0], self._lr_max)
+
     def _parabolas(self, width: float, begin: float, end: float) -> _Parabolas:
         found, events, error = kernels.parabolas(*self._steps.arrays, self._share, width, begin, end)
         events = events[:found]
         table = events[: add_up(events, end, events, True)]
         keys = table.view(np.uint64)[:, 0]
         starts = first_floats(keys)
-        after = np.append(keys[1:], just_after(end))
         lo = np.maximum(starts, _TINY)
         hi = np.append(np.nextafter(starts[1:], -np.inf), end)
-        closed = np.stack((keys & np.uint64(1) == 0, after & np.uint64(1) == 1), axis=1)
-        closed[:, 0] &= keys > 0
         c0, c1, c2 = table[:, 1], table[:, 2], table[:, 3]
         some = hi >= lo
-        lo, hi, keys, closed = lo[some], hi[some], keys[some], closed[some]
-        c0, c1, c2 = c0[some], c1[some], c2[some]
+        lo, hi, keys, c0, c1, c2 = lo[some], hi[some], keys[some], c0[some], c1[some], c2[some]
+        piece = np.searchsorted(self._real.key, keys, side="right") - 1
+        pieces, begins = np.unique(piece, return_index=True)
         downhill = np.where(c1 < 0, hi, lo)
         with np.errstate(over="ignore"):  # to infinity, and from there to an end
             lowest = np.divide(-c1, 2 * c2, out=downhill.copy(), where=c2 > 0)
@@ -152,7 +203,7 @@ class ConvexSum:
             value: Array = (c2 * t + c1) * t + c0
             return value
 
-        return _Parabolas(lo, hi, at(dip), np.maximum(at(lo), at(hi)), dip, keys, closed, error)
+        return _Parabolas(lo, hi, at(dip), np.maximum(at(lo), at(hi)), dip, pieces, begins, error)
 
     def lowest(self) -> tuple[float, float, bool]:
         """(lr, loss, attained) of the lowest loss in (0, lr_max]; sets ``error``."""
@@ -164,88 +215,91 @@ class ConvexSum:
             if len(left) <= _MANY or hull[1] - hull[0] > 0.5 * (end - begin):
                 break
             width, begin, end = width / 8, *hull
-        best, lr, attained, self.error = self._lowest_of(near, left)
-        return lr, best, attained
+        found = self._lowest_of(near, np.unique(np.searchsorted(near.begins, left, side="right") - 1))
+        self.error = max(found.loss - found.bound, 0.0)
+        return found.lr, found.loss, found.attained
 
-    def _lowest_of(self, near: _Parabolas, pieces: Index) -> tuple[float, float, bool, float]:
-        """(loss, lr, attained, gap to the infimum at most) of the lowest loss on some pieces."""
-        best = (np.inf, _TINY, False, 0.0)
-        for piece in pieces[np.argsort(near.low[pieces], kind="stable")]:
-            if near.low[piece] - near.error > best[0]:
+    def _lowest_of(self, near: _Parabolas, places: Index) -> _Lowest:
+        """Of some of the pieces, by their places in order."""
+        best, bound = _Lowest(np.inf, _TINY, False, np.inf), np.inf
+        for place in places[np.argsort(near.lows[places], kind="stable")]:
+            if near.lows[place] > best.loss:
                 break
-            found = self._lowest_on(near, int(piece), best[0])
-            if found and found[:2] < best[:2]:
-                best = found
-        return best
+            found = self._lowest_on(near, int(place), best.loss)
+            bound = min(bound, found.bound)
+            best = min(best, found, key=lambda lowest: lowest[:2])
+        return best._replace(bound=bound)
 
-    def _lowest_on(
-        self, near: _Parabolas, piece: int, best: float
-    ) -> tuple[float, float, bool, float] | None:
-        """(loss, lr, attained, gap to the infimum at most) of one piece, by Newton's method within a
-        bracket; None if it cannot be below ``best``."""
-        lo, hi = first, last = float(near.lo[piece]), float(near.hi[piece])
-        position, t = near.key[piece], float(near.dip[piece])
+    def _lowest_on(self, near: _Parabolas, place: int, enough: float) -> _Lowest:
+        """Of one piece, by Newton's method on the slope, in a bracket that is halved wherever that does
+        not get on. It ends early where the loss cannot be below ``enough``."""
+        real, piece = self._real, near.pieces[place]
+        lo, hi = float(real.first[piece]), float(real.last[piece])
+        for end, at in enumerate((lo, hi)):
+            f, f1, _ = self._at(real.key[piece], at)
+            if f1 == 0 or (f1 > 0) == (end == 0):  # a convex function that does not fall from there
+                return _Lowest(f, at, f1 == 0 or bool(real.closed[piece, end]), f)
+        best = _Lowest(np.inf, lo, True, -np.inf)
+        t, length = near.dip_of(place), hi - lo
+        t = t if lo < t < hi else lo + 0.5 * length
         for _ in range(_STEPS):
-            f, f1, f2 = self._at(position, t)
-            gap = abs(f1 * (t - lo) if f1 > 0 else f1 * (t - hi))  # of a convex function and its tangent
-            if f - gap > best:
-                return None
+            f, f1, f2 = self._at(real.key[piece], t)
+            # A convex function lies above its tangents, and has its minimum within the bracket.
+            bound = max(best.bound, f - abs(f1) * (t - lo if f1 > 0 else hi - t))
+            best = _Lowest(*min((f, t), best[:2]), True, bound)
             if f1 > 0:
                 hi = t
-            elif f1 < 0:
+            else:
                 lo = t
-            if gap <= 1e-16 * f or not lo < hi:
+            if f1 == 0 or best.loss - bound <= 1e-16 * best.loss or bound > enough:
                 break
-            step = t - f1 / f2 if f2 > 0 else np.inf
-            if not lo < step < hi:
-                ends = lo if f1 > 0 else hi
-                step = ends if abs(ends - t) <= 1e-12 * abs(t) or t in (first, last) else 0.5 * (lo + hi)
-            if step == t:
+            middle = lo + 0.5 * (hi - lo)
+            step = t - f1 / f2 if f2 > 0 else middle
+            # Where the bracket has hardly shrunk, Newton's method walks about.
+            t = step if lo < step < hi and hi - lo < 0.7 * length else middle
+            length = hi - lo
+            if not lo < t < hi:
                 break
-            t = step
-        at_ends = [end for end, edge in enumerate((first, last)) if t == edge]
-        attained = not at_ends or f1 == 0 or any(near.closed[piece][end] for end in at_ends)
-        return f, t, attained, gap
+        return best
 
     def below(self, level: float) -> Array:
         """As `srste.curve.pieces.Pieces.below`."""
         near = self._parabolas(_WIDTH, 0.0, self._lr_max)
-        sure = near.high + near.error < level
-        found: list[tuple[float, float, range]] = []  # of an interval, its ends and its pieces
-        joins = -1  # the piece that the last one reaches the end of
-        for piece in map(int, np.flatnonzero(near.low - near.error < level)):
-            lo, hi = float(near.lo[piece]), float(near.hi[piece])
-            if not sure[piece]:
-                part = self._below_on(near, piece, level)
-                if part is None:
-                    continue
-                lo, hi = part
-            if found and joins == piece - 1 and lo == near.lo[piece]:
-                found[-1] = found[-1][0], hi, range(found[-1][2].start, piece + 1)
-            else:
-                found.append((lo, hi, range(piece, piece + 1)))
-            joins = piece if hi == near.hi[piece] else -1
-        lows = (self._lowest_of(near, np.array(pieces))[0] for _, _, pieces in found)
-        return np.array([(lo, hi, low) for (lo, hi, _), low in zip(found, lows, strict=True)]).reshape(
-            -1, 3
-        )
+        places = np.flatnonzero(near.lows < level)
+        lo, hi = self._real.lo[near.pieces[places]], self._real.hi[near.pieces[places]]
+        begins = lo.copy()
+        some = np.ones(len(places), bool)
+        for k in np.flatnonzero(near.highs[places] >= level):
+            part = self._below_on(near, int(places[k]), level)
+            some[k] = part is not None
+            lo[k], hi[k] = part or (0.0, 0.0)
+        places, lo, hi, begins = places[some], lo[some], hi[some], begins[some]
+        if not len(places):
+            return np.empty((0, 3))
+        apart = np.append(True, (hi[:-1] != lo[1:]) | (lo[1:] != begins[1:]))
+        first = np.flatnonzero(apart)
+        last = np.append(first[1:], len(lo)) - 1
+        lows = [self._lowest_of(near, places[k : m + 1]).loss for k, m in zip(first, last, strict=True)]
+        return np.stack((lo[first], hi[last], lows), axis=1)
 
-    def _below_on(self, near: _Parabolas, piece: int, level: float) -> tuple[float, float] | None:
+    def _below_on(self, near: _Parabolas, place: int, level: float) -> tuple[float, float] | None:
         """The part of a piece on which the loss is below a level, None if there is none."""
-        lowest = self._lowest_on(near, piece, level)
-        if lowest is None or lowest[0] >= level:
+        real, piece = self._real, near.pieces[place]
+        key = real.key[piece]
+        lowest = self._lowest_on(near, place, level)
+        if lowest.loss >= level:
             return None
-        dip = lowest[1]
-        position, ends = near.key[piece], []
-        for end in (float(near.lo[piece]), float(near.hi[piece])):
-            inside, outside = dip, end
-            if self._at(position, end)[0] < level:
-                inside = end
-            while inside != end and abs(outside - inside) > 1e-15 * abs(outside):
+        ends = []
+        for end, whole in ((real.first[piece], real.lo[piece]), (real.last[piece], real.hi[piece])):
+            inside, outside = lowest.lr, float(end)
+            if self._at(key, outside)[0] <= level:
+                ends.append(float(whole))
+                continue
+            while abs(outside - inside) > 1e-15 * abs(outside):
                 middle = 0.5 * (inside + outside)
                 if middle in (inside, outside):
                     break
-                if self._at(position, middle)[0] < level:
+                if self._at(key, middle)[0] < level:
                     inside = middle
                 else:
                     outside = middle
