@@ -258,6 +258,7 @@ class TestMLflow:
         assert metrics["best/exact_lr"] == of.lr
         assert metrics["best/exact_loss"] == of.loss
         assert metrics["best/attained"] == of.attained
+        assert metrics["best/exact_error"] == of.error == 0
         assert metrics["best/regret"] == of.regret
         assert metrics["best/regret_fraction"] == of.regret_fraction
         assert metrics["descent/exists"] == 1

@@ -276,3 +276,28 @@ def test_mlp_of_the_project():
     curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR)
     # In float32 the sign of a unit can come out otherwise, which moves one example of 64.
     np.testing.assert_allclose(curve(LRS), loss_curve(*problem)(LRS), rtol=0.05)
+
+
+def test_a_module_that_stands_in_two_places_is_still_there_after_a_batched_pass():
+    layer = nn.Linear(3, 3)
+    model = nn.Sequential(layer, nn.Tanh(), layer, nn.BatchNorm1d(3), nn.Linear(3, 1)).double()
+    direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+    problem = model, direction, torch.randn(8, 3).double(), torch.randn(8, 1).double()
+    curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=4)
+    wanted = by_hand(*problem, MEAN_SQUARED_ERROR, LRS)
+    np.testing.assert_allclose(curve(LRS), wanted, rtol=1e-12)
+    curve._lrs = 1
+    np.testing.assert_allclose(curve(LRS), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_is_refused(bad):
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1))
+    direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+    x, y = torch.randn(8, 3), torch.randn(8, 1)
+    spoilt = x.clone()
+    spoilt[5, 1] = bad
+    with pytest.raises(ValueError, match="inputs holds a value that is not finite"):
+        EvaluatedCurve(model, direction, spoilt, y, 0.5, MEAN_SQUARED_ERROR)
+    with pytest.raises(ValueError, match="targets holds a value that is not finite"):
+        EvaluatedCurve(model, direction, x, y * bad, 0.5, MEAN_SQUARED_ERROR)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
-from srste.curve import NotExactError, loss_curve
+from srste.curve import NotExactError, any_curve, loss_curve
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, SquaredError
 from srste.models.mlp import MLP
 from tests import oracle
@@ -226,7 +227,11 @@ class TestRefused:
     def test_targets(self):
         model, direction, x, _ = make(0, 3, 1, 2, False, 4, "none", False)
         for loss, y, says in [
-            (CrossEntropy(), torch.zeros(4, 2), r"targets must be \(4,\) integer classes"),
+            (
+                CrossEntropy(),
+                torch.zeros(4),
+                r"must be \(4,\) integer classes, not float32 \(4,\)",
+            ),
             (CrossEntropy(), torch.tensor([0, 1, 2, 0]), "targets must be classes from 0 to 1"),
             (Logistic(), torch.zeros(4, 2), "targets must be -1 or +1"),
             (AbsoluteError(), torch.zeros(4), r"targets must be \(4, 2\), not \(4,\)"),
@@ -248,6 +253,21 @@ class TestRefused:
         model, direction, x, y = make(0, 3, 1, 1, False, 4, "none", False)
         with pytest.raises(NotExactError, match="Huber has no exact form"):
             loss_curve(model, direction, x, y, 0.5, Huber())
+
+    def test_callables_of_any_kind_are_evaluated(self):
+        class DoubledError(SquaredError):
+            def __call__(self, outputs, targets):
+                return 2 * super().__call__(outputs, targets)
+
+        class RenamedError(SquaredError):
+            pass
+
+        model, direction, x, y = make(0, 3, 1, 1, False, 4, "none", False)
+        for loss, factor in ((DoubledError(), 2), (torch.nn.MSELoss(), 1), (functional.mse_loss, 1)):
+            curve, why = any_curve(model, direction, x, y, 0.5, loss)
+            assert why.endswith("has no exact form")
+            assert curve.pre_loss == pytest.approx(factor * SquaredError()(model(x), y).item(), rel=1e-6)
+        assert any_curve(model, direction, x, y, loss=RenamedError())[0].exact
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -281,7 +281,11 @@ class TestNotExact:
 
     def test_parameters_made_of_others(self):
         linear = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
-        self.refused(nn.Sequential(linear), 3, says="^0 .* has hooks, parameters made of others, or another forward than its class$")
+        self.refused(
+            nn.Sequential(linear),
+            3,
+            says="^0 .* has hooks, parameters made of others, or another forward than its class$",
+        )
 
     def test_hooks(self):
         linear = nn.Linear(3, 2)

@@ -266,15 +266,36 @@ class TestTable:
         ]
         one, none, unknown = csv.DictReader(io.StringIO(csv_table(conditions(found))))
         names = [
-            "exact_lr", "exact_loss", "attained", "regret", "regret_fraction", "descent_intervals",
+            "exact_lr", "exact_loss", "attained", "exact_error", "regret", "regret_fraction",
+            "descent_intervals",
             "descent_total", *(f"descent_{s}_{e}" for s in ("first", "smallest", "largest")
                                for e in ("lo", "hi")),
         ]  # fmt: skip
-        assert list(one)[-13:] == names
+        assert list(one)[-14:] == names
         ends = [repr(end) for _ in range(3) for end in (fall.lo, fall.hi)]
         length, share = repr(fall.hi - fall.lo), repr(0.01 / (0.7 - 0.65))
-        assert [one[n] for n in names] == ["1.2e-07", "0.65", "1", "0.01", share, "1", length, *ends]
-        assert [none[n] for n in names] == ["5e-324", "0.7", "0", "0.1", "", "0", "0.0", *[""] * 6]
+        assert [one[n] for n in names] == [
+            "1.2e-07",
+            "0.65",
+            "1",
+            "0.0",
+            "0.01",
+            share,
+            "1",
+            length,
+            *ends,
+        ]
+        assert [none[n] for n in names] == [
+            "5e-324",
+            "0.7",
+            "0",
+            "0.0",
+            "0.1",
+            "",
+            "0",
+            "0.0",
+            *[""] * 6,
+        ]
         assert {unknown[n] for n in names} == {""}
 
 

@@ -45,7 +45,7 @@ class Traced:
         # In float64, on the CPU. A parameter that stands in several places stays one.
         self._model = copy.deepcopy(model).to(device="cpu", dtype=torch.float64)
         with torch.random.fork_rng(devices=[]):
-            state = torch.get_rng_state()
+            self._random_state = torch.get_rng_state()
             self._traced = trace(self._model)
             self._parameters = {}
             for name, parameter in self._model.named_parameters():
@@ -56,8 +56,6 @@ class Traced:
             some = _as_it_takes(model, inputs[:: math.ceil(len(inputs) / _LOOKED_AT)])
             for lr in (0.0, _STEP):
                 self._check_that_it_is_the_model(model, direction, some, lr)
-            if not torch.equal(state, torch.get_rng_state()):
-                raise NotExactError("it draws at random")
 
     def _look_at(self, inputs: Tensor, given: nn.Module) -> None:
         """Finds the layers, from the first of the inputs. given: the model itself."""
@@ -104,6 +102,8 @@ class Traced:
         something in it that its graph does not show."""
         passed = inputs.clone()
         real = _output_of(given, passed, direction, lr)
+        if not torch.equal(self._random_state, torch.get_rng_state()):
+            raise NotExactError("it draws at random")
         if not torch.equal(passed, inputs):
             raise NotExactError("it writes into its inputs")
         if real.shape != (len(inputs), *self.output_shape):

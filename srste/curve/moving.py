@@ -53,11 +53,9 @@ def value(x: Any, own: bool = False) -> Moving:
     """A number or a tensor as a value that is still."""
     if isinstance(x, Moving):
         return x
-    tensor = torch.as_tensor(x)
-    if tensor.is_complex():
-        raise NotExactError("it has complex numbers")
+    tensor = x if isinstance(x, Tensor) else torch.as_tensor(x, dtype=torch.float64)
     # Whole numbers stay what they are: they may be classes, or tell where to look.
-    tensor = tensor.double() if tensor.is_floating_point() or not isinstance(x, Tensor) else tensor
+    tensor = tensor.double() if tensor.is_floating_point() else tensor
     return Moving(tensor, reach=tensor.abs() if tensor.dtype != torch.bool else tensor.double(), own=own)
 
 

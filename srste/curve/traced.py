@@ -225,6 +225,8 @@ class Pass(fx.Interpreter):
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if not _any(lambda _: True, (args, kwargs)):
             return super().call_function(target, args, kwargs)
+        if target is operator.getitem and not isinstance(args[0], Moving):
+            return args[0][args[1]]
         if target is getattr:
             return self._attribute(*args)
         if target in known.SUMS and kwargs.keys() <= {"alpha"}:

@@ -41,6 +41,7 @@ _FIGURES: dict[str, Callable[[Certificate], float | None]] = {
     "exact_lr": lambda c: c.lr,
     "exact_loss": lambda c: c.loss,
     "attained": lambda c: int(c.attained),
+    "exact_error": lambda c: c.error,
     "regret": lambda c: c.regret,
     "regret_fraction": lambda c: c.regret_fraction,
     "descent_intervals": lambda c: c.intervals,

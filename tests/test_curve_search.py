@@ -1,0 +1,130 @@
+"""The search of convex losses, on steep ones, of any size and by hand: no loss is lower than it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from srste.binarize import BinaryActivation
+from srste.curve import Interval, loss_curve
+from srste.losses import CrossEntropy, Logistic
+from tests.test_curve_losses import LOSSES
+
+
+def two_margins(steepness):
+    """Two examples whose logistic losses cross at 0.300135, the only minimum: their margins are
+    ``s (t - 0.30012)`` and ``s (0.30015 - t)``."""
+    model = nn.Linear(2, 1, bias=False).double()
+    sides = torch.tensor([[-steepness, steepness]], dtype=torch.float64)
+    with torch.no_grad():
+        model.weight[:] = sides * torch.tensor([0.30012, 0.30015], dtype=torch.float64)
+    x, y = torch.eye(2).double(), torch.ones(2, 1).double()
+    return loss_curve(model, {"weight": sides}, x, y, 0.5, Logistic())
+
+
+@pytest.mark.parametrize("steepness", [1e3, 1e4, 1e5, 1e6, 1e7])
+def test_a_valley_with_steep_walls(steepness):
+    curve = two_margins(steepness)
+    lowest = np.logaddexp(0, -steepness * 1.5e-5)  # by symmetry, in the middle
+    # Margins are differences of outputs of the size of the steepness.
+    rounding = 1e-16 * steepness * 0.5
+    assert curve.minimum().loss == pytest.approx(lowest, rel=4 * rounding + 1e-13, abs=1e-300)
+    assert curve.minimum().attained
+    assert curve.minimum().lr == pytest.approx(0.300135, rel=1e-6)
+    assert curve.error <= 1e-12 * lowest + 1e-300
+    (whole,) = curve.descents()
+    assert (whole.lo, whole.hi, whole.loss) == (0.0, 0.5, curve.minimum().loss)
+
+
+def one_unit(w, dw, out, d_out, loss, y, lr_max=1.0):
+    """One example, 1, through one unit ``w - t dw`` to outputs ``(out - t d_out) * unit``."""
+    model = nn.Sequential(
+        nn.Linear(1, 1, bias=False), BinaryActivation(), nn.Linear(1, len(out), bias=False)
+    )
+    model = model.double()
+    with torch.no_grad():
+        model[0].weight.fill_(w)
+        model[2].weight.copy_(torch.tensor(out)[:, None])
+    direction = {
+        "0.weight": torch.full((1, 1), dw).double(),
+        "2.weight": torch.tensor(d_out).double()[:, None],
+    }
+    return loss_curve(model, direction, torch.ones(1, 1).double(), y, lr_max, loss)
+
+
+def test_a_limit_is_one_at_a_real_end_alone():
+    """The loss falls up to where the unit turns at 0.25, and jumps up: to be had just before if the unit
+    falls there, since sign(0) = +1, also at it."""
+    target = torch.ones(1, 1).double()
+    falls = one_unit(0.25, 1.0, [1.0], [-40.0], Logistic(), target)
+    assert (falls.minimum().lr, falls.minimum().attained) == (0.25, True)
+    assert falls.minimum().loss == pytest.approx(np.log1p(np.exp(-11.0)), rel=1e-13)
+    rises = one_unit(-0.25, -1.0, [-1.0], [40.0], Logistic(), target)
+    assert (rises.minimum().lr, rises.minimum().attained) == (np.nextafter(0.25, 0), False)
+    assert rises.minimum().loss == pytest.approx(np.log1p(np.exp(-11.0)), rel=1e-13)
+    assert falls.descents() == [Interval(0.0, 0.25, falls.minimum().loss)]
+    # Where it is zero from some place on, that is no limit of anything.
+    flat = one_unit(0.5, 1.0, [0.0, 0.0], [-1e7, 1e7], CrossEntropy(), torch.tensor([0]))
+    assert flat.minimum().loss == 0.0
+    assert flat.minimum().attained
+    assert flat(flat.minimum().lr) == 0.0
+
+
+def test_losses_are_not_below_zero():
+    curve = one_unit(0.7, 1.0, [1.0, -3.0], [-50.0, 20.0], CrossEntropy(), torch.tensor([0]))
+    assert (curve(np.linspace(0, 1, 50_000)) >= 0).all()
+
+
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from(sorted(LOSSES)),
+    seed=st.integers(0, 10_000),
+    batch=st.sampled_from([1, 2, 5, 30]),
+    width=st.sampled_from([1, 2, 5, 33]),
+    depth=st.integers(1, 3),
+    out=st.integers(2, 4),
+    sizes=st.tuples(*[st.floats(-4, 4)] * 4),
+    lr_max=st.floats(-4, 3),
+)
+def test_of_any_size(name, seed, batch, width, depth, out, sizes, lr_max):
+    """Weights, directions, inputs and learning rates have sizes that do not fit each other."""
+    last, moved, hidden, inputs = (10.0**size for size in sizes)
+    lr_max = 10.0**lr_max
+    torch.manual_seed(seed)
+    layers = [nn.Linear(4, width), BinaryActivation()]
+    for _ in range(depth - 1):
+        layers += [nn.Linear(width, width), BinaryActivation()]
+    model = nn.Sequential(*layers, nn.Linear(width, out)).double()
+    with torch.no_grad():
+        model[-1].weight *= last
+        model[-1].bias *= last
+    direction = {
+        key: torch.randn_like(p) * (moved if key.startswith(str(len(model) - 1)) else hidden)
+        for key, p in model.named_parameters()
+    }
+    y = torch.randn(batch, out).double()
+    if name == "cross-entropy":
+        y = torch.randint(0, out, (batch,))
+    if name == "logistic":
+        y = y.sign()
+    x = inputs * torch.randn(batch, 4).double()
+    curve = loss_curve(model, direction, x, y, lr_max, LOSSES[name])
+
+    ends = np.concatenate((curve.breakpoints, np.nextafter(curve.breakpoints, np.inf)))
+    even, small = np.linspace(1e-9, 1, 2000), np.logspace(-12, 0, 2000)
+    scan = np.concatenate((lr_max * even, lr_max * small, np.clip(ends, 1e-320, lr_max)))
+    losses = curve(scan)
+    largest = max(losses.max(), curve.pre_loss)
+    lr, lowest, attained = curve.minimum()
+    assert lowest - curve.error <= losses.min() * (1 + 1e-12) + 1e-15 * largest
+    if attained:
+        assert curve(lr) == pytest.approx(lowest, rel=1e-11, abs=1e-14 * largest)
+    inside = np.zeros(len(scan), bool)
+    for interval in curve.descents():
+        inside |= (scan >= interval.lo) & (scan <= interval.hi)
+    lower = losses < curve.pre_loss * (1 - 2e-12) - 1e-11 * largest
+    assert not (lower & ~inside).any()
