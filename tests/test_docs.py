@@ -78,6 +78,18 @@ class Product(nn.Module):
         return self.act(self.one(x)) * self.act(self.two(x))
 
 
+class Gated(Product):
+    def forward(self, x):
+        return self.act(self.one(x)) * x
+
+
+class Forgetting(Product):
+    def forward(self, x):
+        h = self.act(self.one(x))
+        h.mul_(0.5)
+        return self.two(h)
+
+
 class Looking(nn.Module):
     def __init__(self):
         super().__init__()
@@ -112,14 +124,20 @@ ACT = BinaryActivation()
         ),
         (nn.Sequential(nn.Linear(4, 4), nn.ReLU()), "1 (ReLU) has an input that moves"),
         (Applied(torch.tanh), "tanh: tanh of a value that moves"),
-        (Applied(torch.sign), "sign: sign of a value that moves"),
+        (Applied(lambda h: h == 0), "eq: eq of a value that moves"),
         (Product(), "mul: two values that both depend on the step are multiplied"),
         (
             nn.Sequential(nn.Linear(4, 4), ACT, nn.Dropout(), nn.Linear(4, 4)),
             "2 (Dropout) is in training mode and draws at random",
         ),
         (Looking(), "its forward cannot be traced"),
-        (nn.Sequential(hooked()), "has hooks"),
+        (
+            nn.Sequential(hooked()),
+            "has hooks, parameters made of others, or another forward than its class",
+        ),
+        (Gated(), "mul: units are multiplied by what depends on the example"),
+        (Forgetting(), "its forward does what its graph does not show, as writing in place"),
+        (nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 4)), "it writes into its inputs"),
     ],
 )
 def test_what_is_not_exact_says_what_the_page_says(model, says):
