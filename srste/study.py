@@ -81,7 +81,8 @@ def run_study(
 
     curve, not_exact = _curve(problem, batch, direction, sampling.lr_max)
     if isinstance(curve, EvaluatedCurve):
-        _announce(not_exact, sampling.trials, curve)
+        weights = sum(g.numel() for g in direction.values())
+        _announce(not_exact, (sampling.trials, len(batch.inputs), weights), curve)
     seed = integer_seed(problem.seed, "sampler", name)
     study, trials = sampling.run(curve, curve.pre_loss, name, seed)
     failed = bool(trials.failed.all())
@@ -108,14 +109,15 @@ def run_study(
     )
 
 
-_announced: set[str] = set()
+_announced: set[tuple[str, tuple[int, ...]]] = set()
 
 
-def _announce(not_exact: str, trials: int, curve: EvaluatedCurve) -> None:
-    """Says, once for each reason in a process, that learning rates cost forward passes here, and how
-    long those of a study will take."""
-    if not_exact not in _announced:
-        _announced.add(not_exact)
+def _announce(not_exact: str, size: tuple[int, ...], curve: EvaluatedCurve) -> None:
+    """Says, once for each reason and each size of a study in a process, that learning rates cost forward
+    passes here, and how long those of a study will take. size: how many, and what else decides."""
+    trials = size[0]
+    if (not_exact, size) not in _announced:
+        _announced.add((not_exact, size))
         log.warning(
             "The loss curve has no exact form, and is evaluated by forward passes: %s. The %s learning "
             "rates of a study will take about %s",

@@ -61,6 +61,7 @@ FOLLOWED = {
     "a sum with a factor": lambda m, x: m.o(torch.add(units(m, x), x, alpha=0.3)),
     "units added to moving ones": lambda m, x: m.o(m.b(m.f(x) - 0.5 * m.f(x) + x)),
     "in place, and not read again": added_in_place,
+    "sorted inputs": lambda m, x: m.o(m.b(m.f(x.sort(1).values))),
     "times constants": lambda m, x: m.o(units(m, x) / 3 * torch.arange(6)),
     "weights made of others": lambda m, x: functional.linear(units(m, x), m.o.weight - m.o.weight[0, 0]),
 }  # fmt: skip

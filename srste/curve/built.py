@@ -52,12 +52,11 @@ class Traced:
                 moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
                 still = None if not moved.any() else moved
                 self._parameters[id(parameter)] = Moving(parameter.detach(), still)
-            self._look_at(inputs, model)
-            some = _as_it_takes(model, inputs[:: math.ceil(len(inputs) / _LOOKED_AT)])
-            for lr in (0.0, _STEP):
-                self._check_that_it_is_the_model(model, direction, some, lr)
+            self._look_at(inputs, model, direction)
+            some = inputs[:: math.ceil(len(inputs) / _LOOKED_AT)]
+            self._check_that_it_is_the_model(model, direction, some)
 
-    def _look_at(self, inputs: Tensor, given: nn.Module) -> None:
+    def _look_at(self, inputs: Tensor, given: nn.Module, direction: Mapping[str, Tensor]) -> None:
         """Finds the layers, from the first of the inputs. given: the model itself."""
         self.units: list[int] = []
         self.levels: list[Levels] = []
@@ -72,7 +71,11 @@ class Traced:
             output = Pass(self._traced, self._parameters, look).output_of(example)
         except NotExactError as error:
             if error.__cause__ is not None:
-                _output_of(given, _as_it_takes(given, inputs).clone(), {}, 0.0)
+                try:
+                    _output_of(given, inputs, direction, None)
+                except Exception as its_own:  # whatever a forward may raise
+                    line = error_line(its_own)
+                    raise ValueError(f"the model does not take these inputs: {line}") from its_own
             raise
         if output.a.ndim < 1 or len(output.a) != 1:
             raise NotExactError(f"its output for one example has the shape {tuple(output.a.shape)}")
@@ -96,19 +99,22 @@ class Traced:
         return found
 
     def _check_that_it_is_the_model(
-        self, given: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor, lr: float
+        self, given: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor
     ) -> None:
-        """Whether a pass on values gives what the model itself gives, at one learning rate: there may be
-        something in it that its graph does not show."""
-        passed = inputs.clone()
-        real = _output_of(given, passed, direction, lr)
+        """Whether a pass on values gives what the model itself gives after a step: its graph may not
+        show all that it does. On the CPU, since on others products may be less precise than their dtype.
+        """
+        try:
+            real, taken = _output_of(given, inputs, direction, torch.device("cpu"))
+        except NotExactError:
+            raise
+        except Exception as error:  # whatever a forward may raise
+            raise NotExactError(f"it does not run on the CPU: {error_line(error)}") from error
         if not torch.equal(self._random_state, torch.get_rng_state()):
             raise NotExactError("it draws at random")
-        if not torch.equal(passed, inputs):
-            raise NotExactError("it writes into its inputs")
         if real.shape != (len(inputs), *self.output_shape):
             raise NotExactError(f"its output has the shape {tuple(real.shape)}")
-        *hidden, last = self.stepped(inputs, lr)
+        *hidden, last = self.stepped(taken, _STEP)
         u = torch.finfo(real.dtype).eps / 2
         values = real.double().cpu().numpy().reshape(last.values.shape)
         off = ~(np.abs(values - last.values) <= last.rounding(u)).all(axis=1)
@@ -118,12 +124,12 @@ class Traced:
     def _check_that_examples_are_apart(self, example: Tensor) -> None:
         if not example.is_floating_point():
             return
-        for lr in (0.0, _STEP):  # weights that are zero as yet hide what they do
-            both = self.stepped(torch.cat((example, 0.3 - 1.7 * example)), lr)
-            for alone, beside in zip(self.stepped(example, lr), both, strict=True):
-                allowed = 1e-9 * alone.reach[0] + 1e-300
-                if (np.abs(alone.values[0] - beside.values[0]) > allowed).any():
-                    raise NotExactError("an example's output depends on the other examples of its batch")
+        # After a step: weights that are zero as yet hide what they do.
+        both = self.stepped(torch.cat((example, 0.3 - 1.7 * example)), _STEP)
+        for alone, beside in zip(self.stepped(example, _STEP), both, strict=True):
+            allowed = 1e-9 * alone.reach[0] + 1e-300
+            if (np.abs(alone.values[0] - beside.values[0]) > allowed).any():
+                raise NotExactError("an example's output depends on the other examples of its batch")
 
     def _does_one_row(self, example: Tensor) -> bool:
         """Whether units that are all zero may stand in one row for all, which saves what passes cost."""
@@ -208,27 +214,23 @@ class Traced:
         return found
 
 
-def _as_it_takes(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The inputs on the model's device and, if they are of a floating dtype, in that of the model."""
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
-            dtype = parameter.dtype if inputs.is_floating_point() else inputs.dtype
-            return inputs.detach().to(parameter.device, dtype)
-    return inputs.detach()
-
-
-def _output_of(given: nn.Module, inputs: Tensor, direction: Mapping[str, Tensor], lr: float) -> Tensor:
-    """That of the model itself after a step. Raises: ValueError if it cannot run."""
-    model = copy.deepcopy(given)
-    try:
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if name in direction:
-                    parameter.sub_(lr * direction[name])
-            output: Tensor = model(inputs)
-    except Exception as error:  # whatever a forward may raise
-        raise ValueError(f"the model does not take these inputs: {error_line(error)}") from error
-    return output
+def _output_of(
+    given: nn.Module, inputs: Tensor, direction: Mapping[str, Tensor], device: torch.device | None
+) -> tuple[Tensor, Tensor]:
+    """What the model itself gives after a step, and the inputs as it takes them: in its own dtype if
+    they are of a floating one. device: where, if not where it is."""
+    model = copy.deepcopy(given).to(device)
+    own = next((p for p in model.parameters() if p.is_floating_point()), inputs)
+    dtype = own.dtype if inputs.is_floating_point() else inputs.dtype
+    taken = inputs.detach().to(own.device, dtype)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.sub_(_STEP * direction[name].to(parameter))
+        passed = taken.clone()
+        output: Tensor = model(passed)
+    if not torch.equal(passed, taken):
+        raise NotExactError("it writes into its inputs")
+    return output, taken
 
 
 def doubled(inputs: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ def check_finite(name: str, array: NDArray[np.floating]) -> None:
 def check_lr_max(lr_max: float) -> None:
     """Raises: ValueError if it is no number > 0."""
     if not (isinstance(lr_max, Real) and 0 < lr_max < math.inf):
-        raise ValueError(f"lr_max={lr_max} must be > 0 and finite")
+        raise ValueError(f"lr_max={lr_max!r} must be > 0 and finite")
 
 
 def as_lrs(lrs: ArrayLike | Tensor) -> Array:

@@ -228,7 +228,7 @@ class Pass(fx.Interpreter):
         if target is operator.getitem and not isinstance(args[0], Moving):
             return args[0][args[1]]
         if target is getattr:
-            return self._attribute(*args)
+            return self._attribute(*args) if isinstance(args[0], Moving) else getattr(*args)
         if target in known.SUMS and kwargs.keys() <= {"alpha"}:
             other = self._times(args[1], kwargs["alpha"]) if kwargs else args[1]
             return add(args[0], other, known.SUMS[target])
