@@ -6,6 +6,8 @@ import csv
 import io
 import multiprocessing
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -273,17 +275,26 @@ def complete(
         if missing:
             tasks.append((case, missing))
     if tasks:
-        # Not forked: torch's and numba's threads do not live on in a fork.
-        context = multiprocessing.get_context("spawn")
         with (
-            context.Pool(processes, prepare) as pool,
+            in_processes(processes) as mapped,
             path.open("a") as file,
             counting("studies", len(cases)) as advance,
         ):
             for _ in range(len(cases) - len(tasks)):
                 advance()
-            for runs in pool.imap_unordered(run_task, tasks):
+            for runs in mapped(run_task, tasks):
                 file.write("".join(map(line, runs)))
                 file.flush()
                 advance()
     return read(path)
+
+
+@contextmanager
+def in_processes(number: int) -> Iterator[Callable[..., Iterable[list[Run]]]]:
+    """A `map` by that many processes, in any order; by this one, which has been prepared, if by one."""
+    if number == 1:
+        yield map
+        return
+    # Not forked: torch's and numba's threads do not live on in a fork.
+    with multiprocessing.get_context("spawn").Pool(number, prepare) as pool:
+        yield pool.imap_unordered

@@ -51,6 +51,7 @@ from srste.report.figures.style import BLACK, looks, save, shared_legend
 
 LOWEST_DRAWN = 1e-7
 """What is below is as good as the minimum, and would leave no room for the rest of a figure."""
+DRAWN = {"median": "median", "90th percentile": "percentile_90"}
 MEASURES = {
     "regret as a fraction of the achievable decrease": True,
     "regret (mean squared error)": False,
@@ -124,27 +125,31 @@ def print_notes(samplers: list[str], caps: dict[str, int]) -> None:
 
 
 def figure_of(summaries: list[Summary]) -> Figure:
-    """The median fraction against the number of trials, one panel a kind of network."""
+    """The fraction against the number of trials: the median and the 90th percentile over studies, one
+    column a kind of network."""
     shown = [s for s in summaries if s.as_fraction]
     networks = list(dict.fromkeys(s.network for s in shown))
-    figure = Figure(figsize=(5 * len(networks) + 0.2, 5.2), layout="constrained")
-    panels = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
-    for axes, network in zip(panels, networks, strict=True):
-        draw(axes, [s for s in shown if s.network == network])
-        axes.set_title(network)
-    panels[0].set_ylim(bottom=max(LOWEST_DRAWN, panels[0].get_ylim()[0]))
-    panels[0].set_ylabel("regret / achievable decrease, median")
-    shared_legend(figure, panels)
+    figure = Figure(figsize=(5 * len(networks) + 0.2, 9), layout="constrained")
+    panels = figure.subplots(len(DRAWN), len(networks), squeeze=False, sharex=True, sharey="row")
+    for row, (title, figure_drawn) in zip(panels, DRAWN.items(), strict=True):
+        for axes, network in zip(row, networks, strict=True):
+            draw(axes, [s for s in shown if s.network == network], figure_drawn)
+        row[0].set_ylim(bottom=max(LOWEST_DRAWN, row[0].get_ylim()[0]))
+        row[0].set_ylabel(f"regret / achievable decrease, {title}")
+    for top, bottom, network in zip(panels[0], panels[-1], networks, strict=True):
+        top.set_title(network)
+        bottom.set_xlabel("trials")
+    shared_legend(figure, list(panels.flat))
     return figure
 
 
-def draw(axes: Axes, summaries: list[Summary]) -> None:
+def draw(axes: Axes, summaries: list[Summary], figure_drawn: str) -> None:
     """A colour a sampler, whole on a log scale and dashed on a linear one; grids as single points."""
     look = looks(dict.fromkeys(name.partition("-")[0] for name in SEARCHED), [])
     drawn = dict.fromkeys(s.sampler for s in summaries)
     # Grids last, so that in the legend both scales of a sampler share a column.
     for sampler in sorted(drawn, key=lambda name: name in GRIDS):
-        points = [(s.trials, s.median) for s in summaries if s.sampler == sampler]
+        points = [(s.trials, getattr(s, figure_drawn)) for s in summaries if s.sampler == sampler]
         if sampler in GRIDS:
             draw_grid(axes, sampler, points[0])
             continue
@@ -155,7 +160,6 @@ def draw(axes: Axes, summaries: list[Summary]) -> None:
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("trials")
     axes.grid(alpha=0.25)
 
 

@@ -94,13 +94,15 @@ def job_cost(folder: Path, few: int, many: int) -> float:
     """Seconds that a job costs in one process beyond its studies: checked, composed, its folder and
     logging set up by Hydra, its records found. The slope between two sweeps of which every study has its
     record."""
-    seconds = {}
-    for count in (few, many):
-        sweep = ["-m", f"samples=range(1,{count + 1})", "batches=1", "batch_size=16",
-                 "sampling.step=0.05", "tracking=none", f"hydra.sweep.dir=jobs-{count}"]  # fmt: skip
-        train(folder, *sweep)  # makes the records
-        seconds[count] = train(folder, *sweep)
-    return (seconds[many] - seconds[few]) / (many - few)
+
+    def swept(count: int) -> float:
+        return train(
+            folder, "-m", f"samples=range(1,{count + 1})", "batches=1", "batch_size=16",
+            "sampling.step=0.05", "tracking=none", "hydra.sweep.dir=jobs",
+        )  # fmt: skip
+
+    swept(many)  # makes the records
+    return (swept(many) - swept(few)) / (many - few)
 
 
 def start_cost(times: int) -> float:
