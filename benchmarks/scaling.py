@@ -52,9 +52,9 @@ def train(folder: Path, *arguments: str) -> float:
     return time.perf_counter() - started
 
 
-def study_cost(folder: Path, batches: int) -> dict[str, float]:
+def study_cost(folder: Path, batches: int, samples: str) -> dict[str, float]:
     """Seconds and bytes of a study at the note's size, from its record."""
-    train(folder, "-m", "samples=1,3,5,7,9", f"batches={batches}", "tracking=none")
+    train(folder, "-m", f"samples={samples}", f"batches={batches}", "tracking=none")
     root = next((folder / "multirun").iterdir())
     found = list(records.find(root))
     started = time.perf_counter()
@@ -210,7 +210,7 @@ def main() -> None:
     small = count < 1_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        unit = study_cost(folder, 2 if small else BATCHES)
+        unit = study_cost(folder, *((2, "1,3") if small else (BATCHES, "1,3,5,7,9")))
         unit["job"] = job_cost(folder, *((1, 3) if small else (20, 120)))
         unit["launching"] = launching_cost(folder, *((1, 3) if small else (20, 520)))
         unit["start"] = start_cost(1 if small else 3)

@@ -61,9 +61,9 @@ def test_models():
 
 
 def test_scaling():
-    out = output("benchmarks/scaling.py", "--studies", "24")
-    assert re.search(r"MLflow, granularity=study: 24 studies as 24 runs in \d+ s", out)
-    assert re.search(r"MLflow, granularity=job: 24 studies as 12 runs in \d+ s", out)
+    out = output("benchmarks/scaling.py", "--studies", "8")
+    assert re.search(r"MLflow, granularity=study: 8 studies as 8 runs in \d+ s", out)
+    assert re.search(r"MLflow, granularity=job: 8 studies as 4 runs in \d+ s", out)
     assert re.search(r"^ +MLflow by job, rows +\S+ +\S+$", out, re.M)
 
 

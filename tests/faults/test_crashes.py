@@ -60,7 +60,7 @@ def workers_of(process):
 def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher):
     moments = random.Random(20261124)
     killed = 0
-    for _ in range(5):
+    for _ in range(4):
         process = start(tmp_path, *SWEEP, *launcher)
         # A sweep takes some seven seconds: checking, computing, tracking.
         try:

@@ -21,7 +21,7 @@ from tests.support import (
     wait_for,
 )
 
-LOCAL = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=1"]
+LOCAL = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=2"]
 
 
 def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path):

@@ -15,7 +15,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support import ROOT, eventually, free_port, runs_in, serving, skip, studies, tracked_once
+from tests.support import (
+    ROOT,
+    eventually,
+    free_port,
+    runs_in,
+    serving,
+    skip,
+    studies,
+    tracked_once,
+    train,
+)
 
 pytestmark = pytest.mark.slurm
 
@@ -52,6 +62,12 @@ def shell(cluster, folder, ports):
     def run(command, where=folder, user=None):
         for page, free in ports.items():
             command = re.sub(rf"\b{page}\b", free, command)
+        typed = shlex.split(command)
+        if typed[:2] == ["python", "train.py"]:
+            bound = cluster.environment | {"PYTHONPATH": str(ROOT)}
+            done = train(where, *typed[2:], script=where / "train.py", **bound)
+            assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+            return done.stdout
         words = ["bash", "-c", command]
         if user is not None:
             words = ["runuser", "-u", user, "--", *words]
