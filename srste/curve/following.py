@@ -24,9 +24,9 @@ from srste.curve.kernels.turning import WORD
 from srste.curve.links import Links, padded, rounded
 from srste.curve.network import Array, Index, Network, check_finite
 
-# A block of examples is as many numbers as about stay in a core's own cache, 2 MB; but not so few
-# examples that a product would take longer to read the weights than to compute.
-_BLOCK = 250_000
+# A block of examples is as many numbers as about stay near a core, 3 MB; but not so few examples that a
+# product would take longer to read the weights than to compute.
+_BLOCK = 400_000
 _FEWEST = 64
 
 
@@ -146,11 +146,12 @@ class Follower:
 
 
 def blocks(links: Links, batch: int) -> list[slice]:
-    """The examples in blocks, all but the last of the same size."""
+    """The examples in blocks, all but the last of the same size; one for each thread at least."""
     # Their (a, d), and where hidden units flip.
     numbers = (3 * len(links.widths) - 1) * int(links.widths.max())
     most = max(_FEWEST, _BLOCK // numbers)
-    rows = math.ceil(batch / math.ceil(batch / most))
+    count = max(math.ceil(batch / most), min(threads(), batch // _FEWEST))
+    rows = math.ceil(batch / count)
     return [slice(start, min(start + rows, batch)) for start in range(0, batch, rows)]
 
 
