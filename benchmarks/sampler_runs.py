@@ -35,7 +35,7 @@ PRETRAINING = {"raw": "none", "pretrained": "adam"}
 COUNTS = (10, 20, 50, 100, 200, 500, 1_000)
 CLOCK = 100
 """The number of trials whose seconds are printed."""
-CAPS = {"gp": 20}
+CAPS = {"gp": 50}
 """Trials beyond which a sampler is too slow for hundreds of studies: a trial costs the more, the more
 there are before it."""
 CLOCKED = 5

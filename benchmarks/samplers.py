@@ -1,8 +1,8 @@
 """How far each sampler of learning rates stays above the exact minimum, against its number of trials.
 
-    python benchmarks/samplers.py                                    # all of it, one or two hours
+    python benchmarks/samplers.py                                    # all of it, some three hours
     python benchmarks/samplers.py --studies 4 --samplers tpe-log     # a small one, to see that it works
-    python benchmarks/samplers.py --studies 40 --caps gp=50          # fewer studies, gp for longer
+    python benchmarks/samplers.py --studies 40 --caps gp=100         # fewer studies, gp for longer
 
 The regret of a study at n trials is the lowest loss of its first n trials minus the infimum over every
 learning rate in (0, lr_max], which the loss curve gives exactly; its fraction is of the decrease that
