@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import numpy as np
@@ -224,3 +225,27 @@ def test_one_example_of_another_size(model, size, place):
         loss_curve(model, direction, x[order], y[order])(lrs) for order in (range(6), range(5, -1, -1))
     )
     np.testing.assert_allclose(straight, reverse, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e20, 1e38])
+def test_directions_of_any_size_are_no_reason_to_refuse(size):
+    """Where a step overflows the model's own precision, nothing can be compared, and nothing is."""
+    torch.manual_seed(0)
+    model = Residual(7)
+    x, y = torch.randn(9, 5), torch.randn(9, 2)
+    curve = loss_curve(model, a_direction(model, size), x, y)
+    assert curve.exact
+    assert curve.pre_loss == pytest.approx(SquaredError()(model(x), y).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_models_of_any_precision(dtype):
+    torch.manual_seed(0)
+    model = Residual(7).to(dtype)
+    direction = a_direction(model)
+    x, y = torch.randn(40, 5), torch.randn(40, 2)
+    curve = loss_curve(model, direction, x, y)
+    double = loss_curve(
+        copy.deepcopy(model).double(), {n: g.double() for n, g in direction.items()}, x.double(), y
+    )
+    np.testing.assert_allclose(curve([0.0, 0.1, 0.5]), double([0.0, 0.1, 0.5]), rtol=1e-12)
