@@ -198,6 +198,16 @@ def test_examples_mixed_by_weights_that_are_zero_as_yet():
         loss_curve(model, a_direction(model), torch.randn(9, 6), torch.randn(9, 2))
 
 
+def test_whole_numbers_that_are_mixed():
+    def forward(m, x):
+        h = functional.one_hot(x, 6).to(m.f.weight.dtype)
+        return m.o(m.b(m.f(h - h.mean(0))))
+
+    model = Written(forward)
+    with pytest.raises(NotExactError, match="depends on the other examples"):
+        loss_curve(model, a_direction(model), torch.arange(6), torch.randn(6, 2))
+
+
 def test_whole_numbers_as_inputs():
     torch.manual_seed(0)
     model = Written(lambda m, x: m.o(m.b(m.f(functional.one_hot(x, 6).to(m.f.weight.dtype))))).double()

@@ -81,7 +81,8 @@ class Traced:
             raise NotExactError(f"its output for one example has the shape {tuple(output.a.shape)}")
         self.units.append(output.a[0].numel())
         self.output_shape = tuple(output.a.shape[1:])
-        self._check_that_examples_are_apart(example)
+        other = 0.3 - 1.7 * example if example.is_floating_point() else inputs[-1:].detach().cpu()
+        self._check_that_examples_are_apart(example, other)
         self._one_row_does = False
         with suppress(NotExactError):  # a forward may want all its values to have as many rows
             self._one_row_does = self._does_one_row(example)
@@ -123,11 +124,9 @@ class Traced:
         if (off & decided).any():
             raise NotExactError("its forward does what its graph does not show, as writing in place")
 
-    def _check_that_examples_are_apart(self, example: Tensor) -> None:
-        if not example.is_floating_point():
-            return
+    def _check_that_examples_are_apart(self, example: Tensor, other: Tensor) -> None:
         # After a step: weights that are zero as yet hide what they do.
-        both = self.stepped(torch.cat((example, 0.3 - 1.7 * example)), _STEP)
+        both = self.stepped(torch.cat((example, other)), _STEP)
         for alone, beside in zip(self.stepped(example, _STEP), both, strict=True):
             allowed = 1e-9 * alone.reach[0] + 1e-300
             if (np.abs(alone.values[0] - beside.values[0]) > allowed).any():

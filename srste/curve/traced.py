@@ -102,8 +102,8 @@ class Pass(fx.Interpreter):
         return self._tensor(attribute) if isinstance(attribute, Tensor) else attribute
 
     def _tensor(self, tensor: Tensor) -> Moving:
-        known = self._parameters.get(id(tensor))
-        return value(tensor) if known is None else known
+        parameter = self._parameters.get(id(tensor))
+        return value(tensor) if parameter is None else parameter
 
     def _own(self, module: nn.Module, name: str) -> Moving | None:
         """The module's parameter of that name, None if it goes without."""
