@@ -10,14 +10,16 @@ import atexit
 import gc
 import importlib
 import json
+import math
 import os
 import random
 import runpy
-import select
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 LIBRARIES = [
@@ -35,29 +37,32 @@ class Prepared:
     """That process, seen from the tests; started when it is first needed."""
 
     def __init__(self):
-        self._process = None
+        self._process = self._folders = None
 
     def run(self, script, arguments, cwd, environment, timeout):
         """As subprocess.run of Python with that script does."""
+        forked = self.start(script, arguments, cwd, environment)
+        try:
+            out, err = forked.communicate(timeout)
+        except subprocess.TimeoutExpired:
+            forked.kill()
+            out, err = forked.communicate()
+            raise subprocess.TimeoutExpired(forked.args, timeout, out, err) from None
+        return subprocess.CompletedProcess(forked.args, forked.returncode, out, err)
+
+    def start(self, script, arguments, cwd, environment):
+        """As subprocess.Popen of Python with that script does."""
         if self._process is None:
             self._start()
-        with tempfile.TemporaryDirectory() as folder:
-            out, err = Path(folder) / "out", Path(folder) / "err"
-            wanted = {"argv": [str(script), *arguments], "cwd": str(cwd), "environment": environment,
-                      "out": str(out), "err": str(err)}  # fmt: skip
-            self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
-            self._process.stdin.flush()
-            pid = int(self._process.stdout.readline())
-            if not select.select([self._process.stdout], [], [], timeout)[0]:
-                os.kill(pid, signal.SIGKILL)
-                self._process.stdout.readline()
-                raise subprocess.TimeoutExpired(
-                    wanted["argv"], timeout, out.read_text(), err.read_text()
-                )
-            code = int(self._process.stdout.readline())
-            return subprocess.CompletedProcess(wanted["argv"], code, out.read_text(), err.read_text())
+        folder = Path(tempfile.mkdtemp(dir=self._folders.name))
+        wanted = {"argv": [str(script), *arguments], "cwd": str(cwd), "environment": environment,
+                  "folder": str(folder)}  # fmt: skip
+        self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
+        self._process.stdin.flush()
+        return Forked(int(self._process.stdout.readline()), wanted["argv"], folder)
 
     def _start(self):
+        self._folders = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
             env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
@@ -70,28 +75,67 @@ class Prepared:
         self._process.stdout.close()
 
 
+class Forked:
+    """A run, as subprocess.Popen has it."""
+
+    def __init__(self, pid, args, folder):
+        self.pid, self.args, self.returncode = pid, args, None
+        self._folder = folder
+
+    def poll(self):
+        if self.returncode is None and (self._folder / "code").exists():
+            self.returncode = int((self._folder / "code").read_text())
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout=math.inf):
+        """(standard output, standard error) once it has ended."""
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            time.sleep(0.01)
+        return tuple((self._folder / name).read_text() for name in ("out", "err"))
+
+
 def serve():
-    """One run after the other, as the lines on standard input ask for them. Answers: its number, and
-    when it has ended its exit code."""
+    """A run for each line on standard input, beside one another. Answers: its number."""
     for name in LIBRARIES:
         importlib.import_module(name)
     sys.modules["numba"].njit("f8(f8)")(lambda x: x)  # at its first function it imports the rest of it
     gc.freeze()  # else the first collection of every run copies all that was imported
     for line in sys.stdin:
         wanted = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            become(wanted)
-            runpy.run_path(wanted["argv"][0], run_name="__main__")
-            return
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        keeper = os.fork()
+        if keeper == 0:
+            pid = os.fork()
+            if pid == 0:
+                become(wanted)
+                runpy.run_path(wanted["argv"][0], run_name="__main__")
+                return
+            print(pid, flush=True)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            written = Path(wanted["folder"]) / "code.tmp"
+            written.write_text(str(code))
+            written.rename(written.with_suffix(""))
+            os._exit(0)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:  # keepers that have ended
+                pass
 
 
 def become(wanted):
     """This process is as if it had been started for that."""
-    for number, name, mode in ((0, os.devnull, os.O_RDONLY), (1, wanted["out"], os.O_WRONLY),
-                               (2, wanted["err"], os.O_WRONLY)):  # fmt: skip
+    folder = Path(wanted["folder"])
+    for number, name, mode in ((0, Path(os.devnull), os.O_RDONLY), (1, folder / "out", os.O_WRONLY),
+                               (2, folder / "err", os.O_WRONLY)):  # fmt: skip
         opened = os.open(name, mode | os.O_CREAT)
         os.dup2(opened, number)
         os.close(opened)

@@ -71,15 +71,15 @@ def train(cwd, *arguments, timeout=300, script=ROOT / "train.py", **environment)
 
 
 def start(cwd, *arguments, **environment):
-    """train.py in a process of its own, which does not outlive the test."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"COLUMNS": "200"} | environment,
-    )
+    """train.py in a process of its own, made as by `train`, which does not outlive the test."""
+    whole = os.environ | {"COLUMNS": "200"} | environment
+    if sys.platform == "linux" and environment.keys().isdisjoint(BEFORE_IMPORTS):
+        process = prepared.start(ROOT / "train.py", arguments, cwd, whole)
+    else:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), *arguments], cwd=cwd, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env=whole,
+        )  # fmt: skip
     started.append(process)
     return process
 
