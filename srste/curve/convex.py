@@ -100,6 +100,15 @@ class _Parabolas:
         highs: Array = np.maximum.reduceat(self.high, self.begins) + self.error
         return highs
 
+    def some(self, places: slice) -> _Parabolas:
+        """Of some neighbours among the pieces alone."""
+        begins = self.begins[places]
+        parts = slice(begins[0], self.begins[places.stop] if places.stop < len(self.begins) else None)
+        return _Parabolas(
+            self.lo[parts], self.hi[parts], self.low[parts], self.high[parts], self.dip[parts],
+            self.pieces[places], begins - begins[0], self.error,
+        )  # fmt: skip
+
     def dip_of(self, place: int) -> float:
         """Where in the piece of that place among ``pieces`` its parabolas are lowest."""
         begin = self.begins[place]
@@ -207,17 +216,21 @@ class ConvexSum:
 
     def lowest(self) -> tuple[float, float, bool]:
         """(lr, loss, attained) of the lowest loss in (0, lr_max]; sets ``error``."""
-        width, begin, end = _WIDTH, 0.0, self._lr_max
-        while True:
-            near = self._parabolas(width, begin, end)
-            left = np.flatnonzero(near.low <= near.low.min() + 2 * near.error)
-            hull = float(near.lo[left].min()), float(near.hi[left].max())
-            if len(left) <= _MANY or hull[1] - hull[0] > 0.5 * (end - begin):
-                break
-            width, begin, end = width / 8, *hull
-        found = self._lowest_of(near, np.unique(np.searchsorted(near.begins, left, side="right") - 1))
+        found = self._lowest_in(self._parabolas(_WIDTH, 0.0, self._lr_max))
         self.error = max(found.loss - found.bound, 0.0)
         return found.lr, found.loss, found.attained
+
+    def _lowest_in(self, near: _Parabolas) -> _Lowest:
+        """Of all these pieces; by finer parabolas, where too many of them are near the lowest."""
+        width = _WIDTH
+        while True:
+            left = np.flatnonzero(near.low <= near.low.min() + 2 * near.error)
+            begin, end = float(near.lo[left[0]]), float(near.hi[left[-1]])
+            if len(left) <= _MANY or end - begin > 0.5 * (near.hi[-1] - near.lo[0]):
+                break
+            width /= 8
+            near = self._parabolas(width, begin, end)
+        return self._lowest_of(near, np.unique(np.searchsorted(near.begins, left, side="right") - 1))
 
     def _lowest_of(self, near: _Parabolas, places: Index) -> _Lowest:
         """Of some of the pieces, by their places in order."""
@@ -265,11 +278,18 @@ class ConvexSum:
     def below(self, level: float) -> Array:
         """As `srste.curve.pieces.Pieces.below`."""
         near = self._parabolas(_WIDTH, 0.0, self._lr_max)
-        places = np.flatnonzero(near.lows < level)
+        lows, highs = near.lows.copy(), near.highs.copy()
+        unsure = np.flatnonzero((lows < level) & (highs >= level))
+        if len(unsure) > _MANY:
+            ends = self._real.first[near.pieces[unsure[0]]], self._real.last[near.pieces[unsure[-1]]]
+            finer = self._parabolas(_WIDTH / 8, *map(float, ends))
+            at = np.searchsorted(near.pieces, finer.pieces)
+            lows[at], highs[at] = np.maximum(lows[at], finer.lows), np.minimum(highs[at], finer.highs)
+        places = np.flatnonzero(lows < level)
         lo, hi = self._real.lo[near.pieces[places]], self._real.hi[near.pieces[places]]
         begins = lo.copy()
         some = np.ones(len(places), bool)
-        for k in np.flatnonzero(near.highs[places] >= level):
+        for k in np.flatnonzero(highs[places] >= level):
             part = self._below_on(near, int(places[k]), level)
             some[k] = part is not None
             lo[k], hi[k] = part or (0.0, 0.0)
@@ -279,32 +299,41 @@ class ConvexSum:
         apart = np.append(True, (hi[:-1] != lo[1:]) | (lo[1:] != begins[1:]))
         first = np.flatnonzero(apart)
         last = np.append(first[1:], len(lo)) - 1
-        lows = [self._lowest_of(near, places[k : m + 1]).loss for k, m in zip(first, last, strict=True)]
-        return np.stack((lo[first], hi[last], lows), axis=1)
+        lowest = [
+            self._lowest_in(near.some(slice(places[k], places[m] + 1))).loss
+            for k, m in zip(first, last, strict=True)
+        ]
+        return np.stack((lo[first], hi[last], lowest), axis=1)
 
     def _below_on(self, near: _Parabolas, place: int, level: float) -> tuple[float, float] | None:
         """The part of a piece on which the loss is below a level, None if there is none."""
         real, piece = self._real, near.pieces[place]
         key = real.key[piece]
-        lowest = self._lowest_on(near, place, level)
-        if lowest.loss >= level:
-            return None
+        inside = near.dip_of(place)
+        if self._at(key, inside)[0] >= level:
+            lowest = self._lowest_on(near, place, level)
+            if lowest.loss >= level:
+                return None
+            inside = lowest.lr
         ends = []
         for end, whole in ((real.first[piece], real.lo[piece]), (real.last[piece], real.hi[piece])):
-            inside, outside = lowest.lr, float(end)
-            if self._at(key, outside)[0] <= level:
-                ends.append(float(whole))
-                continue
-            while abs(outside - inside) > 1e-15 * abs(outside):
-                middle = 0.5 * (inside + outside)
-                if middle in (inside, outside):
-                    break
-                if self._at(key, middle)[0] < level:
-                    inside = middle
-                else:
-                    outside = middle
-            ends.append(inside)
+            f, _, _ = self._at(key, float(end))
+            ends.append(float(whole) if f <= level else self._crossing(key, float(end), inside, level))
         return ends[0], ends[1]
+
+    def _crossing(self, key: np.uint64, outside: float, inside: float, level: float) -> float:
+        """Where the loss crosses a level between a learning rate at which it is above and one at which
+        it is below. Newton's method from outside comes nearer and nearer to where a convex function
+        crosses, and never beyond, but for rounding."""
+        for _ in range(_STEPS):
+            f, f1, _ = self._at(key, outside)
+            step = outside - (f - level) / f1 if f1 else 0.5 * (outside + inside)
+            if f <= level or abs(step - outside) <= 1e-15 * abs(outside):
+                break
+            if not min(inside, outside) < step < max(inside, outside):
+                step = 0.5 * (outside + inside)
+            outside = step
+        return outside
 
 
 def convex_sum(network: Network, links: Links, batch: Batch, classes: bool, lr_max: float) -> ConvexSum:
