@@ -129,10 +129,8 @@ def main() -> None:
         f"{'loop/exact':>12}{'bar':>8}{'of least':>10}{'first':>8}"
     )
     for name, (one, two) in times.items():
-        exact, *loops = (
-            median(one["exact"]), scaled(median(one["loop"])), scaled(median(two["loop"])),
-            scaled(median(one["batched"])),
-        )  # fmt: skip
+        exact = median(one["exact"])
+        loops = [scaled(median(ts)) for ts in (one["loop"], two["loop"], one["batched"])]
         fastest = min(loops[:2])
         least = min(scaled(min(one["loop"])), scaled(min(two["loop"]))) / min(one["exact"])
         print(

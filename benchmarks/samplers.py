@@ -1,6 +1,6 @@
 """How far each sampler of learning rates stays above the exact minimum, against its number of trials.
 
-    python benchmarks/samplers.py                                    # all of it, some three hours
+    python benchmarks/samplers.py                                    # all of it, two or three hours
     python benchmarks/samplers.py --studies 4 --samplers tpe-log     # a small one, to see that it works
     python benchmarks/samplers.py --studies 40 --caps gp=100         # fewer studies, gp for longer
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from srste.curve.chain import as_double
 from srste.curve.exact import network_of
 from srste.curve.network import Array, on_the_fence
 from srste.losses import Loss, SquaredError
@@ -81,7 +82,7 @@ def replay(
 
 def _in_float64(loss: Loss, outputs: Tensor, targets: Tensor) -> float:
     # So that the rounding of the loss itself does not blur the comparison.
-    return float(loss(outputs.double(), targets.double() if targets.is_floating_point() else targets))
+    return float(loss(outputs.double(), as_double(targets)))
 
 
 def _largest_loss(loss: Loss, reach: Array, targets: Tensor) -> Array:

@@ -227,6 +227,7 @@ class TestRefused:
     def test_targets(self):
         model, direction, x, _ = make(0, 3, 1, 2, False, 4, "none", False)
         for loss, y, says in [
+            (CrossEntropy(), torch.zeros(4, 2), r"targets must be \(4,\) integer classes"),
             (
                 CrossEntropy(),
                 torch.zeros(4),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from srste.curve.chain import as_double
 from srste.curve.moving import Moving
 from srste.curve.network import (
     Array,
@@ -50,8 +51,8 @@ class Traced:
             self._parameters = {}
             for name, parameter in self._model.named_parameters():
                 moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
-                still = None if not moved.any() else moved
-                self._parameters[id(parameter)] = Moving(parameter.detach(), still)
+                moving = Moving(parameter.detach(), moved if moved.any() else None)
+                self._parameters[id(parameter)] = moving
             self._look_at(inputs, model, direction)
             some = inputs[:: math.ceil(len(inputs) / _LOOKED_AT)]
             self._check_that_it_is_the_model(model, direction, some)
@@ -60,7 +61,7 @@ class Traced:
         """Finds the layers, from the first of the inputs. given: the model itself."""
         self.units: list[int] = []
         self.levels: list[Levels] = []
-        example = doubled(inputs[:1]).clone()
+        example = as_double(inputs[:1].detach().cpu()).clone()
 
         def look(layer: int, levels: Levels, x: Moving) -> Moving:
             self.levels.append(levels)
@@ -73,6 +74,8 @@ class Traced:
             if error.__cause__ is not None:
                 try:
                     _output_of(given, inputs, direction, None)
+                except NotExactError:
+                    raise
                 except Exception as its_own:  # whatever a forward may raise
                     line = error_line(its_own)
                     raise ValueError(f"the model does not take these inputs: {line}") from its_own
@@ -177,7 +180,7 @@ class Traced:
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
         rows = 1 if self._one_row_does else None
-        parts = [_beginning(x) for x in self._beginnings(doubled(inputs), rows)]
+        parts = [_beginning(x) for x in self._beginnings(as_double(inputs.detach().cpu()), rows)]
         if out is not None and parts[0] is not None:
             out[:] = parts[0]
             parts[0] = out
@@ -211,7 +214,7 @@ class Traced:
             name: Moving(p.a, p.d, reach=p.a.abs() if p.d is None else p.a.abs() + lr * p.d.abs())
             for name, p in self._parameters.items()
         }
-        keep(Pass(self._traced, reaching, binarise).output_of(doubled(inputs)))
+        keep(Pass(self._traced, reaching, binarise).output_of(as_double(inputs.detach().cpu())))
         return found
 
 
@@ -232,12 +235,6 @@ def _output_of(
     if not torch.equal(passed, taken):
         raise NotExactError("it writes into its inputs")
     return output, taken
-
-
-def doubled(inputs: Tensor) -> Tensor:
-    """The inputs on the CPU, and in float64; those that are whole numbers stay so."""
-    here = inputs.detach().cpu()
-    return here.double() if here.is_floating_point() else here
 
 
 def _units_at(values: Tensor) -> Moving:

@@ -20,6 +20,11 @@ def as_float64(tensor: Tensor) -> Array:
     return array
 
 
+def as_double(tensor: Tensor) -> Tensor:
+    """The tensor in float64 if it is of a floating dtype; whole numbers stay what they are."""
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
 def held(tensor: Tensor) -> Tensor:
     """The tensor on the CPU in a dtype that NumPy knows too, without a copy if that is possible."""
     here = tensor.detach().cpu()

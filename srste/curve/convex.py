@@ -317,14 +317,14 @@ class ConvexSum:
             inside = lowest.lr
         ends = []
         for end, whole in ((real.first[piece], real.lo[piece]), (real.last[piece], real.hi[piece])):
-            f, _, _ = self._at(key, float(end))
-            ends.append(float(whole) if f <= level else self._crossing(key, float(end), inside, level))
+            at = self._crossing(key, float(end), inside, level)
+            ends.append(float(whole) if at == end else at)
         return ends[0], ends[1]
 
     def _crossing(self, key: np.uint64, outside: float, inside: float, level: float) -> float:
-        """Where the loss crosses a level between a learning rate at which it is above and one at which
-        it is below. Newton's method from outside comes nearer and nearer to where a convex function
-        crosses, and never beyond, but for rounding."""
+        """Where the loss crosses a level between a learning rate outside and one at which it is below;
+        the one outside if it is not above there. Newton's method from outside comes nearer and nearer to
+        where a convex function crosses, and never beyond, but for rounding."""
         for _ in range(_STEPS):
             f, f1, _ = self._at(key, outside)
             step = outside - (f - level) / f1 if f1 else 0.5 * (outside + inside)

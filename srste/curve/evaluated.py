@@ -29,9 +29,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from srste.curve.chain import held
 from srste.curve.memory import available_memory
-from srste.curve.network import Array, as_lrs, check_finite, check_lr_max
+from srste.curve.network import Array, as_lrs, check_lr_max
 from srste.curve.stepped import SteppedModel
 from srste.errors import first_line
 from srste.losses import LossFunction
@@ -111,7 +110,8 @@ class EvaluatedCurve:
             if number is not None and number < 1:
                 raise ValueError(f"{name}_at_a_time={number} must be >= 1")
         for name, tensor in (("inputs", inputs), ("targets", targets)):
-            check_finite(name, held(tensor).numpy())
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name} holds a value that is not finite")
         self.lr_max = float(lr_max)
         self._model = SteppedModel(model, direction, inputs, targets, loss, seed)
         self._examples = self._examples_with_room(examples_at_a_time)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from srste.curve.chain import as_double
 from srste.curve.memory import peak_bytes
 from srste.curve.network import check_direction
 from srste.errors import first_line
@@ -68,7 +69,7 @@ class SteppedModel:
         own = [dtype for dtype in self._dtypes if dtype.is_floating_point]
         dtype = own[0] if own and inputs.is_floating_point() else inputs.dtype
         self._inputs = inputs.detach().to(self.device, dtype)
-        self._targets = _as_double(targets.detach().to(self.device))
+        self._targets = as_double(targets.detach().to(self.device))
         self._loss_of = loss
         self._seed = seed
         self.parameter_bytes = sum(p.nbytes for p in self._moving.values())
@@ -183,7 +184,7 @@ class SteppedModel:
         return inputs.clone() if self._writes_inputs else inputs
 
     def _loss(self, outputs: Tensor) -> Tensor:
-        loss = self._loss_of(_as_double(outputs), self._targets)
+        loss = self._loss_of(as_double(outputs), self._targets)
         if loss.ndim:
             raise ValueError(f"loss(outputs, targets) must be a scalar, not {tuple(loss.shape)}")
         return loss.double()
@@ -204,10 +205,6 @@ class SteppedModel:
         if self.device.type == "cuda":
             states.append(torch.cuda.get_rng_state(self.device))
         return states
-
-
-def _as_double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _places(model: nn.Module) -> dict[str, str]:

@@ -78,7 +78,7 @@ def complete(folder, uninterrupted, count=40):
 
 
 def resumed(cluster, folder, uninterrupted, *more, count=40):
-    """The same command again completes it, with the results of an uninterrupted run."""
+    """The same sweep again completes it, with the results of an uninterrupted run."""
     before = len(studies(folder))
     # All jobs in one task: starting one is most of what is left to do.
     done = train(
