@@ -127,7 +127,8 @@ def _order(
 
 
 @part
-def _add(total: float, lost: float, term: float) -> tuple[float, float]:
+def add(total: float, lost: float, term: float) -> tuple[float, float]:
+    """Adds a term to a sum, and what that loses by rounding to what it has lost (Knuth's two-sum)."""
     new = total + term
     was = new - term
     return new, lost + ((total - was) + (term - (new - was)))
@@ -158,7 +159,7 @@ def add_up(events: Array, lr_max: float, pieces: Array, in_place: bool) -> int:
     homes, index = np.empty(longest, np.int32), np.empty(longest, np.int32)
     places, ordered = np.empty(longest + 1, np.int32), np.empty(longest, np.uint64)
     copy = np.empty((longest if in_place else 0, 4))
-    # What a sum has lost (Knuth's two-sum) is kept beside it: a loss may come back from far above.
+    # What a sum has lost is kept beside it: a loss may come back from far above.
     c0 = c1 = c2 = 0.0
     lost0 = lost1 = lost2 = 0.0
     piece = -1
@@ -179,9 +180,9 @@ def add_up(events: Array, lr_max: float, pieces: Array, in_place: bool) -> int:
                 term0, term1, term2 = copy[at, 1], copy[at, 2], copy[at, 3]
             else:
                 term0, term1, term2 = events[begin + at, 1], events[begin + at, 2], events[begin + at, 3]
-            c0, lost0 = _add(c0, lost0, term0)
-            c1, lost1 = _add(c1, lost1, term1)
-            c2, lost2 = _add(c2, lost2, term2)
+            c0, lost0 = add(c0, lost0, term0)
+            c1, lost1 = add(c1, lost1, term1)
+            c2, lost2 = add(c2, lost2, term2)
             if piece < 0 or ordered[k] != starts[piece, 0]:
                 piece += 1
                 starts[piece, 0] = ordered[k]
