@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import optuna
 import pytest
 import torch
@@ -28,6 +31,28 @@ def pytest_collection_modifyitems(items):
     """The longest files first, so that no worker is left with one of them at the end."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
+FOLLOWING = "import srste.curve.summing; from srste.curve.kernels.following import following; "
+KERNELS = [
+    FOLLOWING + "following(chain=True)",
+    FOLLOWING + "following(chain=False); import srste.curve.kernels.absolute, srste.curve.convex",
+]
+_compiling = []
+
+
+def pytest_sessionstart(session):
+    """Compiles the kernels before several processes at once would each find that they are not. What most
+    runs need is waited for, the rest is there soon."""
+    several = getattr(session.config.option, "numprocesses", None)
+    if several and not hasattr(session.config, "workerinput"):
+        _compiling.extend(subprocess.Popen([sys.executable, "-c", code]) for code in KERNELS)
+        assert _compiling[0].wait() == 0
+
+
+def pytest_sessionfinish():
+    for process in _compiling:
+        assert process.wait() == 0
 
 
 @pytest.fixture(autouse=True)

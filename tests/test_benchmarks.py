@@ -7,10 +7,18 @@ import runpy
 import subprocess
 import sys
 
-from tests.support import ROOT
+from tests.support import ROOT, train
 
 
-def output(*command):
+def output(script, *options):
+    """Of a benchmark, in a process that has the libraries."""
+    done = train(ROOT, *options, script=ROOT / script)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def output_of_a_fresh_process(*command):
+    """Of one that times what a process imports."""
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
     )
@@ -42,7 +50,7 @@ def test_growth(tmp_path):
 
 def test_start_up():
     # Of what is compiled, all of it would take most of a minute.
-    out = output("benchmarks/start_up.py", "--repeats", "1", "--only", "numba")
+    out = output_of_a_fresh_process("benchmarks/start_up.py", "--repeats", "1", "--only", "numba")
     assert re.search(r"^numba +[\d.]+ s +[\d.]+ s$", out, re.M)
     for package in ("numba", "llvmlite"):
         assert re.search(rf"^{package}, installed: \d\d+ MB$", out, re.M)
@@ -50,7 +58,9 @@ def test_start_up():
 
 def test_what_start_up_times_is_there():
     steps = runpy.run_path(str(ROOT / "benchmarks/start_up.py"))["STEPS"]
-    output("-c", "\n".join(f"{before}\n{wanted}" for wanted, before in steps.values()))
+    output_of_a_fresh_process(
+        "-c", "\n".join(f"{before}\n{wanted}" for wanted, before in steps.values())
+    )
 
 
 def test_models():
@@ -58,6 +68,12 @@ def test_models():
     for name, loss in (("mlp", "logistic"), ("residual", "squared"), ("conv 28 x 28", "cross-entropy")):
         row = rf"^{name} +{loss} +\d+ +[\d.]+ s +[\d.]+ +\d+ s +[\d,]+$"
         assert re.search(row, out, re.M)
+
+
+def test_losses():
+    out = output("benchmarks/losses.py", "--examples", "100", "--losses", "cross-entropy")
+    row = r"^cross-entropy +100( +[\d.]+ s){4} +\d+ +[\de+-]+ +[\d.]+$"
+    assert re.search(row, out, re.M), out
 
 
 def test_scaling():
@@ -68,7 +84,7 @@ def test_scaling():
 
 
 def test_main_job():
-    out = output("benchmarks/main_job.py", "batches=1", "samples=1,2")
+    out = output_of_a_fresh_process("benchmarks/main_job.py", "batches=1", "samples=1,2")
     assert "3 studies, 150,000 trials in" in out
     for part in ("MLflow runs", "estimators", "loss curves", "records", "imports", "wall time"):
         assert re.search(rf"^{part} +\d+\.\d+", out, re.M)

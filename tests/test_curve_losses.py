@@ -117,11 +117,13 @@ def test_the_minimum(options, lr_max):
     assert 0 < lr <= lr_max
     assert isinstance(attained, bool)
     assert curve(lr) == pytest.approx(lowest, rel=1e-14, abs=1e-15)
-    assert lowest <= losses.min() * (1 + 1e-13) + 1e-15
+    # Many values at once come from polynomials, which are rounded as their largest values are.
+    rounding = 1e-14 * losses.max()
+    assert lowest <= losses.min() + rounding
     assert 0 <= curve.error <= 1e-12
     # Around the best of the scan, a fine one: it finds nothing that is lower either.
     fine = np.clip(scan[losses.argmin()] + np.linspace(-1, 1, 801) * lr_max / 800, 1e-300, lr_max)
-    assert lowest <= curve(fine).min() * (1 + 1e-13) + 1e-15
+    assert lowest <= curve(fine).min() + rounding
 
 
 @settings(max_examples=80)

@@ -128,3 +128,63 @@ def test_of_any_size(name, seed, batch, width, depth, out, sizes, lr_max):
         inside |= (scan >= interval.lo) & (scan <= interval.hi)
     lower = losses < curve.pre_loss * (1 - 2e-12) - 1e-11 * largest
     assert not (lower & ~inside).any()
+
+
+def of_several_sizes(name, seed, batch):
+    """A network whose direction is as steep in its last layer as the seed says."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Linear(4, 9), BinaryActivation(), nn.Linear(9, 9), BinaryActivation(), nn.Linear(9, 3)
+    ).double()
+    direction = {key: torch.randn_like(p) for key, p in model.named_parameters()}
+    for key in ("4.weight", "4.bias"):
+        direction[key] *= 10.0 ** (seed % 5 - 1)
+    x, y = torch.randn(batch, 4).double(), torch.randn(batch, 3).double().sign()
+    if name == "cross-entropy":
+        y = torch.randint(0, 3, (batch,))
+    return lambda: loss_curve(model, direction, x, y, 1.0, LOSSES[name])
+
+
+@pytest.mark.parametrize("name", ["logistic", "cross-entropy"])
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_known_of_each_piece_holds(name, seed):
+    curve = of_several_sizes(name, seed, 40)()
+    curve.minimum()
+    bounds = curve._pieces._bounds
+    first, last = bounds.floats(slice(None))
+    some = first <= last
+    inside = np.linspace(first, last, 50)
+    losses = curve(np.clip(inside, first, last)[:, some])
+    rounding = 1e-13 * losses.max()
+    assert (losses >= bounds.low[some] - rounding).all()
+    assert (losses <= bounds.high[some] + rounding).all()
+    assert (bounds.low[some] <= bounds.up[some]).all()
+    if seed % 5 > 1:
+        return  # so steep that parabolas are not that near, but where it matters
+    # Fifty points nearly find the lowest, and the highest is at an end: parabolas are off by 2e-6.
+    lowest, highest = losses.min(axis=0), losses.max(axis=0)
+    assert (np.abs(bounds.up[some] - lowest) <= 1e-3 * (highest - lowest) + 1e-5).all()
+    assert (bounds.high[some] - highest <= 1e-5).all()
+
+
+@pytest.mark.parametrize("name", ["logistic", "cross-entropy"])
+@pytest.mark.parametrize("seed", range(5))
+def test_in_whatever_parts(name, seed, monkeypatch):
+    """Parabolas of all learning rates at once or of few, finer ones down to one piece or none, the
+    examples on one thread or on three: the same minimum and the same intervals."""
+    make_curve = of_several_sizes(name, seed, 200)
+    whole = make_curve()
+    expected = [whole.minimum().loss, *(v for i in whole.descents() for v in (i.lo, i.hi, i.loss))]
+    threads = torch.get_num_threads()
+    for at_once, few, worth in ((500, 4, 10**9), (3000, 1, 10**9), (5000, 1000, 0), (1000, 2, 0)):
+        monkeypatch.setattr("srste.curve.bounds._AT_ONCE", at_once)
+        monkeypatch.setattr("srste.curve.bounds._FEW", few)
+        monkeypatch.setattr("srste.curve.convex._WORTH_A_THREAD", worth)
+        torch.set_num_threads(1 if worth else 3)
+        try:
+            curve = make_curve()
+            found = [curve.minimum().loss, *(v for i in curve.descents() for v in (i.lo, i.hi, i.loss))]
+        finally:
+            torch.set_num_threads(threads)
+        assert curve.error <= 1e-12
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)

@@ -15,6 +15,7 @@ from srste.curve.steps import StepSum
 
 _TINY = np.nextafter(0.0, 1.0)
 _WIDTH = 0.1  # what the arguments of a loss move by over one parabola at first: off by 2e-6 then
+_PARTS = 50  # of an example at first, about, where its loss is so steep that there would be more
 _FINER = 8
 _FINEST = 1e-6  # off by less than rounding
 _FEW = 4  # pieces, of which the losses themselves are looked at
@@ -49,6 +50,7 @@ class Bounds:
         first, last = self.floats(slice(None))
         self.low[first > last], self.high[first > last] = np.inf, -np.inf
         self._told = count <= _FEW
+        self._width = max(_WIDTH, sums.mean_spread * lr_max / _PARTS)
 
     def ends(self, pieces: Index | slice) -> tuple[Array, Array]:
         """(lo, hi): the real numbers where they begin and end."""
@@ -69,9 +71,9 @@ class Bounds:
         """The pieces that are left, in order, by what is known of them, once they are so few, or so
         many, that their own losses are quicker to look at than finer parabolas."""
         if not self._told:
-            self._tell(0, len(self.keys) - 1, _WIDTH)
+            self._tell(0, len(self.keys) - 1, self._width)
             self._told = True
-        pieces, width = left(), _WIDTH / _FINER
+        pieces, width = left(), self._width / _FINER
         while len(pieces) > _FEW and width >= _FINEST:
             runs = self._runs(pieces, width)
             cost = sum(self._cost(*run, width) for run in runs)

@@ -93,8 +93,9 @@ def parabolas(
     by at most ``width``, and the loss on each replaced by its Taylor parabola.
 
     Returns: how many events there are; the events, the first of them all that holds at the beginning; a
-    bound on how far their sum is from that of the losses: third derivatives are at most
-    spread^3 / (6 sqrt 3), and the terms are rounded.
+    bound on how far their sum is from that of the losses. Third derivatives are at most
+    spread^3 / (6 sqrt 3), and at most the spread times the second, which grows at most by
+    exp(spread t) over a length t; the terms are rounded.
     """
     keys = outputs.view(np.uint64)
     units = at_rest.shape[1] // 2
@@ -122,6 +123,9 @@ def parabolas(
                 larger[:found] = events[:found]
                 events = larger
                 own = events.view(np.uint64)
+            half = 0.5 * (hi - lo) / parts
+            reach = spread * half
+            most, at_most = reach * reach * reach / (36 * math.sqrt(3.0)), reach * math.exp(reach) / 6
             for k in range(parts):
                 left, right = lo + (hi - lo) * k / parts, lo + (hi - lo) * (k + 1) / parts
                 middle = 0.5 * (left + right)
@@ -140,10 +144,9 @@ def parabolas(
                     events[found, 2] = share * (c1 - b1)
                     events[found, 3] = share * (c2 - b2)
                     found += 1
-                error += share * _ROUNDING * (f + (abs(f1) + f2 * right) * right)
+                worst = max(worst, min(most, f2 * half * half * at_most))
+                error += share * _ROUNDING * (f + (abs(f1) + f2 * right) * right + reach * reach)
                 b0, b1, b2 = c0, c1, c2
-            reach = 0.5 * spread * (hi - lo) / parts
-            worst = max(worst, reach * reach * reach / (36 * math.sqrt(3.0)))
         error += share * worst
         here += counts[example]
     own[0, 0] = beginning
