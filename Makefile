@@ -9,8 +9,9 @@ SET_UP := $(VENV)/.set-up
 study: $(SET_UP)
 	$(BIN)/python train.py -m estimator=sr_ste samples=1,2,...,10
 
+# With bytecode kept, whatever the environment says: hundreds of processes import the same modules.
 test: $(SET_UP)
-	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 lint: $(SET_UP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lint]'

@@ -36,7 +36,8 @@ from tests.support import (
 )
 
 SWEEP = ["-m", "samples=1,2,...,4", *SMALL]
-LOCAL = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=1"]
+LOCAL = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=2"]
+ONE_EACH = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=1"]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher
 
 def test_kill_9_of_a_worker_is_one_failed_job(tmp_path, uninterrupted):
     slower = ["-m", "samples=1,2,...,4", "batches=4", *SLOWLY]
-    process = start(tmp_path, *slower, *LOCAL, "hydra.launcher.workers=2", **slowly(0.3))
+    process = start(tmp_path, *slower, *ONE_EACH, "hydra.launcher.workers=2", **slowly(0.3))
     wait_for(process, tmp_path, "record.json", 2)
     workers_of(process)[0].kill()
     out, err = process.communicate(timeout=240)
@@ -88,7 +89,7 @@ def test_kill_9_of_a_worker_is_one_failed_job(tmp_path, uninterrupted):
     assert "1 of 4 jobs did not get through" in out
     assert "its process ended, as if killed (log: " in out
     assert "hydra/launcher=local_parallel" in out.split("The same command runs just those")[1]
-    done = train(tmp_path, *slower, *LOCAL, **slowly(0))
+    done = train(tmp_path, *slower, *ONE_EACH, **slowly(0))
     assert done.returncode == 0, done.stderr
     assert "local_parallel: 1 jobs in 1 tasks" in done.stdout
     assert len(studies(tmp_path)) == 20
