@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 
 from srste.binarize import BinaryActivation
 from srste.curve import Interval, loss_curve
-from srste.losses import CrossEntropy, Logistic
+from srste.losses import CrossEntropy, Logistic, SquaredError
 from tests.test_curve_losses import LOSSES
 
 
@@ -188,3 +190,83 @@ def test_in_whatever_parts(name, seed, monkeypatch):
             torch.set_num_threads(threads)
         assert curve.error <= 1e-12
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
+
+
+def test_events_that_are_crowded(monkeypatch):
+    """A hundred flips within 1e-8 of one another, and none before or after them: the outputs start at
+    -0.1 and rise, fall by 1 with the flip, and rise again."""
+    model = nn.Sequential(nn.Linear(1, 1), BinaryActivation(), nn.Linear(1, 1)).double()
+    direction = {key: torch.zeros_like(p) for key, p in model.named_parameters()}
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), (1.0, 0.5, 0.5, -0.6), strict=True):
+            parameter.fill_(value)
+    direction["0.bias"].fill_(1.0)
+    direction["2.bias"].fill_(-0.1)
+    x = torch.linspace(0, 1e-8, 100)[:, None].double()
+    for at_once in (2_000_000, 20):
+        monkeypatch.setattr("srste.curve.bounds._AT_ONCE", at_once)
+        curve = loss_curve(model, direction, x, torch.ones(100, 1).double(), 1.0, Logistic())
+        assert len(curve.breakpoints) == 100
+        lowest = np.logaddexp(0, 0.1 - 0.05)  # just before the first flip
+        assert curve.minimum().loss == pytest.approx(lowest, rel=1e-9)
+        assert curve.minimum().lr == pytest.approx(0.5, abs=1e-7)
+        (whole,) = curve.descents()
+        assert (whole.lo, whole.hi) == (0.0, pytest.approx(0.5, abs=1e-7))
+        bounds = curve._pieces._bounds
+        ranges = list(bounds._ranges(*bounds._range(0, len(bounds.keys) - 1), 0.1))
+        assert (ranges[0][0], ranges[-1][1]) == (np.nextafter(0, 1), 1.0)
+        assert all(one[1] == other[0] for one, other in pairwise(ranges))
+
+
+@pytest.mark.parametrize("common", [1e3, 1e6, 1e9])
+def test_what_all_classes_have_in_common_is_no_matter(common):
+    model = nn.Linear(3, 4, bias=False).double()
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 3).double().abs(), torch.randint(0, 4, (20,))
+    losses = torch.nn.functional.cross_entropy(model(x), y)
+    (gradient,) = torch.autograd.grad(losses, [model.weight])
+    apart = 50 * (gradient + 0.02 * torch.randn(4, 3))
+    found = [
+        loss_curve(model, {"weight": apart + more}, x, y, 1.0, CrossEntropy()) for more in (0, common)
+    ]
+    rounding = 1e-14 * common  # of the outputs
+    one, other = (curve.minimum() for curve in found)
+    assert 0 < one.lr < 1
+    assert other.loss == pytest.approx(one.loss, abs=rounding)
+    assert other.lr == pytest.approx(one.lr, abs=10 * rounding**0.5)
+    (first,), (second,) = (curve.descents() for curve in found)
+    assert second.hi == pytest.approx(first.hi, abs=10 * rounding)
+
+
+@pytest.mark.parametrize("scale", [20.0, 100.0, 600.0])
+def test_a_level_far_below_is_crossed(scale):
+    """Two margins, ``s (1 + 5 t)`` and ``1.2 s (1 - t)``: the loss falls below exp(-s) at first, and is
+    as large as that again where the second margin is s, all but log(1 + exp(-s / 5))."""
+    model = nn.Linear(2, 1, bias=False).double()
+    with torch.no_grad():
+        model.weight[:] = torch.tensor([[1.0, 1.2]]).double() * scale
+    direction = {"weight": torch.tensor([[-5.0, 1.2]]).double() * scale}
+    curve = loss_curve(
+        model, direction, torch.eye(2).double(), torch.ones(2, 1).double(), 1.0, Logistic()
+    )
+    (only,) = curve.descents()
+    assert only.lo == 0
+    before = np.log1p(np.exp(-0.2 * scale))
+    assert only.hi == pytest.approx((0.2 + before / scale) / 1.2, rel=1e-6)
+    assert curve(only.hi) == pytest.approx(curve.pre_loss, rel=1e-12 * scale)
+
+
+@pytest.mark.parametrize("loss", [SquaredError(), Logistic()])
+def test_two_intervals_with_a_point_between(loss):
+    """Two units cross at 0.5, where both are up: there alone the loss jumps up, far above."""
+    model = nn.Sequential(nn.Linear(1, 2, bias=False), BinaryActivation(), nn.Linear(2, 1)).double()
+    direction = {key: torch.zeros_like(p) for key, p in model.named_parameters()}
+    with torch.no_grad():
+        model[0].weight[:] = torch.tensor([[0.5], [-0.5]])
+        model[2].weight[:], model[2].bias[:] = -1.0, 0.0
+    direction["0.weight"][:] = torch.tensor([[1.0], [-1.0]])
+    direction["2.bias"][:] = -0.5
+    one = torch.ones(1, 1).double()
+    curve = loss_curve(model, direction, one, one, 1.0, loss)
+    assert curve(0.5) > curve.pre_loss > curve(np.nextafter(0.5, 1))
+    assert [(i.lo, i.hi) for i in curve.descents()] == [(0.0, 0.5), (0.5, 1.0)]

@@ -119,7 +119,7 @@ class Bounds:
         edges = np.append(begin + (end - begin) * np.arange(_CELLS) / _CELLS, end)
         start, held = 0, 0
         for cell in range(_CELLS):
-            if held and held + cells[cell] > _AT_ONCE:
+            if start < cell and held + cells[cell] > _AT_ONCE:
                 yield float(edges[start]), float(edges[cell])
                 start, held = cell, 0
             held += cells[cell]

@@ -24,13 +24,16 @@ def loss_of(
     a place on: a, then d."""
     loss = slope = curvature = 0.0
     if classes:
-        highest = -np.inf
+        highest, base = -np.inf, 0.0
         for k in range(width):
-            highest = max(highest, row[first + k] - t * row[first + width + k])
+            output = row[first + k] - t * row[first + width + k]
+            if output > highest:
+                highest, base = output, row[first + width + k]
         total = mean = square = 0.0
         for k in range(width):
             d = row[first + width + k]
             weight = math.exp(row[first + k] - t * d - highest)
+            d -= base  # what all classes have in common would cancel, and leave its rounding
             total += weight
             mean += weight * d
             square += weight * d * d
@@ -38,7 +41,7 @@ def loss_of(
         own = int(targets[example, 0])
         d = row[first + width + own]
         loss = math.log(total) + highest - (row[first + own] - t * d)
-        return loss, d - mean, max(square / total - mean * mean, 0.0)
+        return loss, d - base - mean, max(square / total - mean * mean, 0.0)
     for k in range(width):
         target = targets[example, k]
         margin = target * (row[first + k] - t * row[first + width + k])

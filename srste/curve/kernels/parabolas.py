@@ -95,7 +95,7 @@ def parabolas(
     Returns: how many events there are; the events, the first of them all that holds at the beginning; a
     bound on how far their sum is from that of the losses. Third derivatives are at most
     spread^3 / (6 sqrt 3), and at most the spread times the second, which grows at most by
-    exp(spread t) over a length t; the terms are rounded.
+    exp(spread t) over a length t. Terms are rounded, and stay so up to the end.
     """
     keys = outputs.view(np.uint64)
     units = at_rest.shape[1] // 2
@@ -145,7 +145,7 @@ def parabolas(
                     events[found, 3] = share * (c2 - b2)
                     found += 1
                 worst = max(worst, min(most, f2 * half * half * at_most))
-                error += share * _ROUNDING * (f + (abs(f1) + f2 * right) * right + reach * reach)
+                error += share * _ROUNDING * (f + (abs(f1) + f2 * end) * end + reach * reach)
                 b0, b1, b2 = c0, c1, c2
         error += share * worst
         here += counts[example]
