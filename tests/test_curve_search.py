@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import Interval, loss_curve
+from srste.curve import Interval, LossCurve, loss_curve
+from srste.curve.convex import ConvexSum
+from srste.curve.kernels.positions import just_after
+from srste.curve.steps import Steps, StepSum
 from srste.losses import CrossEntropy, Logistic, SquaredError
 from tests.test_curve_losses import LOSSES
 
@@ -276,3 +280,89 @@ def test_two_intervals_with_a_point_between(loss):
     curve = loss_curve(model, direction, one, one, 1.0, loss)
     assert curve(0.5) > curve.pre_loss > curve(np.nextafter(0.5, 1))
     assert [(i.lo, i.hi) for i in curve.descents()] == [(0.0, 0.5), (0.5, 1.0)]
+
+
+def of_steps(*steps):
+    """The logistic loss of one example by hand. steps: (position, margin at 0, its slope) each, the first
+    from 0 on."""
+    rest = np.array([[steps[0][1], -steps[0][2]]])
+    outputs = np.array([[0.0, margin, -slope] for _, margin, slope in steps[1:]]).reshape(-1, 3)
+    outputs.view(np.uint64)[:, 0] = [position for position, _, _ in steps[1:]]
+    counts, target = np.array([len(outputs)]), np.ones((1, 1))
+    sums = StepSum([Steps(rest, counts, outputs, target, False)], 1.0)
+    return LossCurve(ConvexSum(sums, 1.0), 1.0)
+
+
+def at(lr):
+    return np.float64(lr).view(np.uint64) << np.uint64(1)
+
+
+BEFORE, HALF, AFTER = np.nextafter(0.5, 0), 0.5, np.nextafter(0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "slope", "attained"),
+    [
+        (at(HALF), at(AFTER), 1.0, False),
+        (at(HALF), at(AFTER), -1.0, True),
+        (just_after(BEFORE), just_after(HALF), 1.0, True),
+        (just_after(BEFORE), just_after(HALF), -1.0, False),
+    ],
+)
+def test_a_piece_of_one_float(begins, ends, slope, attained):
+    """It has the end at which it is lowest or not: [0.5, after) and (before, 0.5]."""
+    curve = of_steps((at(0), 0.0, 0.0), (begins, 3.0, slope), (ends, 0.0, 0.0))
+    assert curve.minimum().lr == HALF
+    assert curve.minimum().attained is attained
+
+
+def test_a_piece_without_floats_parts_nothing():
+    curve = of_steps((at(0), 0.0, 1.0), (just_after(HALF), 0.01, 1.0), (at(AFTER), 0.02, 1.0))
+    (whole,) = curve.descents()
+    assert (whole.lo, whole.hi) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("loss", [Logistic(), CrossEntropy()])
+def test_of_equal_losses_the_smallest_learning_rate(loss):
+    model = nn.Linear(2, 2).double()
+    still = {key: torch.zeros_like(p) for key, p in model.named_parameters()}
+    targets = torch.ones(3, 2).double() if isinstance(loss, Logistic) else torch.tensor([0, 1, 0])
+    curve = loss_curve(model, still, torch.randn(3, 2).double(), targets, 1.0, loss)
+    assert curve.minimum() == (np.nextafter(0, 1), curve.pre_loss, True)
+    assert curve.descents() == []
+
+
+@pytest.mark.parametrize("bias", [100.0, 0.0])
+def test_plateaus_of_many_pieces(bias):
+    """Outputs that do not move although units turn, of losses that are 0, or log 2: one piece is as good
+    as another, and thousands of them are not looked at."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 32), BinaryActivation(), nn.Linear(32, 2)).double()
+    direction = {key: torch.randn_like(p) for key, p in model.named_parameters()}
+    direction["2.weight"][:] = direction["2.bias"][:] = 0
+    with torch.no_grad():
+        model[2].weight[:] = 0
+        model[2].bias[:] = torch.tensor([bias, 0.0])
+    curve = loss_curve(
+        model, direction, torch.randn(3000, 4).double(), torch.zeros(3000, dtype=torch.int64), 1.0,
+        CrossEntropy(),
+    )  # fmt: skip
+    with patch.object(ConvexSum, "_searched", autospec=True, side_effect=ConvexSum._searched) as search:
+        assert curve.minimum().loss == pytest.approx(np.log1p(np.exp(-bias)), abs=1e-15)
+        assert curve.descents() == []
+    assert len(curve.breakpoints) > 10_000
+    assert search.call_count < 50
+
+
+@pytest.mark.parametrize("scale", [1e13, 1e17, 1e25])
+def test_where_rounding_hides_the_minimum_the_error_says_so(scale):
+    """Margins that move by far more than 1 within an ulp of the learning rate."""
+    for seed in range(10):
+        torch.manual_seed(seed)
+        model = nn.Linear(3, 1).double()
+        direction = {key: scale * torch.randn_like(p) for key, p in model.named_parameters()}
+        x, y = torch.randn(9, 3).double(), torch.randn(9, 1).double().sign()
+        curve = loss_curve(model, direction, x, y, 1.0, Logistic())
+        losses = curve(np.geomspace(1e-3 / scale, 1, 20_000))
+        assert curve.minimum().loss - curve.error <= losses.min() * (1 + 1e-12)
+        assert curve.minimum().loss <= curve.pre_loss * (1 + 1e-12)

@@ -16,8 +16,10 @@ from srste.curve.steps import StepSum
 _TINY = np.nextafter(0.0, 1.0)
 _WIDTH = 0.1  # what the arguments of a loss move by over one parabola at first: off by 2e-6 then
 _PARTS = 50  # of an example at first, about, where its loss is so steep that there would be more
+_WIDEST = 1e100
 _FINER = 8
 _FINEST = 1e-6  # off by less than rounding
+_LESS, _IN_VAIN = 0.9, 3  # where so many times in a row nearly all are left, no more is tried
 _FEW = 4  # pieces, of which the losses themselves are looked at
 _PASSES = 4  # over the batch, that a piece's own loss takes about
 
@@ -31,7 +33,7 @@ class Bounds:
 
     keys: (R,) positions where they start.
     low, up, high: (R,) no loss on a piece is below ``low`` or above ``high``, the lowest not above
-        ``up``; infinite until it is known better, the other way round if there are no floats on a piece.
+        ``up``. Until more is known 0 and infinite; without floats on a piece, infinite and below 0.
     dip: (R,) where it is lowest, about; not a number until it is known.
     """
 
@@ -41,16 +43,12 @@ class Bounds:
         self.keys: NDArray[np.uint64] = edges[:-1]
         self._after: NDArray[np.uint64] = edges[1:]
         count = len(self.keys)
-        self.low, self.up, self.high = (
-            np.full(count, -np.inf),
-            np.full(count, np.inf),
-            np.full(count, np.inf),
-        )
-        self.dip = np.full(count, np.nan)
+        self.low, self.dip = np.zeros(count), np.full(count, np.nan)
+        self.up, self.high = np.full(count, np.inf), np.full(count, np.inf)
         first, last = self.floats(slice(None))
         self.low[first > last], self.high[first > last] = np.inf, -np.inf
         self._told = count <= _FEW
-        self._width = max(_WIDTH, sums.mean_spread * lr_max / _PARTS)
+        self._width = min(max(_WIDTH, sums.mean_spread * lr_max / _PARTS), _WIDEST)
 
     def ends(self, pieces: Index | slice) -> tuple[Array, Array]:
         """(lo, hi): the real numbers where they begin and end."""
@@ -73,7 +71,7 @@ class Bounds:
         if not self._told:
             self._tell(0, len(self.keys) - 1, self._width)
             self._told = True
-        pieces, width = left(), self._width / _FINER
+        pieces, width, in_vain = left(), self._width / _FINER, 0
         while len(pieces) > _FEW and width >= _FINEST:
             runs = self._runs(pieces, width)
             cost = sum(self._cost(*run, width) for run in runs)
@@ -81,7 +79,10 @@ class Bounds:
                 break
             for run in runs:
                 self._tell(*run, width)
-            pieces, width = left(), width / _FINER
+            before, pieces, width = len(pieces), left(), width / _FINER
+            in_vain = in_vain + 1 if len(pieces) > _LESS * before else 0
+            if in_vain == _IN_VAIN:
+                break
         return pieces
 
     def _runs(self, pieces: Index, width: float) -> list[tuple[int, int]]:
@@ -104,14 +105,21 @@ class Bounds:
         )
 
     def _tell(self, first: int, last: int, width: float) -> None:
-        """Replaces what is known of these pieces by what parabolas of a width tell."""
+        """Adds what parabolas of a width tell of these pieces to what is known."""
         own = slice(first, last + 1)
-        self.low[own], self.up[own], self.high[own] = np.inf, np.inf, -np.inf
+        low, up, high = self.low[own], self.up[own], self.high[own]
+        known = (low.copy(), up.copy(), high.copy()) if self._told else None
+        low[:], up[:], high[:] = np.inf, np.inf, -np.inf
         for begin, end in self._ranges(*self._range(first, last), width):
             events, error = self._sums.parabolas(width, begin, end)
             table = events[: add_up(events, end, events, True)]
             at = np.searchsorted(self.keys, table.view(np.uint64)[0, 0], side="right") - 1
             kernels.bound(table, end, error, self.keys, at, self.low, self.up, self.high, self.dip)
+        if known is not None:
+            np.maximum(low, known[0], out=low)
+            # Two bounds of the same number may be a rounding apart, the wrong way round.
+            np.maximum(np.minimum(up, known[1]), low, out=up)
+            np.minimum(high, known[2], out=high)
 
     def _ranges(self, begin: float, end: float, width: float) -> Iterator[tuple[float, float]]:
         """Parts of a range with not too many parabolas at once, each from where the last one ends."""

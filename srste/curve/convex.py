@@ -11,16 +11,19 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srste.curve.bounds import Bounds
 from srste.curve.following import Batch, Follower, blocks, in_threads, one_blas_thread, shares, threads
 from srste.curve.kernels.positions import first_floats
 from srste.curve.links import Links
-from srste.curve.network import Array, Index, Network
+from srste.curve.network import ROUNDING, Array, Index, Network
 from srste.curve.steps import Steps, StepSum, together
 
 _TINY = np.nextafter(0.0, 1.0)
-_QUICK = 8  # steps, that a search most often takes at most
+_EPS = 2.0**-52
+_MANY = 30  # pieces, after which those that are lower by no more than rounding are left alone
+_QUICK = 8  # steps that a search most often takes at most
 _STEPS = 100  # of a search on one piece; it ends when no float is left, or with the gap it has then
 _ROOM = 1.2  # times the events expected; what is not used of it costs nothing
 _WORTH_A_THREAD = 10_000  # examples; to pass over fewer is quicker than to begin it elsewhere
@@ -75,20 +78,26 @@ class ConvexSum:
     def below(self, level: float) -> Array:
         """As `srste.curve.pieces.Pieces.below`."""
         bounds = self._bounds
-        unsure = bounds.narrowed(lambda: np.flatnonzero((bounds.low < level) & (bounds.high >= level)))
-        pieces = np.flatnonzero(bounds.low < level)
+
+        def left() -> Index:
+            pieces = self._perhaps_below(level)
+            return pieces[bounds.high[pieces] >= level]
+
+        unsure = bounds.narrowed(left)
+        pieces = self._perhaps_below(level)
         begins, ends = bounds.ends(pieces)
-        lo, hi = begins.copy(), ends
+        lo, hi = begins.copy(), ends.copy()
         some = np.ones(len(pieces), bool)
         for piece in unsure:
             k = np.searchsorted(pieces, piece)
             part = self._below_on(int(piece), level)
             some[k] = part is not None
             lo[k], hi[k] = part or (0.0, 0.0)
-        pieces, lo, hi, begins = pieces[some], lo[some], hi[some], begins[some]
+        pieces, lo, hi = pieces[some], lo[some], hi[some]
         if not len(pieces):
             return np.empty((0, 3))
-        apart = (hi[:-1] != lo[1:]) | (lo[1:] != begins[1:]) | (np.diff(pieces) > 1)
+        ends_there, begins_there = hi == ends[some], lo == begins[some]
+        apart = ~(ends_there[:-1] & begins_there[1:] & self._follow(pieces))
         first = np.flatnonzero(np.append(True, apart))
         last = np.append(first[1:], len(lo)) - 1
         lowest = [
@@ -96,6 +105,23 @@ class ConvexSum:
             for k, m in zip(first, last, strict=True)
         ]
         return np.stack((lo[first], hi[last], lowest), axis=1)
+
+    def _perhaps_below(self, level: float) -> Index:
+        """The pieces on which the loss may be below a level, but for those that with their neighbours
+        are below it by no more than rounding."""
+        bounds = self._bounds
+        pieces = np.flatnonzero(bounds.low < level)
+        if not len(pieces):
+            return pieces
+        firsts = np.flatnonzero(np.append(True, ~self._follow(pieces)))
+        deep = np.minimum.reduceat(bounds.low[pieces], firsts) < level * (1 - ROUNDING)
+        return pieces[np.repeat(deep, np.diff(np.append(firsts, len(pieces))))]
+
+    def _follow(self, pieces: Index) -> NDArray[np.bool_]:
+        """(P - 1,): of pieces (P,) in order, whether none with floats is between one and the next."""
+        with_floats = np.cumsum(self._bounds.high >= 0)
+        follow: NDArray[np.bool_] = np.diff(with_floats[pieces]) == 1
+        return follow
 
     def _lowest_in(self, first: int, last: int) -> _Lowest:
         """Of the pieces from one to another."""
@@ -106,27 +132,31 @@ class ConvexSum:
             return first + np.flatnonzero((low <= up.min()) & (low < np.inf))
 
         pieces = bounds.narrowed(left)
-        best, bound = _Lowest(np.inf, _TINY, False, np.inf), np.inf
-        for piece in pieces[np.argsort(bounds.low[pieces], kind="stable")]:
-            if bounds.low[piece] > best.loss:
-                break
+        # Of what is equally low, but for rounding, the first.
+        low = bounds.low[pieces]
+        low = np.maximum(low, low.min() + ROUNDING * bounds.up[pieces].min())
+        best, bound, searched = _Lowest(np.inf, _TINY, False, np.inf), np.inf, 0
+        for piece in pieces[np.argsort(low, kind="stable")]:
+            if bounds.low[piece] >= best.loss * (1 - (ROUNDING if searched > _MANY else 16 * _EPS)):
+                continue
+            searched += 1
             found = self._lowest_on(int(piece), best.loss)
             bound = min(bound, found.bound)
             best = min(best, found, key=lambda lowest: lowest[:2])
         return best._replace(bound=bound)
 
-    def _lowest_on(self, piece: int, enough: float) -> _Lowest:
-        """Of one piece; no more than that it cannot be below ``enough``, if that is so."""
-        known = self._known.get(piece) or self._searched(piece, enough)
-        if known.bound <= enough:
+    def _lowest_on(self, piece: int, level: float) -> _Lowest:
+        """Of one piece. Where the loss on it is not below a level, something above that."""
+        known = self._known.get(piece) or self._searched(piece, level)
+        if known.bound <= level:
             self._known[piece] = known
         return known
 
-    def _searched(self, piece: int, enough: float) -> _Lowest:
+    def _searched(self, piece: int, level: float) -> _Lowest:
         """By Newton's method on the slope, in a bracket that is halved wherever that does not get on."""
         key = self._bounds.keys[piece]
         (first,), (last,) = self._bounds.floats(slice(piece, piece + 1))
-        closed = self._bounds.closed(piece)
+        starts_closed, ends_closed = self._bounds.closed(piece)
         lo, hi, length = float(first), float(last), np.inf
         best, seen = _Lowest(np.inf, lo, True, -np.inf), set[float]()
         dip = float(self._bounds.dip[piece])
@@ -134,17 +164,25 @@ class ConvexSum:
         for _ in range(_STEPS):
             f, f1, f2 = self._sums.at(key, t)
             seen.add(t)
-            if (t == first and f1 >= 0) or (t == last and f1 <= 0):
-                # From its end a convex function does not fall.
-                return _Lowest(f, t, f1 == 0 or closed[int(t != first)], f)
+            # From an end where it does not fall a convex function is nowhere lower.
+            if t == first and f1 >= 0:
+                return _Lowest(f, t, f1 == 0 or starts_closed, f)
+            if t == last and f1 < 0:
+                return _Lowest(f, t, ends_closed, f)
+            if f1 == 0:
+                start = self._sums.at(key, first)[0]
+                return (
+                    _Lowest(start, float(first), True, start) if start <= f else _Lowest(f, t, True, f)
+                )
             # A convex function lies above its tangents, and has its minimum within the bracket.
-            bound = max(best.bound, f - abs(f1) * (t - lo if f1 > 0 else hi - t))
+            beyond = abs(f1) * (t - lo if f1 > 0 else hi - t)
+            bound = max(best.bound, f - beyond - 4 * _EPS * (f + beyond))
             best = _Lowest(*min((f, t), best[:2]), True, bound)
             if f1 > 0:
                 hi = t
             else:
                 lo = t
-            if f1 == 0 or best.loss - bound <= 1e-16 * best.loss or bound > enough:
+            if best.loss - bound <= 8 * _EPS * best.loss or bound > level:
                 break
             middle = lo + 0.5 * (hi - lo)
             newton = min(max(t - f1 / f2, lo), hi) if f2 > 0 else middle
@@ -176,15 +214,16 @@ class ConvexSum:
         """Where the loss crosses a level between a learning rate outside and one at which it is below;
         the one outside if it is not above there. Newton's method from outside comes nearer and nearer to
         where a convex function crosses, and never beyond, but for rounding; where that takes it long, as
-        on an exponential, every other step halves what is left."""
-        for tried in range(2 * _STEPS):
+        on an exponential, what is left is halved besides."""
+        for tried in range(_STEPS):
             f, f1, _ = self._sums.at(key, outside)
-            middle = inside + 0.5 * (outside - inside)
-            newton = outside - (f - level) / f1 if f1 else middle
+            newton = outside - (f - level) / f1 if f1 else outside
             if f <= level or abs(newton - outside) <= 1e-15 * abs(outside):
                 break
-            outside = newton if min(inside, outside) < newton < max(inside, outside) else middle
-            if tried < _QUICK or tried % 2:
+            is_between = min(inside, outside) < newton < max(inside, outside)
+            if is_between:
+                outside = newton
+            if is_between and tried < _QUICK:
                 continue
             middle = inside + 0.5 * (outside - inside)
             if middle in (inside, outside):

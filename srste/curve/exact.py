@@ -20,7 +20,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from srste.curve.chain import as_float64, chain
-from srste.curve.network import Array, Network, as_lrs, check_direction, check_lr_max, is_finite
+from srste.curve.network import (
+    ROUNDING,
+    Array,
+    Network,
+    as_lrs,
+    check_direction,
+    check_lr_max,
+    is_finite,
+)
 from srste.losses import LossFunction, SquaredError
 
 if TYPE_CHECKING:
@@ -73,10 +81,6 @@ class Descent(NamedTuple):
     @property
     def exists(self) -> bool:
         return self.intervals > 0
-
-
-_ROUNDING = 1e-12
-"""Of the loss: what summation over a batch may be off, and less than what anyone calls a decrease."""
 
 
 class LossCurve:
@@ -138,7 +142,7 @@ class LossCurve:
     @cached_property
     def _descents(self) -> list[Interval]:
         found = self._pieces.below(self.pre_loss)
-        deep = self.pre_loss - found[:, 2] > _ROUNDING * self.pre_loss + self._pieces.rounding(
+        deep = self.pre_loss - found[:, 2] > ROUNDING * self.pre_loss + self._pieces.rounding(
             found[:, 1]
         )
         return [Interval(*map(float, interval)) for interval in found[deep]]

@@ -20,6 +20,9 @@ from torch import Tensor
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
+ROUNDING = 1e-12
+"""Of the loss: what summation over a batch may be off, and less than what anyone calls a decrease."""
+
 
 class NotExactError(TypeError):
     """The model has something for which the loss curve has no exact form; the message names it."""

@@ -109,7 +109,7 @@ class StepSum:
         return counts
 
     def parabolas(self, width: float, begin: float, end: float) -> tuple[Array, float]:
-        """(events, error) as the kernel of that name."""
+        """(events, error): those of the kernel of that name, for all parts."""
         found = self._each(
             lambda part: parabolas.parabolas(*part.arrays, self._share, width, begin, end)
         )
@@ -120,7 +120,7 @@ class StepSum:
 
     @property
     def mean_spread(self) -> float:
-        """By how much a unit of t moves the arguments of an example's loss, about."""
+        """By how much a unit of t moves the arguments of an example's loss at most, on average."""
         return sum(total for _, total in self._spreads) / self.examples
 
     @cached_property

@@ -102,15 +102,15 @@ def add_values(
 def spreads(
     at_rest: Array, counts: Index, outputs: Array, targets: Array, classes: bool
 ) -> tuple[float, float]:
-    """By how much a unit of t moves the arguments of an example's loss: at most, on any of its steps;
-    and the sum over the examples on their first."""
+    """By how much a unit of t moves the arguments of an example's loss, on the step where that is most:
+    the most of any example, and the sum over the examples."""
     width = at_rest.shape[1] // 2
     widest, total, here = 0.0, 0.0, 0
     for example in range(len(counts)):
-        spread = spread_of(at_rest[example], 0, targets, example, width, classes)
-        widest, total = max(widest, spread), total + spread
+        most = spread_of(at_rest[example], 0, targets, example, width, classes)
         for step in range(here, here + counts[example]):
-            widest = max(widest, spread_of(outputs[step], 1, targets, example, width, classes))
+            most = max(most, spread_of(outputs[step], 1, targets, example, width, classes))
+        widest, total = max(widest, most), total + most
         here += counts[example]
     return widest, total
 

@@ -16,15 +16,16 @@ from srste.curve.kernels.pieces import add
 from srste.curve.kernels.positions import AT_REST, ONE, Array, Positions, first_float, position_of
 from srste.curve.kernels.turning import Index
 
-_MOST_PARTS = 1000.0  # of a step; the bound says what fewer parts than wanted cost
+_MOST_PARTS = 1000.0  # of a step within a range; wider ones are further off, and the bound says so
 _TINY = np.nextafter(0.0, 1.0)
+_FAR = 500.0  # a second derivative may be too small for a float where it grows by exp of more
 _ROUNDING = 4 * 2.0**-52  # of a parabola's terms
 
 
 @part
 def _parts(spread: float, length: float, width: float) -> int:
     """Into how many a step of that length is cut."""
-    return int(max(1.0, min(math.ceil(spread * length / width), _MOST_PARTS)))
+    return int(max(1.0, min(np.ceil(spread * length / width), _MOST_PARTS)))
 
 
 @part
@@ -95,7 +96,8 @@ def parabolas(
     Returns: how many events there are; the events, the first of them all that holds at the beginning; a
     bound on how far their sum is from that of the losses. Third derivatives are at most
     spread^3 / (6 sqrt 3), and at most the spread times the second, which grows at most by
-    exp(spread t) over a length t. Terms are rounded, and stay so up to the end.
+    exp(spread t) over a length t; slopes differ by the spread at most. Terms are rounded, and stay so
+    up to the end.
     """
     keys = outputs.view(np.uint64)
     units = at_rest.shape[1] // 2
@@ -125,11 +127,17 @@ def parabolas(
                 own = events.view(np.uint64)
             half = 0.5 * (hi - lo) / parts
             reach = spread * half
-            most, at_most = reach * reach * reach / (36 * math.sqrt(3.0)), reach * math.exp(reach) / 6
+            most = min(reach, reach * reach * reach / (36 * math.sqrt(3.0)))
             for k in range(parts):
                 left, right = lo + (hi - lo) * k / parts, lo + (hi - lo) * (k + 1) / parts
                 middle = 0.5 * (left + right)
                 f, f1, f2 = loss_of(row, first, targets, example, units, classes, middle)
+                off = most
+                if f2 * half * half > 2 * reach:
+                    f2, off = 0.0, reach  # a tangent is nearer
+                elif reach < _FAR:
+                    off = min(most, f2 * half * half * reach * math.exp(reach) / 6)
+                worst = max(worst, off)
                 c2 = 0.5 * f2
                 c1 = f1 - f2 * middle
                 c0 = f - f1 * middle + 0.5 * f2 * middle * middle
@@ -144,7 +152,6 @@ def parabolas(
                     events[found, 2] = share * (c1 - b1)
                     events[found, 3] = share * (c2 - b2)
                     found += 1
-                worst = max(worst, min(most, f2 * half * half * at_most))
                 error += share * _ROUNDING * (f + (abs(f1) + f2 * end) * end + reach * reach)
                 b0, b1, b2 = c0, c1, c2
         error += share * worst
@@ -174,11 +181,12 @@ def bound(
     """Bounds the loss on the pieces that a table of parabolas (P, 4), added up, covers, up to ``end``.
 
     Args:
-        error: no loss is further from the parabolas. keys: (R,) where pieces begin. piece: one that is
-            not after the first of the parabolas.
+        table: as it comes from `srste.curve.kernels.pieces.add_up`.
+        error: no loss is further from the parabolas.
+        keys: (R,) where pieces begin. piece: one that is not after the first of the parabolas.
         low, up, high, dip: (R,): no loss on a piece is below ``low``, its lowest not above ``up``, none
             above ``high``, and the parabolas are lowest at ``dip``. Where a piece is in the table these
-            come to include it; infinite at first, and inside out.
+            come to include it; infinite at first, and inside out. Losses are not below 0.
     """
     own = table.view(np.uint64)
     last = len(table) - 1
@@ -195,8 +203,10 @@ def bound(
             at = min(max(-c1 / (2 * c2), lo), hi)
         least = (c2 * at + c1) * at + c0
         most = max((c2 * lo + c1) * lo + c0, (c2 * hi + c1) * hi + c0)
-        if math.isnan(least + most + error):  # of numbers so large that they tell nothing
+        if math.isnan(
+            least + most + error
+        ):  # of numbers so large that they, and sums with them, tell nothing
             least, most, error = 0.0, 0.0, np.inf
-        if least - error < low[piece]:
-            low[piece], up[piece], dip[piece] = least - error, least + error, at
+        if max(least - error, 0.0) < low[piece]:
+            low[piece], up[piece], dip[piece] = max(least - error, 0.0), max(least + error, 0.0), at
         high[piece] = max(high[piece], most + error)
