@@ -283,8 +283,7 @@ def test_two_intervals_with_a_point_between(loss):
 
 
 def of_steps(*steps):
-    """The logistic loss of one example by hand. steps: (position, margin at 0, its slope) each, the first
-    from 0 on."""
+    """The logistic loss of one example by hand. steps: (position, margin at 0, its slope) each."""
     rest = np.array([[steps[0][1], -steps[0][2]]])
     outputs = np.array([[0.0, margin, -slope] for _, margin, slope in steps[1:]]).reshape(-1, 3)
     outputs.view(np.uint64)[:, 0] = [position for position, _, _ in steps[1:]]
@@ -366,3 +365,13 @@ def test_where_rounding_hides_the_minimum_the_error_says_so(scale):
         losses = curve(np.geomspace(1e-3 / scale, 1, 20_000))
         assert curve.minimum().loss - curve.error <= losses.min() * (1 + 1e-12)
         assert curve.minimum().loss <= curve.pre_loss * (1 + 1e-12)
+
+
+def test_an_interval_ends_within_a_later_piece_and_begins_within_an_earlier_one():
+    """Margins t, t again, and 1.5 - 2 t from 0.5 on: above 0, where the loss was, up to 0.75."""
+    steps = [(at(0), 0.0, 1.0), (at(0.25), 0.0, 1.0), (at(0.5), 1.5, -2.0)]
+    (whole,) = of_steps(*steps).descents()
+    assert (whole.lo, whole.hi) == (0.0, pytest.approx(0.75, rel=1e-15))
+    steps = [(at(0), 0.0, -1.0), (at(0.25), -0.5, 1.0), (at(0.75), 0.25, 0.0)]
+    (whole,) = of_steps(*steps).descents()
+    assert (whole.lo, whole.hi) == (pytest.approx(0.5, rel=1e-15), 1.0)

@@ -83,28 +83,33 @@ class ConvexSum:
             pieces = self._perhaps_below(level)
             return pieces[bounds.high[pieces] >= level]
 
-        unsure = bounds.narrowed(left)
+        unsure = {int(piece): self._below_on(int(piece), level) for piece in bounds.narrowed(left)}
         pieces = self._perhaps_below(level)
-        begins, ends = bounds.ends(pieces)
-        lo, hi = begins.copy(), ends.copy()
-        some = np.ones(len(pieces), bool)
-        for piece in unsure:
-            k = np.searchsorted(pieces, piece)
-            part = self._below_on(int(piece), level)
-            some[k] = part is not None
-            lo[k], hi[k] = part or (0.0, 0.0)
-        pieces, lo, hi = pieces[some], lo[some], hi[some]
+        pieces = pieces[~np.isin(pieces, [piece for piece, part in unsure.items() if part is None])]
         if not len(pieces):
             return np.empty((0, 3))
-        ends_there, begins_there = hi == ends[some], lo == begins[some]
-        apart = ~(ends_there[:-1] & begins_there[1:] & self._follow(pieces))
-        first = np.flatnonzero(np.append(True, apart))
-        last = np.append(first[1:], len(lo)) - 1
-        lowest = [
-            self._lowest_in(int(pieces[k]), int(pieces[m])).loss
-            for k, m in zip(first, last, strict=True)
+        whole = np.ones(
+            (2, len(pieces)), bool
+        )  # whether a piece is below from its beginning, to its end
+        ends = {piece: part for piece, part in unsure.items() if part is not None}
+        for piece, (lo, hi) in ends.items():
+            whole[:, np.searchsorted(pieces, piece)] = np.equal((lo, hi), self._ends(piece))
+        apart = ~(whole[1, :-1] & whole[0, 1:] & self._follow(pieces))
+        firsts = pieces[np.flatnonzero(np.append(True, apart))].tolist()
+        lasts = pieces[np.flatnonzero(np.append(apart, True))].tolist()
+        found = [
+            (
+                ends.get(first, self._ends(first))[0],
+                ends.get(last, self._ends(last))[1],
+                self._lowest_in(first, last).loss,
+            )
+            for first, last in zip(firsts, lasts, strict=True)
         ]
-        return np.stack((lo[first], hi[last], lowest), axis=1)
+        return np.array(found)
+
+    def _ends(self, piece: int) -> tuple[float, float]:
+        (lo,), (hi,) = self._bounds.ends(slice(piece, piece + 1))
+        return float(lo), float(hi)
 
     def _perhaps_below(self, level: float) -> Index:
         """The pieces on which the loss may be below a level, but for those that with their neighbours
@@ -119,7 +124,7 @@ class ConvexSum:
 
     def _follow(self, pieces: Index) -> NDArray[np.bool_]:
         """(P - 1,): of pieces (P,) in order, whether none with floats is between one and the next."""
-        with_floats = np.cumsum(self._bounds.high >= 0)
+        with_floats = np.cumsum(self._bounds.high >= 0, dtype=np.int32)
         follow: NDArray[np.bool_] = np.diff(with_floats[pieces]) == 1
         return follow
 
@@ -203,11 +208,11 @@ class ConvexSum:
         if lowest.loss >= level:
             return None
         (first,), (last,) = bounds.floats(slice(piece, piece + 1))
-        (lo,), (hi,) = bounds.ends(slice(piece, piece + 1))
+        lo, hi = self._ends(piece)
         ends = []
         for end, whole in ((first, lo), (last, hi)):
             at = self._crossing(key, float(end), lowest.lr, level)
-            ends.append(float(whole) if at == end else at)
+            ends.append(whole if at == end else at)
         return ends[0], ends[1]
 
     def _crossing(self, key: np.uint64, outside: float, inside: float, level: float) -> float:
