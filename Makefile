@@ -11,7 +11,7 @@ study: $(SET_UP)
 
 # With bytecode kept, whatever the environment says: hundreds of processes import the same modules.
 test: $(SET_UP)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 lint: $(SET_UP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lint]'
@@ -22,6 +22,7 @@ lint: $(SET_UP)
 benchmark: $(SET_UP)
 	$(BIN)/python benchmarks/loss_curve.py
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/losses.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/evaluated.py

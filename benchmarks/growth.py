@@ -46,25 +46,25 @@ POINTS = [1_000, 10_000, 100_000, 1_000_000, 10_000_000]
 QUICK = {"width": [8, 16], "depth": [1, 2], "points": [1_000, 10_000]}
 
 
-def repeated_seconds(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
+def repeated_seconds(ways: dict[str, Callable[[], object]], spent: float) -> dict[str, float]:
     """The least time of each, repeated as often as there is time for."""
     once = least_seconds(ways, 1)
-    repeats = min(20, int(SPENT / sum(once.values())))
+    repeats = min(20, int(spent / sum(once.values())))
     again = least_seconds(ways, repeats) if repeats else once
     return {name: min(once[name], again[name]) for name in ways}
 
 
 def measured(
-    examples: int = 1024, width: int = 32, depth: int = 3, points: int = len(LRS)
+    spent: float, examples: int = 1024, width: int = 32, depth: int = 3, points: int = len(LRS)
 ) -> dict[str, float]:
-    """Seconds by column."""
+    """Seconds by column. spent: of them, on repeating."""
     lrs = LRS if points == len(LRS) else np.arange(1, points + 1) * (0.5 / points)
     problems = cases(examples, width, depth)
     some = lrs[:: len(lrs) // 4][:4]
     ways: dict[str, Callable[[], object]] = {
         name: lambda case=case: case.curve(lrs) for name, case in problems.items()
     }
-    seconds = repeated_seconds(ways | {LOOP: lambda: loop(problems["tensor"], some)})
+    seconds = repeated_seconds(ways | {LOOP: lambda: loop(problems["tensor"], some)}, spent)
     seconds[LOOP] *= len(lrs) / len(some)
     return seconds
 
@@ -173,8 +173,9 @@ def main() -> None:
     parser.add_argument("--examples", type=int, help=argparse.SUPPRESS)  # one size, in its own process
     options = parser.parse_args()
     torch.set_num_threads(1)
+    spent = 0.0 if options.quick else SPENT
     if options.examples:
-        print(json.dumps([peaks(options.examples), measured(examples=options.examples)]))
+        print(json.dumps([peaks(options.examples), measured(spent, examples=options.examples)]))
         return
 
     by_examples, *others = axes = [
@@ -191,7 +192,7 @@ def main() -> None:
 
     memory: list[dict[str, float]] = []
     for size in by_examples.sizes:
-        command = [sys.executable, __file__, "--examples", str(size)]
+        command = [sys.executable, __file__, "--examples", str(size), *sys.argv[1:]]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         held, seconds = json.loads(done.stdout)
         by_examples.add(seconds)
@@ -204,7 +205,7 @@ def main() -> None:
     )
     for axis in others:
         for size in axis.sizes:
-            axis.add(measured(**axis.fixed, **{axis.grows: size}))
+            axis.add(measured(spent, **axis.fixed, **{axis.grows: size}))
         print(axis.table([]), flush=True)
     if options.figure:
         draw(axes, options.figure)

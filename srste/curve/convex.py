@@ -88,9 +88,8 @@ class ConvexSum:
         pieces = pieces[~np.isin(pieces, [piece for piece, part in unsure.items() if part is None])]
         if not len(pieces):
             return np.empty((0, 3))
-        whole = np.ones(
-            (2, len(pieces)), bool
-        )  # whether a piece is below from its beginning, to its end
+        # Whether the loss is below from where a piece begins, and up to where it ends.
+        whole = np.ones((2, len(pieces)), bool)
         ends = {piece: part for piece, part in unsure.items() if part is not None}
         for piece, (lo, hi) in ends.items():
             whole[:, np.searchsorted(pieces, piece)] = np.equal((lo, hi), self._ends(piece))
@@ -108,6 +107,7 @@ class ConvexSum:
         return np.array(found)
 
     def _ends(self, piece: int) -> tuple[float, float]:
+        """The real numbers where a piece begins and ends."""
         (lo,), (hi,) = self._bounds.ends(slice(piece, piece + 1))
         return float(lo), float(hi)
 
