@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from tests.support import started
+from tests.support import ROOT, started
 
 # Machines are shared and noisy, so no deadline; the same examples every time.
 settings.register_profile(
@@ -33,11 +34,6 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
-FOLLOWING = "import srste.curve.summing; from srste.curve.kernels.following import following; "
-KERNELS = [
-    FOLLOWING + "following(chain=True)",
-    FOLLOWING + "following(chain=False); import srste.curve.kernels.absolute, srste.curve.convex",
-]
 _compiling = []
 
 
@@ -46,7 +42,11 @@ def pytest_sessionstart(session):
     runs need is waited for, the rest is there soon."""
     several = getattr(session.config.option, "numprocesses", None)
     if several and not hasattr(session.config, "workerinput"):
-        _compiling.extend(subprocess.Popen([sys.executable, "-c", code]) for code in KERNELS)
+        steps = runpy.run_path(str(ROOT / "benchmarks/start_up.py"))["STEPS"]
+        _, chains, *others = (f"{before}\n{wanted}\n" for wanted, before in steps.values())
+        _compiling.extend(
+            subprocess.Popen([sys.executable, "-c", code]) for code in (chains, "".join(others))
+        )
         assert _compiling[0].wait() == 0
 
 

@@ -274,7 +274,7 @@ class TestAlarms:
 def test_a_run_of_our_own_beside_it(log, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = "batches=2 batch_size=64 model.width=8 sampling.step=1e-3 heldout=0"
-    rerun = [f"estimator=sr_ste,tilted_ste samples=1,2,3 {small}"]
+    rerun = [f"samples=1,2,3 {small}", f"estimator=tilted_ste samples=1,2,3 {small}"]
     path = claims(tmp_path, {"log": "own*", "counts": {"ste_lowers": 3}, "rerun": rerun})
     code, out, _ = audited(capsys, log, "--claims", path, "--rerun")
     assert code == 0

@@ -176,9 +176,9 @@ class ConvexSum:
                 return _Lowest(f, t, ends_closed, f)
             if f1 == 0:
                 start = self._sums.at(key, first)[0]
-                return (
-                    _Lowest(start, float(first), True, start) if start <= f else _Lowest(f, t, True, f)
-                )
+                if start <= f:  # it is level from there
+                    f, t = start, float(first)
+                return _Lowest(f, t, True, f)
             # A convex function lies above its tangents, and has its minimum within the bracket.
             beyond = abs(f1) * (t - lo if f1 > 0 else hi - t)
             bound = max(best.bound, f - beyond - 4 * _EPS * (f + beyond))

@@ -114,9 +114,8 @@ class StepSum:
             lambda part: parabolas.parabolas(*part.arrays, self._share, width, begin, end)
         )
         events = [own[:count] for count, own, _ in found]
-        return events[0] if len(events) == 1 else np.concatenate(events), sum(
-            error for *_, error in found
-        )
+        whole = events[0] if len(events) == 1 else np.concatenate(events)
+        return whole, sum(error for *_, error in found)
 
     @property
     def mean_spread(self) -> float:
@@ -143,11 +142,13 @@ def _add_values(part: Steps, widest: float, lrs: Array, sums: Array) -> None:
 
     widest: what a unit of t moves the arguments of a loss by at most.
     """
-    length = lrs[-1] - lrs[0] if len(lrs) else 0.0
+    if not len(lrs):
+        return
+    length = lrs[-1] - lrs[0]
     cells = widest * length / _CELL
     each = len(part.outputs) / len(part.counts)
     # Nodes between learning rates that are hardly apart, or hardly above 0, would be no nodes.
-    apart = length > 1e-9 * lrs[-1] and length > 1e-300 if len(lrs) else False
+    apart = length > 1e-9 * lrs[-1] and length > 1e-300
     if cells * len(_NODES) + 2 * each * len(_NODES) < len(lrs) and apart and cells > 0:
         kernels.add_interpolated(*part.arrays, lrs, sums, math.ceil(cells), _NODES, _WEIGHTS)
     else:

@@ -92,22 +92,20 @@ def resumed(cluster, folder, uninterrupted, *more, count=40):
 
 
 def test_the_verbatim_command(settled, tmp_path):
-    """`make study`, which the README's tests run whole, on the cluster, with fewer batches."""
-    command = [*SLURM, *VERBATIM, "batches=3"]
-    done = train(tmp_path, *command, **settled.environment)
+    done = train(tmp_path, *SLURM, *VERBATIM, **settled.environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "slurm: 10 jobs in 1 tasks" in done.stdout
-    assert "33 studies, 1,650,000 trials" in done.stdout
+    assert "110 studies, 5,500,000 trials" in done.stdout
     # Tracked by the launching process: no other one opened the store.
     runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"], max_results=1000)
-    assert len(runs) == 34
+    assert len(runs) == 111
     job = only(tmp_path / "multirun") / "samples=3"
     assert (job / ".hydra" / "config.yaml").is_file()
     assert (job / "train.log").is_file()
 
-    again = train(tmp_path, *command, **settled.environment)
+    again = train(tmp_path, *SLURM, *VERBATIM, **settled.environment)
     assert again.returncode == 0, again.stderr
-    assert "33 studies, 33 reused" in again.stdout
+    assert "110 studies, 110 reused" in again.stdout
     assert "tasks" not in again.stdout  # nothing was submitted
 
 
