@@ -8,6 +8,10 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+from srste.streams import open_missing  # noqa: E402
+
+open_missing()
+
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 

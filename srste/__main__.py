@@ -7,25 +7,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from srste.errors import UserError, first_line, without_password
+from srste.console import console
+from srste.errors import UserError, first_line, one_line, without_password
+from srste.streams import lasting, open_missing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line. Returns the exit code: 0, or 2 for what was refused."""
-    arguments = _parser().parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except UserError as error:
-        print(f"srste: {without_password(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("srste: interrupted; the same command goes on from there", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"srste: {first_line(error)}", file=sys.stderr)
-        return 1
+    open_missing()
+    with lasting("srste"):
+        arguments = _parser().parse_args(argv)
+        try:
+            return int(arguments.run(arguments))
+        except UserError as error:
+            print(f"srste: {one_line(without_password(str(error)))}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("srste: interrupted; the same command goes on from there", file=sys.stderr)
+            return 130
+        except OSError as error:
+            print(f"srste: {first_line(error)}", file=sys.stderr)
+            return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,16 +87,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _console() -> Console:
-    """Into a file or a pipe tables go as wide as they are."""
-    return Console() if sys.stdout.isatty() else Console(width=200)
+_NARROW = 200
+"""Columns of tables that go into a file or a pipe."""
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from srste.report.command import report
 
     a = arguments
-    report(a.folders, a.out, a.samples, a.log, _console())
+    report(a.folders, a.out, a.samples, a.log, console(narrow=_NARROW))
     return 0
 
 
@@ -108,7 +109,7 @@ def _sync(arguments: argparse.Namespace) -> int:
 def _audit(arguments: argparse.Namespace) -> int:
     from srste.audit.audit import audit
 
-    audit(arguments.logs, arguments.claims, arguments.rerun, _console())
+    audit(arguments.logs, arguments.claims, arguments.rerun, console(narrow=_NARROW))
     return 0
 
 

@@ -17,6 +17,7 @@ from srste.manifest import Contents, JobContents, Launch
 from srste.progress import counting
 from srste.records import Record
 from srste.report.ending import description, front, names
+from srste.report.page import NAME
 from srste.report.summary import Condition, conditions
 from srste.run import read_note
 
@@ -54,11 +55,11 @@ class Results:
 
 
 def results_in(root: Path, launch: Launch, contents: Contents) -> Results:
-    """What there is of a launch. Records of other settings or older code may lie in the same folder,
-    and two jobs may have asked for the same study; one record counts for each that it is about."""
+    """What there is of a launch: the records that its contents name. Two jobs may have asked for the
+    same study; one record counts for each that it is about."""
     damaged: list[Path] = []
-    found = {r.key: (f, r) for f, r in records.find(root, damaged) if r.key in contents.keys}
-    return Results(root, launch, contents, found, damaged)
+    stored = records.of_studies(root, contents.studies, damaged)
+    return Results(root, launch, contents, stored, damaged)
 
 
 def track(results: Results, store: Store, arranged: list[Condition], files: list[Path]) -> int:
@@ -101,7 +102,7 @@ def show_lost(results: Results, reasons: Mapping[str, str], console: Console) ->
     lost, jobs = results.lost, results.contents.jobs
     if not lost:
         return
-    console.print(f"\n[bold red]{len(lost)} of {len(jobs)} jobs did not get through[/]", highlight=False)
+    console.print(f"\n{len(lost)} of {len(jobs)} jobs did not get through", style="bold red")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("job", no_wrap=True)
     table.add_column("studies missing", justify="right", no_wrap=True)
@@ -111,10 +112,10 @@ def show_lost(results: Results, reasons: Mapping[str, str], console: Console) ->
         table.add_row(job.folder, f"{results.missing(job)} of {len(job.keys)}", why)
     console.print(table)
     if len(lost) > LOST_SHOWN:
-        console.print(f"... and {len(lost) - LOST_SHOWN} more", highlight=False)
+        console.print(f"... and {len(lost) - LOST_SHOWN} more")
     console.print(
         f"The same command runs just those, and reuses the rest:\n  {results.launch.command}",
-        highlight=False, soft_wrap=True, markup=False,
+        soft_wrap=True,
     )  # fmt: skip
 
 
@@ -124,9 +125,7 @@ def report_on(results: Results, folder: Path) -> Report:
 
     launch = results.launch
     missing = len(results.contents.keys) - len(results.found)
-    return write_report(
-        results.found, folder / "report.html", Facts(launch.title, launch.command, missing)
-    )
+    return write_report(results.found, folder / NAME, Facts(launch.title, launch.command, missing))
 
 
 def arranged_in(results: Results) -> list[Condition]:

@@ -21,7 +21,14 @@ def address_without_password(uri: str) -> str:
     return _SECRET.sub(r"\1***", re.sub(r"(?<=://).*@", "", uri, flags=re.DOTALL))
 
 
+def one_line(text: str) -> str:
+    """The text, with what would break a line of a terminal or give it colours written as escapes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
 def first_line(error: BaseException, longest: int = 200) -> str:
     """What the error says, without passwords, short enough for one line of a terminal."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return without_password(lines[0])[:longest]
+    return one_line(without_password(lines[0]))[:longest]

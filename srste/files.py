@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 SET_ASIDE = ".set-aside"
 """The folder, beside what was moved there, of what is no longer used but not thrown away either."""
 
-_TEMPORARY = re.compile(r"\..+\.tmp")
+_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)\.srste\.tmp")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -25,6 +27,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     The content is on the disk before the name is; a write that fails leaves nothing behind.
     """
     temporary = temporary_beside(path)
+    temporary.unlink(missing_ok=True)  # an earlier process of that number may have left one
     try:
         write_through(temporary, content)
         temporary.replace(path)
@@ -33,8 +36,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_through(path: Path, content: bytes) -> None:
-    """Writes ``content`` to ``path`` and waits until the disk has it."""
-    with path.open("wb") as file:
+    """Writes ``content`` to a new file and waits until the disk has it. Raises: FileExistsError."""
+    with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -61,8 +64,9 @@ def unsealed(content: bytes) -> dict[str, Any]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name beside ``path`` that no other process of any host uses at the same time."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    """A name beside ``path`` that no other process of any host uses at the same time, and that no other
+    program gives: what bears it may be removed once its process has ended."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.srste.tmp")
 
 
 def set_aside(path: Path) -> Path:
@@ -81,14 +85,42 @@ def below(root: Path, name: str) -> Iterator[Path]:
             yield Path(folder) / name
 
 
-def tidy(root: Path) -> None:
-    """Removes what writers that were killed left half written below ``root``."""
-    for folder, folders, files in os.walk(root):
-        for name in filter(_TEMPORARY.fullmatch, files):
-            (Path(folder) / name).unlink(missing_ok=True)
-        for name in filter(_TEMPORARY.fullmatch, folders):
-            shutil.rmtree(Path(folder) / name, ignore_errors=True)
-        folders[:] = [f for f in folders if not f.startswith(".")]
+def remove_temporaries(
+    folder: Path, contents: Collection[str] = (), of: Collection[str] | None = None
+) -> None:
+    """Removes from ``folder`` what writers that were killed left half written there.
+
+    Only what has a name of :func:`temporary_beside`, is no link and belongs to no process of this machine
+    that still runs; of a temporary folder only the files named in ``contents``, and itself if it is
+    empty then. None of another machine's may be writing there. of: what was to be written; None: anything.
+    """
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        match = _TEMPORARY.fullmatch(entry.name)
+        if match is None or entry.is_symlink() or _is_running(int(match["pid"])):
+            continue
+        if of is not None and not any(entry.name.startswith(f".{name}.") for name in of):
+            continue
+        if entry.is_dir():
+            remove_folder(Path(entry.path), contents)
+        else:
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path, contents: Collection[str]) -> None:
+    """Removes those files of a folder, and the folder if nothing else is in it."""
+    for name in contents:
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # it holds something else, or is gone
+        folder.rmdir()
+
+
+def _is_running(pid: int) -> bool:
+    """Whether another process of that number runs on this machine."""
+    return pid != os.getpid() and psutil.pid_exists(pid)
 
 
 def slug(text: str, longest: int = 80) -> str:

@@ -15,7 +15,7 @@ from srste.config import Job
 from srste.errors import UserError, first_line
 from srste.manifest import JobContents, Launch, read_launch
 from srste.progress import is_launching, reporter
-from srste.run import Folders, run_job, shared_folders
+from srste.run import Folders, run_job
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,9 @@ def track_finished(root: Path, job: JobContents, known: set[str]) -> None:
     launch = read_launch(root)
     if launch is None or launch.tracking["name"] == "none" or launch.on_server:
         return
-    wanted = set(job.keys) - known
-    known |= wanted
-    folders = [root / job.folder, *(f for key in wanted for f in shared_folders(root, key))]
-    made = [path for folder in folders for path, r in records.find(folder) if r.key in wanted]
+    wanted = {key: folder for key, folder in job.studies.items() if key not in known}
+    known |= wanted.keys()
+    made = [folder for folder, _ in records.of_studies(root, wanted).values()]
     if made:
         _track(launch, made)
 

@@ -8,24 +8,25 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-from rich.console import Console
-
 from srste import preflight, records
+from srste.console import console
 from srste.ellipsis import expand
-from srste.errors import UserError, address_without_password, first_line, without_password
-from srste.files import set_aside, tidy
-from srste.manifest import Launch, open_launch
+from srste.errors import UserError, address_without_password, first_line, one_line, without_password
+from srste.launch_folder import alone_in, refuse_foreign_files, tidy
+from srste.manifest import Contents, Launch, open_launch, read_contents
 from srste.preflight import Plan
 from srste.progress import Reporter, reporting
 from srste.report.ending import FIGURES_DRAWN, show, write_files
 from srste.signals import ended_by_signals, exit_code
+from srste.streams import lasting
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from srste.conclude import Results
     from srste.report.summary import Condition
     from srste.tracking import Store
@@ -40,16 +41,17 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
     0: done. 1: a job failed or was lost. 2: the user's input was refused, or the tracking server
     stopped answering. 130, or 128 and a signal's number: interrupted.
     """
-    with ended_by_signals():
+    with lasting("train.py"), ended_by_signals():
         try:
             plan = preflight.check(argv, config_dir)
             if plan is None:
                 sys.argv[1:] = [expand(a) for a in argv]
                 return _run(task)
+            refuse_foreign_files(plan.folder_key, plan.root, plan.contents, plan.wants_report)
             with alone_in(plan.root):
                 return _launch_checked(task, plan)
         except UserError as error:
-            print(f"train.py: {without_password(str(error))}", file=sys.stderr)
+            print(f"train.py: {one_line(without_password(str(error)))}", file=sys.stderr)
             return 2
         except OSError as error:
             print(f"train.py: {first_line(error)}; what was recorded is kept", file=sys.stderr)
@@ -57,18 +59,6 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
         except KeyboardInterrupt as interrupt:  # before the jobs, or after them
             print("train.py: interrupted; the same command goes on from there", file=sys.stderr)
             return exit_code(interrupt)
-
-
-def alone_in(root: Path) -> AbstractContextManager[object]:
-    """Holds the launch's folder, so that the same command does not run there twice at once; the
-    system lets go of it however the process ends. Raises: UserError if another process holds it."""
-    try:
-        return FileLock(root / ".lock").acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(
-            f"{root}: another process is running this command there; wait for it, or name another "
-            "folder by hydra.run.dir or, with -m, hydra.sweep.dir"
-        ) from error
 
 
 def _launch_checked(task: Callable[[], Any], plan: Plan) -> int:
@@ -93,22 +83,23 @@ def _in_the_environment(uri: str | None) -> Iterator[None]:
 
 
 def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
+    before = read_contents(plan.root)
+    this = _open(plan)
     try:
         store = _store(plan.tracking)
     except UserError as error:
         raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
     _end_left_over(plan.root)
-    tidy(plan.root)
+    tidy(plan.root, plan.contents)
     started = time.perf_counter()
-    this = _open(plan)
     sys.argv[1:] = plan.argv
-    _announce(plan)
+    _announce(plan, before)
     with reporting(len(plan.contents.keys)) as reporter:
         code = _run(task)
     if reporter.refused is not None:
         raise reporter.refused
     if code:
-        done = plan.contents.keys.intersection(records.keys_in(plan.root))
+        done = records.noted(plan.root, plan.contents.studies)
         print(
             f"train.py: stopped after {len(done)} of {len(plan.contents.keys)} studies; their "
             f"records are kept in {plan.root}, and the same command goes on from there",
@@ -122,19 +113,21 @@ def _open(plan: Plan) -> Launch:
     """The launch in its folder."""
     typed = map(address_without_password, plan.typed)
     command = shlex.join(["python", "train.py", *typed])
-    return open_launch(plan.root, plan.name, plan.multirun, command, plan.tracking, plan.contents)
+    return open_launch(
+        plan.root, plan.name, plan.overrides, plan.multirun, command, plan.tracking, plan.contents
+    )
 
 
-def _announce(plan: Plan) -> None:
-    """Says what is not reused, and sets aside what is to run again."""
-    again = plan.to_run_again
-    stale = 0
-    for folder, record in records.find(plan.root):
-        if record.key in again:
-            set_aside(folder)
-        stale += record.key not in plan.contents.keys
-    if stale:
-        print(f"{stale} records there are of other settings or code, and are not reused")
+def _announce(plan: Plan, before: Contents | None) -> None:
+    """Says what is not reused, and sets aside what is to run again. before: what the launch of that
+    folder asked for so far."""
+    studies = plan.contents.studies
+    again = {key: studies[key] for key in plan.to_run_again}
+    for folder, _ in records.of_studies(plan.root, again).values():
+        records.set_record_aside(folder)
+    of_before = {k: f for k, f in (before.studies if before else {}).items() if k not in studies}
+    if stale := records.noted(plan.root, of_before):
+        print(f"{len(stale)} records there are of other settings or code, and are not reused")
     for estimator in plan.that_ignore_samples:
         print(f"estimator={estimator} draws nothing: it ignores `samples`, one study a batch serves all")
 
@@ -177,10 +170,9 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
 
     results = results_in(plan.root, this, plan.contents)
     arranged = arranged_in(results)
-    # Into a file or a pipe the table goes as wide as it is.
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    printer = console()
     if arranged:
-        show(arranged, console)
+        show(arranged, printer)
     files: list[Path] = []
     try:
         files = write_files(arranged, plan.root)
@@ -189,38 +181,38 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
 
     trials = sum(record.trials for record in results.studies)
     reused = f", {reporter.reused} reused" if reporter.reused else ""
-    console.print(
+    printer.print(
         f"\n{len(results.found)} studies{reused}, {trials:,} trials in {seconds:.0f} s; "
         f"records, tables and figures in {plan.root}",
-        highlight=False, soft_wrap=True,
+        soft_wrap=True,
     )  # fmt: skip
-    print_alarms([alarm for one in arranged for alarm in alarms_of(one)], console)
+    print_alarms([alarm for one in arranged for alarm in alarms_of(one)], printer)
     if plan.wants_report and results.found:
-        files += _report(results, console)
+        files += _report(results, printer)
     if len(arranged) > FIGURES_DRAWN:
-        console.print(f"Figures: of the first {FIGURES_DRAWN} of {len(arranged)} conditions")
-    tracked = store is None or _track(results, store, arranged, files, console)
-    show_lost(results, reporter.failures, console)
+        printer.print(f"Figures: of the first {FIGURES_DRAWN} of {len(arranged)} conditions")
+    tracked = store is None or _track(results, store, arranged, files, printer)
+    show_lost(results, reporter.failures, printer)
     return 1 if results.lost else 0 if tracked else 2
 
 
-def _report(results: Results, console: Console) -> list[Path]:
+def _report(results: Results, printer: Console) -> list[Path]:
     """The verdicts and the page with the rest. Returns what was written."""
     from srste.conclude import report_on
     from srste.report.terminal import print_verdicts
 
     try:
         report = report_on(results, results.root)
-    except OSError as error:
+    except (OSError, UserError) as error:
         print(f"train.py: no report: {first_line(error)}", file=sys.stderr)
         return []
-    print_verdicts(report.chapters, console)
-    console.print(f"Report: {report.page}", highlight=False, soft_wrap=True, markup=False)
+    print_verdicts(report.chapters, printer)
+    printer.print(f"Report: {report.page}", soft_wrap=True)
     return [report.page, report.page.with_suffix("")]
 
 
 def _track(
-    results: Results, store: Store, arranged: list[Condition], files: list[Path], console: Console
+    results: Results, store: Store, arranged: list[Condition], files: list[Path], printer: Console
 ) -> bool:
     """Puts all of it into MLflow. Returns whether that worked."""
     from srste.conclude import track
@@ -236,5 +228,5 @@ def _track(
         )
         return False
     where = "" if store.uri.startswith("http") else "run `mlflow ui` in this folder, then open "
-    console.print(f"Charts: {where}{store.link(results.launch)}", highlight=False, soft_wrap=True)
+    printer.print(f"Charts: {where}{store.link(results.launch)}", soft_wrap=True)
     return True

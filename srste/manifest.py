@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from srste.errors import UserError
 from srste.files import write_atomically
 
 LAUNCH, CONTENTS = "launch.json", "contents.json"
@@ -20,11 +21,13 @@ LAUNCH, CONTENTS = "launch.json", "contents.json"
 @dataclass(frozen=True)
 class Launch:
     """id: unique. name: for people. Both are kept when the same command goes on in the same folder.
-    multirun: whether by -m. command: as it was last typed. created: UTC, ISO 8601.
-    tracking: where its results go: name, uri (without password), experiment, granularity."""
+    overrides: of its results, written out and sorted, and multirun: whether by -m; they tell one command
+    from another. command: as it was last typed. created: UTC, ISO 8601. tracking: where its results go:
+    name, uri (without password), experiment, granularity."""
 
     id: str
     name: str
+    overrides: list[str]
     multirun: bool
     command: str
     created: str
@@ -49,14 +52,19 @@ def is_server(uri: str) -> bool:
 
 @dataclass(frozen=True)
 class JobContents:
-    """One job. folder: of its output, below the launch's ("." if that is the same); keys: of its
-    studies, baselines included; groups: their keys without the batch; pretraining: the key of the one
-    that its studies start from, if there is any."""
+    """One job. folder: of its output, below the launch's ("." if that is the same); studies: by key, the
+    folder of each study's record, below the launch's, baselines included; groups: their keys without
+    the batch; pretraining: the key of the one that its studies start from, if there is any."""
 
     folder: str
-    keys: list[str]
+    studies: dict[str, str]
     groups: list[str]
     pretraining: str | None
+
+    @property
+    def keys(self) -> list[str]:
+        """Of its studies."""
+        return list(self.studies)
 
 
 @dataclass(frozen=True)
@@ -71,9 +79,15 @@ class Contents:
         return list(dict.fromkeys(job.pretraining for job in self.jobs if job.pretraining))
 
     @cached_property
+    def studies(self) -> dict[str, str]:
+        """The folder of each study's record, below the launch's, by the study's key; one that several
+        jobs share counts once."""
+        return {key: folder for job in self.jobs for key, folder in job.studies.items()}
+
+    @cached_property
     def keys(self) -> frozenset[str]:
-        """Of all studies; one that several jobs share counts once."""
-        return frozenset(key for job in self.jobs for key in job.keys)
+        """Of all studies."""
+        return frozenset(self.studies)
 
     @cached_property
     def everything(self) -> frozenset[str]:
@@ -83,17 +97,32 @@ class Contents:
 
 
 def open_launch(
-    root: Path, name: str, multirun: bool, command: str, tracking: dict[str, Any], contents: Contents
+    root: Path,
+    name: str,
+    overrides: list[str],
+    multirun: bool,
+    command: str,
+    tracking: dict[str, Any],
+    contents: Contents,
 ) -> Launch:
-    """The launch of that folder, made (and the folder with it) if there is none yet."""
-    known = read_launch(root)
+    """The launch of that folder, made (and the folder with it) if there is none yet.
+
+    Raises: UserError where the folder holds the launch of another command.
+    """
+    before = read_launch(root)
+    if before and (before.overrides, before.multirun) != (overrides, multirun):
+        key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+        raise UserError(
+            f"{key}={root}: holds the launch of another command ({before.command}); name another folder"
+        )
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     launch = Launch(
-        id=known.id if known else uuid.uuid4().hex,
-        name=known.name if known else name,
+        id=before.id if before else uuid.uuid4().hex,
+        name=before.name if before else name,
+        overrides=overrides,
         multirun=multirun,
         command=command,
-        created=known.created if known else now,
+        created=before.created if before else now,
         tracking=tracking,
     )
     root.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ from srste.errors import UserError, address_without_password, first_line
 from srste.files import slug
 from srste.manifest import Contents, JobContents
 from srste.provenance import key_of
-from srste.run import group_of
+from srste.run import Folders, group_of
 
 DEFAULTS = "defaults"
 """The name of a launch without overrides."""
@@ -44,13 +44,17 @@ _NOT_OF_THE_RESULT = ("tracking", "resume", "report", "cache", "hydra.", "hydra/
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked launch. root: its folder; name: for people, of what determines its results; typed: the
-    command line as it was typed; jobs: in Hydra's order; contents: what they
-    ask for; argv: what Hydra is to see, ellipses written out, passwords left out; secret_uri: of the
-    store, with its password; None if it has none."""
+    """A checked launch.
+
+    root: its folder; name: for people, of what determines its results; overrides: what determines
+    them, written out and sorted; typed: the command line as it was typed; jobs: in Hydra's order;
+    contents: what they ask for; argv: what Hydra is to see, ellipses written out, passwords left out;
+    secret_uri: of the store, with its password; None if it has none.
+    """
 
     root: Path
     name: str
+    overrides: list[str]
     typed: list[str]
     multirun: bool
     jobs: list[Job]
@@ -63,6 +67,11 @@ class Plan:
         """The tracking that all jobs share, without password."""
         nothing = {"uri": None, "experiment": "srste", "granularity": "study"}
         return nothing | self.jobs[0].tracking
+
+    @property
+    def folder_key(self) -> str:
+        """The key of the setting that names its folder."""
+        return "hydra.sweep.dir" if self.multirun else "hydra.run.dir"
 
     @property
     def wants_report(self) -> bool:
@@ -102,10 +111,15 @@ def _is_of_the_result(override: str) -> bool:
     return not override.lstrip("+").startswith(_NOT_OF_THE_RESULT)
 
 
+def _telling(overrides: Sequence[str]) -> list[str]:
+    """What determines the results, in an order of its own."""
+    return sorted(override.lstrip("+") for override in overrides if _is_of_the_result(override))
+
+
 def folder_name(overrides: Sequence[str]) -> str:
     """A folder name from a command, ellipses written out: readable, and the same in any order."""
 
-    telling = sorted(override.lstrip("+") for override in overrides if _is_of_the_result(override))
+    telling = _telling(overrides)
     digest = sha256("\n".join(telling).encode()).hexdigest()
     return f"{slug(' '.join(map(contract, telling)) or DEFAULTS, 100)}_{digest[:8]}"
 
@@ -183,6 +197,7 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | None:
     return Plan(
         root=root,
         name=" ".join(filter(_is_of_the_result, typed)) or DEFAULTS,
+        overrides=list(map(address_without_password, _telling(overrides))),
         typed=list(argv),
         multirun=multirun,
         jobs=jobs,
@@ -214,10 +229,14 @@ def _contents(jobs: list[Job], folders: list[str]) -> Contents:
     asked = []
     for job, folder in zip(jobs, folders, strict=True):
         identities = list(job.identities())
-        keys = [key_of(identity) for identity in identities]
+        places = Folders(Path(folder), Path())
+        studies = {}
+        for identity in identities:
+            key = key_of(identity)
+            studies[key] = places.study(identity, key).as_posix()
         groups = dict.fromkeys(group_of(identity) for identity in identities)
         pretraining = key_of(job.pretraining_identity()) if job.pretraining.steps else None
-        asked.append(JobContents(folder, keys, list(groups), pretraining))
+        asked.append(JobContents(folder, studies, list(groups), pretraining))
     return Contents(asked)
 
 

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from srste.binarize import Clipped, Sign, estimating
-from srste.files import write_atomically
+from srste.files import remove_temporaries, write_atomically
 from srste.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,7 @@ def pretrained(
         log.info("Another process is pretraining this network; waiting for it")
         held = lock.acquire()
     with held:
+        remove_temporaries(folder, of=(path.name, path.with_suffix(".json").name))
         if losses := _load(problem.model, path):
             return Pretrained(key, losses, True)
         losses = pretraining.train(problem, progress(pretraining.steps))

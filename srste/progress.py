@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from srste.console import console
 from srste.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -39,7 +42,7 @@ class Reporter:
     failures: why jobs failed, by their folder. refused: what a scheduler would not take.
     """
 
-    def __init__(self, total: int | None, console: Console) -> None:
+    def __init__(self, total: int | None, screen: Console) -> None:
         self.total = total
         self.done: set[str] = set()
         self.reused = 0
@@ -48,16 +51,16 @@ class Reporter:
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
         self._studies: TaskID | None = None
-        if console.is_terminal:
+        if screen.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("elapsed"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                console=console,
+                console=screen,
             )
             self._studies = self._bar.add_task("studies", total=total)
 
@@ -154,7 +157,7 @@ _active: Reporter | None = None
 
 def reporter() -> Reporter:
     """The launch's reporter; outside a launch (a job in a process of its own) one that only counts."""
-    return _active or Reporter(None, Console(stderr=True, force_terminal=False))
+    return _active or Reporter(None, console(io.StringIO()))
 
 
 def is_launching() -> bool:
@@ -166,7 +169,7 @@ def is_launching() -> bool:
 def reporting(total: int | None) -> Iterator[Reporter]:
     """While it lasts, :func:`reporter` is this one and its bar is shown."""
     global _active
-    _active = Reporter(total, Console(stderr=True))
+    _active = Reporter(total, console(sys.stderr))
     bar = _active._bar
     if bar is not None:
         bar.start()
@@ -181,10 +184,10 @@ def reporting(total: int | None) -> Iterator[Reporter]:
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar for work after the jobs, on a terminal; yields what is called after each step."""
-    console = Console(stderr=True)
+    screen = console(sys.stderr)
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal,
     ) as bar:  # fmt: skip
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,23 @@ import pyarrow.parquet as pq
 
 from srste.certificate import Certificate
 from srste.curve import Interval
-from srste.files import below, sealed, set_aside, temporary_beside, unsealed, write_through
+from srste.files import (
+    below,
+    remove_folder,
+    sealed,
+    set_aside,
+    temporary_beside,
+    unsealed,
+    write_through,
+)
 from srste.heldout import Heldout
 from srste.sampling import Trials
 from srste.sampling.storage import columnar_study
 
 FORMAT = 4
 RECORD, TRIALS = "record.json", "trials.parquet"
+FILES = frozenset({RECORD, TRIALS})
+"""What a record's folder holds."""
 
 
 class DamagedRecordError(ValueError):
@@ -215,12 +225,13 @@ def checksum(content: bytes) -> str:
 def write(folder: Path, record: Record, table: bytes) -> bool:
     """Puts a record into ``folder``, all of it at once.
 
-    Of several processes that write the same record one succeeds. What else lies there, damaged or of
-    another key, is set aside. Returns: whether this call put it there.
+    Of several processes that write the same record one succeeds. A record that lies there already,
+    damaged or of another key, is set aside. Returns: whether this call put it there.
+    Raises: OSError where something else than a record lies there.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(folder)
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_folder(temporary, FILES)
     try:
         temporary.mkdir()
         write_through(temporary / TRIALS, table)
@@ -235,11 +246,28 @@ def write(folder: Path, record: Record, table: bytes) -> bool:
             if holds(folder, record.key):
                 return False
             try:
-                set_aside(folder)
+                set_record_aside(folder)
             except FileNotFoundError:  # another process was faster
                 continue
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_folder(temporary, FILES)
+
+
+def set_record_aside(folder: Path) -> None:
+    """Moves a record, damaged or not, out of the way. Raises: OSError where something else than a record
+    lies there; FileNotFoundError where nothing does."""
+    if foreign := foreign_in(folder):
+        raise FileExistsError(f"{folder} holds {foreign[0]}, which is not srste's: move it elsewhere")
+    set_aside(folder)
+
+
+def foreign_in(folder: Path) -> list[str]:
+    """What else than a record's files lies in ``folder``, or the folder's own name where it is none.
+    Raises: FileNotFoundError."""
+    try:
+        return sorted({path.name for path in folder.iterdir()} - FILES)
+    except NotADirectoryError:
+        return [folder.name]
 
 
 def holds(folder: Path, key: str) -> bool:
@@ -280,13 +308,15 @@ def read(folder: Path) -> Record | None:
     return record
 
 
-def keys_in(root: Path) -> Iterator[str]:
-    """The keys of the records below ``root`` as they are noted, quickly: nothing is verified."""
-    for path in below(root, RECORD):
-        try:
-            yield str(json.loads(path.read_bytes())["key"])
-        except (ValueError, KeyError, TypeError):
-            continue
+def noted(root: Path, studies: Mapping[str, str]) -> set[str]:
+    """The keys of those studies whose records are there, quickly: nothing is verified. studies: folders
+    below ``root`` by key."""
+    keys = set()
+    for key, folder in studies.items():
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if json.loads((root / folder / RECORD).read_bytes())["key"] == key:
+                keys.add(key)
+    return keys
 
 
 def read_trials(folder: Path) -> Trials:
@@ -318,3 +348,24 @@ def find(root: Path, damaged: list[Path] | None = None) -> Iterator[tuple[Path, 
             continue
         if record:
             yield path.parent, record
+
+
+def of_studies(
+    root: Path, studies: Mapping[str, str], damaged: list[Path] | None = None
+) -> dict[str, tuple[Path, Record]]:
+    """The sound records of those studies that are there, by key, with their folders; in order of folder.
+
+    Args: studies: folders below ``root`` by key. damaged: the folders of damaged records are added.
+    """
+    stored = {}
+    for key, below_root in sorted(studies.items(), key=lambda item: Path(item[1]).parts):
+        folder = root / below_root
+        try:
+            record = read(folder)
+        except DamagedRecordError:
+            if damaged is not None:
+                damaged.append(folder)
+            continue
+        if record is not None and record.key == key:
+            stored[key] = folder, record
+    return stored

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from srste import provenance, records
 from srste.config import Job, Plain
 from srste.estimators import Estimator
-from srste.files import sealed, set_aside, slug, unsealed, write_atomically
+from srste.files import sealed, slug, unsealed, write_atomically
 from srste.pretraining import Pretrained, pretrained, still_falling
 from srste.problem import Batch, Problem
 from srste.progress import reporter
@@ -45,11 +45,6 @@ class Folders:
         if identity["samples"] is None:
             return self.root / SHARED / f"{slug(identity['estimator']['name'])}-{batch}-{key[:12]}"
         return self.job / "studies" / batch
-
-
-def shared_folders(root: Path, key: str) -> Iterator[Path]:
-    """The folders of shared studies that may hold the record of that key."""
-    return (root / SHARED).glob(f"*-{key[:12]}")
 
 
 def note_path(root: Path, key: str) -> Path:
@@ -138,7 +133,7 @@ class _Studies:
         except DamagedRecordError as error:
             log.warning("The record in %s is damaged (%s); set aside, running it again", folder, error)
             with suppress(FileNotFoundError):  # another process was faster
-                set_aside(folder)
+                records.set_record_aside(folder)
             return None
         # One of other settings or code is none; the launch has said so.
         return record if record is not None and record.key == key else None

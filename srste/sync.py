@@ -13,7 +13,7 @@ from pathlib import Path
 from srste.conclude import Results, arranged_in, report_on, results_in, track
 from srste.errors import UserError, address_without_password, first_line
 from srste.files import below
-from srste.launch import alone_in
+from srste.launch_folder import alone_in
 from srste.manifest import LAUNCH, read_contents, read_launch
 from srste.report.ending import write_files
 from srste.tracking import StoreError, open_store

@@ -60,7 +60,7 @@ def copied(untracked, tmp_path):
 
 
 def files_of(folder):
-    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".srste.lock"}
 
 
 def test_twice_gives_no_double_run_and_the_folder_is_only_read(copied, tmp_path):
@@ -142,7 +142,7 @@ def test_refused(tmp_path, arguments, says):
 
 
 def test_a_launch_that_runs_is_left_alone(copied, tmp_path):
-    with FileLock(copied / ".lock"):
+    with FileLock(copied / ".srste.lock"):
         done = sync(tmp_path, copied)
     assert done.returncode == 2
     assert "another process is running this command there" in done.stderr

@@ -30,7 +30,7 @@ from srste.report.words import ranges
 from srste.statistics.note import STATISTICS
 from srste.statistics.proportions import Proportion
 
-AGREES, DIFFERS = "agrees", "[bold red]DIFFERS[/]"
+AGREES, DIFFERS = Text("agrees"), Text("DIFFERS", "bold red")
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def audit(logs: Sequence[Path], claims: Path | None, rerun: bool, console: Conso
 
 def _print(log: Log, claims: Claims, ours: list[Rerun], console: Console) -> None:
     counts = f"N = {ranges(log.samples)}" if log.samples else "no sample counts"
-    console.print(f"\n{log.path}", style="bold", highlight=False, markup=False)
-    console.print(f"{len(log.lines)} studies: {len(log.batches)} batches, {counts}", highlight=False)
+    console.print(f"\n{log.path}", style="bold")
+    console.print(f"{len(log.lines)} studies: {len(log.batches)} batches, {counts}")
     if claims.batches not in (None, len(log.batches)):
-        console.print(f"  claimed {claims.batches} batches: {DIFFERS}", highlight=False)
+        console.print(Text(f"  claimed {claims.batches} batches: ").append(DIFFERS))
     for label in log.labels:
         # What is claimed, and our own run, are about the first.
         first = label == log.labels[0]
@@ -99,15 +99,15 @@ def _print_learning_rates(log: Log, claims: Claims, console: Console) -> None:
     rates = [line.lr for line in log.lines]
     step, claimed = log.step, claims.learning_rates
     found = f"all {len(rates)} multiples of {step:g}" if step else "without a common step"
-    said = f"Learning rates from {min(rates):g} to {max(rates):g}, {found}"
+    said = Text(f"Learning rates from {min(rates):g} to {max(rates):g}, {found}")
     if claimed is not None:
         close = math.isclose(step or 0.0, claimed.step, rel_tol=1e-6)
         inside = claimed.start * (1 - 1e-6) <= min(rates) and max(rates) <= claimed.stop * (1 + 1e-6)
-        said += (
+        said.append(
             f"; claimed from {claimed.start:g} to {claimed.stop:g} in steps of {claimed.step:g}: "
-            f"{AGREES if close and inside else DIFFERS}"
         )
-    console.print(said, highlight=False, soft_wrap=True)
+        said.append(AGREES if close and inside else DIFFERS)
+    console.print(said, soft_wrap=True)
     if lowest := log.at_the_lowest:
         ste = sorted({line.batch for line in lowest if line.samples is None})
         drawn = sorted({line.batch for line in lowest if line.samples is not None})
@@ -115,22 +115,20 @@ def _print_learning_rates(log: Log, claims: Claims, console: Console) -> None:
             f"On the lowest grid point: {len(lowest)} of {len(log.lines)} studies; "
             f"STE on batches {ranges(ste) or '-'}, estimators with samples on batches "
             f"{ranges(drawn) or '-'}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            soft_wrap=True,
+        )
 
 
 def _print_alarms(alarms: list[Alarm], console: Console) -> None:
     if not alarms:
-        console.print("No alarms", highlight=False)
+        console.print("No alarms")
     for kind, of_kind in by_kind(alarms).items():
-        console.print(f"[bold red]Alarm: {kind}[/] ({MEANING[kind]})", highlight=False, soft_wrap=True)
+        console.print(Text(f"Alarm: {kind}", "bold red"), f"({MEANING[kind]})", soft_wrap=True)
         shown = of_kind if kind != SMALLEST else of_kind[:3]
         for alarm in shown:
-            console.print(
-                f"  {alarm.where}: {alarm.detail}", highlight=False, soft_wrap=True, markup=False
-            )
+            console.print(f"  {alarm.where}: {alarm.detail}", soft_wrap=True)
         if len(shown) < len(of_kind):
-            console.print(f"  ... and {len(of_kind) - len(shown)} more", highlight=False)
+            console.print(f"  ... and {len(of_kind) - len(shown)} more")
 
 
 def _rerun(log: Log, claims: Claims) -> list[Rerun]:

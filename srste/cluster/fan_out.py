@@ -72,7 +72,7 @@ def fan_out(
     assert contents is not None and options is not None
     _importable()
     reports = root / ".reports" / uuid.uuid4().hex[:8]
-    there = {record.key for _, record in records.find(root)}
+    there = set(records.of_studies(root, contents.studies))
     numbers = _unfinished(root, contents, there, range(first, first + len(job_overrides)))
     if not numbers:
         return

@@ -68,7 +68,7 @@ def report(
         console.print(
             f"Damaged or of another version, and passed over: {len(damaged)} records, the first in "
             f"{damaged[0]}",
-            highlight=False, soft_wrap=True, markup=False,
+            soft_wrap=True,
         )  # fmt: skip
     page = out or (folders[0] if len(folders) == 1 else Path()) / f"report{SUFFIX}"
     facts = Facts("; ".join(titles), commands[0] if len(commands) == 1 else None, missing)
@@ -77,7 +77,5 @@ def report(
     print_alarms([alarm for chapter in written.chapters for alarm in chapter.alarms], console)
     console.print(
         f"Report: {page}; its figures and tables in {page.with_suffix('')}",
-        highlight=False,
         soft_wrap=True,
-        markup=False,
     )

@@ -28,7 +28,7 @@ def show(arranged: list[Condition], console: Console) -> None:
         for condition in arranged:
             print_table(condition, console)
     marked = len(arranged) <= TABLES_SHOWN
-    console.print(caveat(arranged, marked), highlight=False, markup=False)
+    console.print(caveat(arranged, marked))
 
 
 def write_files(arranged: list[Condition], root: Path) -> list[Path]:

@@ -24,9 +24,10 @@ from srste.report.figures.drift import drift_figure
 from srste.report.figures.networks import networks_figure
 from srste.report.figures.note import note_figure
 from srste.report.figures.scatter import angle_figure, heldout_figure
-from srste.report.figures.style import save
+from srste.report.figures.style import rendered
 from srste.report.findings import Claim, Count
 from srste.report.legend import caveat
+from srste.report.page import folder_of, refuse_foreign_report
 from srste.report.panels import Measure, Setting, measures, settings
 from srste.report.summary import Condition, conditions
 from srste.report.table import csv_table, text_table
@@ -108,12 +109,13 @@ def write_report(
 
     Args: fixed: the sample count that was fixed beforehand; by default the smallest. logs: the steps of
         logs whose drift is to be shown beside that of the studies, by name.
+    Raises: UserError where something else than a report is there.
     """
-    beside = page.with_suffix("")
-    beside.mkdir(parents=True, exist_ok=True)
+    refuse_foreign_report(page)
+    folder = folder_of(page)
     arranged = conditions(record for _, record in found.values())
     folders = {key: folder for key, (folder, _) in found.items()}
-    written: list[Path] = []
+    contents: dict[Path, bytes] = {}
     chapters = []
     for setting in settings(arranged):
         chapter = Chapter(
@@ -127,12 +129,16 @@ def write_report(
             continue
         for name, caption, figure in _figures(setting, folders, fixed, logs or {}):
             ending = f"_{slug(setting.label)}" if setting.label else ""
-            paths = save(figure, beside / f"{name}{ending}")
-            written += paths
-            chapter.pictures.append(_picture(caption, paths))
-    written += _tables(chapters, arranged, beside)
+            images = rendered(figure)
+            contents |= {folder / f"{name}{ending}{kind}": image for kind, image in images.items()}
+            chapter.pictures.append(_picture(caption, images))
+    contents |= _tables(chapters, arranged, folder)
+    # The page first: with it there, the files beside it are a report's.
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(page, _html(chapters, arranged, found, facts, fixed).encode())
-    return Report(page, written, chapters)
+    for path, content in contents.items():
+        write_atomically(path, content)
+    return Report(page, list(contents), chapters)
 
 
 def _figures(
@@ -202,16 +208,15 @@ def _at(samples: int | None) -> str:
     return f" Estimators with sample counts at N = {samples}." if samples is not None else ""
 
 
-def _picture(caption: str, paths: list[Path]) -> Picture:
-    png, svg = paths
-    small = svg.stat().st_size <= LARGEST_SVG
-    kind, path = ("svg+xml", svg) if small else ("png", png)
-    data = base64.b64encode(path.read_bytes()).decode()
+def _picture(caption: str, images: Mapping[str, bytes]) -> Picture:
+    small = len(images[".svg"]) <= LARGEST_SVG
+    kind, image = ("svg+xml", images[".svg"]) if small else ("png", images[".png"])
+    data = base64.b64encode(image).decode()
     return Picture(caption, f"data:image/{kind};base64,{data}")
 
 
-def _tables(chapters: list[Chapter], arranged: list[Condition], folder: Path) -> list[Path]:
-    """The tables as CSV and Markdown."""
+def _tables(chapters: list[Chapter], arranged: list[Condition], folder: Path) -> dict[Path, bytes]:
+    """The tables as CSV and Markdown, by their paths in the folder."""
     claims = findings.rows([claim for chapter in chapters for claim in chapter.claims])
     counts = findings.count_rows([count for chapter in chapters for count in chapter.counts])
     alarms = (
@@ -220,12 +225,11 @@ def _tables(chapters: list[Chapter], arranged: list[Condition], folder: Path) ->
     )
     first, *others = csv.reader(csv_table(arranged).splitlines())
     tables = {"verdicts": claims, "note": counts, "alarms": alarms, "studies": (first, others)}
-    written = []
+    contents = {}
     for name, (columns, rows) in tables.items():
-        for ending, content in ((".csv", _csv(columns, rows)), (".md", markdown(columns, rows))):
-            written.append(folder / f"{name}{ending}")
-            write_atomically(written[-1], content.encode())
-    return written
+        contents[folder / f"{name}.csv"] = _csv(columns, rows).encode()
+        contents[folder / f"{name}.md"] = markdown(columns, rows).encode()
+    return contents
 
 
 def _csv(columns: list[str], rows: list[list[str]]) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from srste.console import AS_WIDE_AS_IT_IS, console
 from srste.report.certified import FIGURES, figure
 from srste.report.legend import mark
 from srste.report.summary import Column, Condition, ordered
@@ -129,7 +130,7 @@ def print_summary(arranged: list[Condition], console: Console) -> None:
 
 
 def _width(table: Table, console: Console) -> int:
-    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    return console.measure(table, options=console.options.update(max_width=AS_WIDE_AS_IT_IS)).maximum
 
 
 def print_table(condition: Condition, console: Console) -> None:
@@ -149,7 +150,7 @@ def _print_whole(table: Table, console: Console) -> None:
 def text_table(condition: Condition) -> str:
     """The table as plain text, as wide as it is."""
     buffer = io.StringIO()
-    print_table(condition, Console(file=buffer, width=10_000, force_terminal=False))
+    print_table(condition, console(buffer))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 

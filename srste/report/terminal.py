@@ -22,10 +22,9 @@ def print_alarms(alarms: list[Alarm], console: Console) -> None:
     """How often each kind rings, and where first."""
     for kind, those in by_kind(alarms).items():
         console.print(
-            f"[bold red]Alarm: {kind}[/]", f"{len(those)}x, first in", end=" ", highlight=False
-        )
-        console.print(
-            f"{those[0].where} ({MEANING[kind]})", highlight=False, soft_wrap=True, markup=False
+            Text(f"Alarm: {kind}", "bold red"),
+            f"{len(those)}x, first in {those[0].where} ({MEANING[kind]})",
+            soft_wrap=True,
         )
 
 
@@ -38,12 +37,12 @@ def print_verdicts(chapters: list[Chapter], console: Console) -> None:
             console.print(
                 f"{chapter.title}: {networks} network{'s' if networks > 1 else ''}, and a verdict needs "
                 f"{FEWEST_NETWORKS}: sweep the seed (seed=0,1,...,19)",
-                highlight=False, soft_wrap=True, markup=False,
+                soft_wrap=True,
             )  # fmt: skip
         elif shown:
             console.print(_table(chapter, shown))
     if len(chapters) > SETTINGS_SHOWN:
-        console.print(f"... and {len(chapters) - SETTINGS_SHOWN} more settings", highlight=False)
+        console.print(f"... and {len(chapters) - SETTINGS_SHOWN} more settings")
 
 
 def _table(chapter: Chapter, shown: list[findings.Claim]) -> Table:

@@ -76,7 +76,7 @@ def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher
     found = studies(tmp_path / "multirun")
     same_results(found, uninterrupted)
     tracked_once(f"sqlite:///{tmp_path}/mlflow.db", found)
-    assert not [p for p in tmp_path.rglob("*.tmp") if ".submitit" not in p.parts]
+    assert not [p for p in tmp_path.rglob("*.srste.tmp") if ".submitit" not in p.parts]
 
 
 def test_kill_9_of_a_worker_is_one_failed_job(tmp_path, uninterrupted):

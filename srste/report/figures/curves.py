@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste import records
-from srste.report.figures.style import BEFORE, ZERO, Look, level, looks, shared_legend
+from srste.report.figures.style import BEFORE, ZERO, Look, in_legend, level, looks, shared_legend
 from srste.report.summary import Column, Condition
 from srste.report.words import loss_words
 from srste.sampling import Trials
@@ -73,7 +73,7 @@ def _draw(
         style = look[column.series]
         lr, loss = trials.lr[order[kept]], trials.post_loss[order[kept]]
         line = style.line if column.samples is None else "-"
-        axes.plot(lr, loss, color=style.colour, ls=line, lw=1.1, label=column.series)
+        axes.plot(lr, loss, color=style.colour, ls=line, lw=1.1, label=in_legend(column.series))
         best = trials.best()
         if best is not None and (end is None or trials.lr[best] <= end):
             axes.plot(

@@ -14,6 +14,7 @@ from srste.report.figures.style import (
     BLACK,
     ZERO,
     Look,
+    in_legend,
     level,
     level_or_words,
     looks,
@@ -63,7 +64,9 @@ def _draw_losses(axes: Axes, of: Panel) -> None:
             shown += _draw(axes, series, losses, look[name], name, shift)
         else:
             shown.append(_mean(series.at(None)))
-            axes.axhline(shown[-1], color=look[name].colour, ls=look[name].line, lw=1.4, label=name)
+            axes.axhline(
+                shown[-1], color=look[name].colour, ls=look[name].line, lw=1.4, label=in_legend(name)
+            )
     shown.append(_mean(of.before))
     level(axes, shown[-1], BEFORE)
     level_or_words(axes, shown, _mean(of.zero), ZERO)
@@ -96,7 +99,7 @@ def _draw(
     axes.errorbar(
         np.array(_counts(series)) + 0.12 * shift, means, yerr=np.abs(np.nan_to_num(ends.T - means)),
         color=look.colour, marker=look.marker, ls=look.line, ms=4, lw=1.3, elinewidth=1, capsize=2,
-        label=label,
+        label=None if label is None else in_legend(label),
     )  # fmt: skip
     return [float(mean) for mean in means]
 

@@ -12,6 +12,7 @@ from srste.report.figures.style import (
     BEFORE,
     ZERO,
     Look,
+    in_legend,
     level,
     level_or_words,
     looks,
@@ -84,10 +85,12 @@ def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[s
         y = [math.nan if loss is None else loss for loss in losses]
         of = look[name]
         if members[0].samples is None:
-            panel.axhline(y[0], color=of.colour, ls=of.line, lw=1.3, label=name)
+            panel.axhline(y[0], color=of.colour, ls=of.line, lw=1.3, label=in_legend(name))
         else:
             x = [column.samples or 0 for column in members]
-            panel.plot(x, y, color=of.colour, ls=of.line, marker=of.marker, ms=4, lw=1.3, label=name)
+            panel.plot(
+                x, y, color=of.colour, ls=of.line, marker=of.marker, ms=4, lw=1.3, label=in_legend(name)
+            )
     panel.margins(y=0.1)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panel.ticklabel_format(axis="y", useOffset=False)

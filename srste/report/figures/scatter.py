@@ -7,7 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.records import Record
-from srste.report.figures.style import BLACK, GREY, ZERO, Look, level_or_words, looks, shared_legend
+from srste.report.figures.style import (
+    BLACK,
+    GREY,
+    ZERO,
+    Look,
+    in_legend,
+    level_or_words,
+    looks,
+    shared_legend,
+)
 from srste.report.panels import BATCH, HELDOUT, Measure, Setting, Value, measures
 
 MOST_POINTS = 2_000
@@ -101,8 +110,8 @@ def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
         )  # fmt: skip
         x_mean, y_mean = every.mean(axis=0)
         axes.plot(
-            x_mean, y_mean, color=style.colour, marker=style.marker, label=name, ls="none", ms=10,
-            mew=2 if style.marker == "x" else 1,
+            x_mean, y_mean, color=style.colour, marker=style.marker, label=in_legend(name), ls="none",
+            ms=10, mew=2 if style.marker == "x" else 1,
             mec=style.colour if style.marker == "x" else "white",
         )  # fmt: skip
     axes.grid(alpha=0.25)

@@ -3,18 +3,20 @@ print, and how a figure is written."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")  # files only; no display is needed
-
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from srste.files import write_atomically
 
 BLACK, GREY = "#000000", "#777777"
 BEFORE, ZERO = "loss before", "zero output"
@@ -72,6 +74,11 @@ def level_or_words(axes: Axes, near: Iterable[float], loss: float, label: str) -
     )  # fmt: skip
 
 
+def in_legend(name: str) -> str:
+    """The name as a label; matplotlib leaves those that begin with an underscore out of legends."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
     """One legend below the figure for what its axes show."""
     entries: dict[str, Artist] = {}
@@ -84,10 +91,37 @@ def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
     )  # fmt: skip
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes the figure as PNG, 150 dots an inch, and as SVG beside it. Returns the files."""
-    files = [path.with_name(f"{path.name}{ending}") for ending in (".png", ".svg")]
-    with matplotlib.rc_context({"svg.hashsalt": "srste"}):  # the same figure, the same file
-        figure.savefig(files[0], dpi=150)
-        figure.savefig(files[1], dpi=150, metadata={"Date": None})
+def rendered(figure: Figure) -> dict[str, bytes]:
+    """The figure as PNG, 150 dots an inch, and as SVG, by the ending of their names."""
+    files = {}
+    for text in _texts(figure):
+        text.set_parse_math(False)  # names of estimators and conditions are no formulas
+    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "srste"}):
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        # The same figure, the same file.
+        for ending, options in (
+            (".png", {"dpi": 150}),
+            (".svg", {"dpi": 150, "metadata": {"Date": None}}),
+        ):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=ending[1:], **options)
+            files[ending] = buffer.getvalue()
     return files
+
+
+def _texts(figure: Figure) -> Iterator[Text]:
+    """What was written into the figure, without the numbers at its ticks."""
+    yield from figure.texts
+    for legend in figure.legends:
+        yield from legend.get_texts()
+    for axes in figure.axes:
+        yield from (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts)
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Writes the figure as PNG and as SVG beside it. Returns the files."""
+    written = []
+    for ending, content in rendered(figure).items():
+        written.append(path.with_name(f"{path.name}{ending}"))
+        write_atomically(written[-1], content)
+    return written
