@@ -1,107 +1,72 @@
-"""Where a result comes from: code, versions, commit. Part of a record's key, and on every run."""
+"""Where a result comes from: code, versions, commit. Part of a record's key, and on every run.
+
+The code that counts is `srste.run`, which does a study from the configuration to the record, what the
+study's `_target_`s name, and all that these are built on (see `srste.sources`). The modules that launch,
+track and report are imported by none of these. Of those that are, two only show what goes on; they are
+in `SHOWN`, and their code has no part in a key. So a new module counts as soon as anything that counts
+imports it, or a configuration names it, until it is put there; a new estimator's file counts for the
+studies that name it and no other.
+"""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import srste
+from srste.sources import modules_of, source_of
 
-PACKAGES = ("torch", "numpy", "numba", "scipy", "optuna", "cmaes", "hydra-core", "omegaconf", "mlflow")
-_HOME = Path(srste.__file__).parent
-
-# What computes every result, beside all of `srste.curve`; a study's own parts are added by their
-# `_target_`. The rest of the package shows, stores and launches.
-_ALWAYS = (
-    "binarize",
-    "certificate",
-    "checks",
-    "estimators.angles",
-    "heldout",
-    "losses",
-    "problem",
-    "randomness",
-    "replay",
-    "sampling.base",
-    "sampling.storage",
-    "study",
-)
+ARITHMETIC = ("torch", "numpy", "numba", "optuna", "scipy", "cmaes")
+"""The packages that a result is computed with. Their versions stand for their code."""
+PACKAGES = (*ARITHMETIC, "hydra-core", "omegaconf", "mlflow")
+SHOWN = {
+    "srste.progress": "it is told how far the work is, for the terminal, and tells the work nothing",
+    "srste.report": "it makes words and pictures of records that are there",
+}
+"""What does not count, by its place, though code that counts imports it, and why."""
+_NOT_FOLLOWED = (*SHOWN, *ARITHMETIC, "hydra")  # Hydra only calls what a configuration names
+_FOLDER = Path(srste.__file__).resolve().parent
 
 
 def _targets(node: Any) -> Iterator[str]:
-    """Every ``_target_`` in a configuration."""
+    """Every ``_target_`` in a configuration, and what one of Hydra's own looks up."""
     if isinstance(node, dict):
         if isinstance(target := node.get("_target_"), str):
             yield target
+            if target.startswith("hydra.utils.") and isinstance(path := node.get("path"), str):
+                yield path
         for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
             yield from _targets(value)
 
 
 @cache
-def _source_of(module: str) -> bytes:
-    """The source of a module, without importing it; empty where there is none to read."""
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        return b""
-    return Path(spec.origin).read_bytes() if spec and spec.origin and spec.has_location else b""
-
-
-def _imported(module: str) -> set[str]:
-    """The modules of its own package that a module names in its imports, wherever in it they stand."""
-    package = module.partition(".")[0]
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(_source_of(module))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in found if name.partition(".")[0] == package and _source_of(name)}
+def code_modules(targets: frozenset[str]) -> frozenset[str]:
+    """The modules whose source determines the result of a study of these ``_target_``s."""
+    return modules_of({"srste.run", *targets}, without=_NOT_FOLLOWED)
 
 
 @cache
-def _with_imports(module: str) -> frozenset[str]:
-    """A module and all modules of its own package that it is built on."""
-    found, waiting = {module}, [module]
-    while waiting:
-        new = _imported(waiting.pop()) - found
-        found |= new
-        waiting += new
-    return frozenset(found)
+def _digest_of(targets: frozenset[str]) -> str:
+    digest = hashlib.sha256()
+    for module in sorted(code_modules(targets)):
+        digest.update(module.encode() + b"\0" + source_of(module) + b"\0")
+    return digest.hexdigest()
 
 
 def code_digest(identity: dict[str, Any]) -> str:
-    """A hash of the source that determines a result: of what all studies use, and of the modules that
-    the configuration names, with what they import from their own package. A new estimator's file does
-    not change other studies' keys."""
-    named = (target.rpartition(".")[0] for target in _targets(identity))
-    modules = {f"srste.{name}" for name in _ALWAYS} | _of_the_curve()
-    modules = modules.union(*map(_with_imports, named))
-    return _digest_of(frozenset(modules))
-
-
-def _of_the_curve() -> set[str]:
-    """The modules that the loss curve, exact or evaluated, is computed by, without the package's
-    progress bars and errors."""
-    curve = "srste.curve"
-    return {name for name in _with_imports(curve) if f"{name}.".startswith(f"{curve}.")}
-
-
-@cache
-def _digest_of(modules: frozenset[str]) -> str:
-    digest = hashlib.sha256()
-    for module in sorted(modules):
-        digest.update(module.encode() + b"\0" + _source_of(module) + b"\0")
-    return digest.hexdigest()
+    """A hash of the source that determines a result."""
+    return _digest_of(frozenset(_targets(identity)))
 
 
 @cache
@@ -114,14 +79,27 @@ def versions() -> dict[str, str]:
 @cache
 def git_commit() -> str:
     """The commit of the source, with "+changes" if it differs from it; "unknown" outside git."""
+    return _commit_of(_FOLDER)
+
+
+def _commit_of(package: Path) -> str:
+    # Git reads no checkout of another user unless told to. Whoever runs the code of this one trusts it
+    # already; one further up, which only contains it, is still refused. Nothing is written.
+    checkout = str(package.parent)
+    options = ("-C", checkout, "-c", f"safe.directory={checkout}", "-c", "core.fsmonitor=false")
+    # In a hook of git, say, variables point to another repository.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(_HOME), *arguments], capture_output=True, text=True, check=True
+            ["git", *options, *arguments], capture_output=True, text=True, check=True, env=environment
         )
         return done.stdout.strip()
 
     try:
+        # A package installed into an environment may lie in somebody else's repository.
+        git("ls-files", "--error-unmatch", f"{package.name}/__init__.py")
         changed = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
@@ -131,7 +109,6 @@ def git_commit() -> str:
 def key_of(identity: dict[str, Any]) -> str:
     """The key (64 hexadecimal digits) of a result: of its configuration, the code and the versions
     of the packages that do the arithmetic."""
-    arithmetic = ("torch", "numpy", "numba", "optuna", "scipy", "cmaes")
-    computing = {name: versions()[name] for name in arithmetic}
+    computing = {name: versions()[name] for name in ARITHMETIC}
     whole = {"identity": identity, "code": code_digest(identity), "versions": computing}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

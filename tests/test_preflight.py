@@ -10,10 +10,10 @@ import time
 import pytest
 from hydra import compose, initialize_config_dir
 
-from srste import preflight, provenance
+from srste import preflight
 from srste.config import Job
 from srste.launch import launch
-from tests.support import CONF, ROOT
+from tests.support import CONF
 
 LOCAL = "-m hydra/launcher=local_parallel"
 SLURM = "-m hydra/launcher=slurm"
@@ -269,31 +269,3 @@ def test_the_key_covers_what_determines_the_result_and_nothing_else():
     ]
     assert len({key(r) for r in relevant} | {same}) == len(relevant) + 1
     assert key("estimator=ste", "samples=5") == key("estimator=ste")
-
-
-def test_the_key_covers_the_code_that_a_study_uses_and_no_other(monkeypatch):
-    changed = ""
-
-    def with_a_comment(module):
-        return original(module) + (b"# a comment" if module == changed else b"")
-
-    original = provenance._source_of
-    monkeypatch.setattr(provenance, "_source_of", with_a_comment)
-    monkeypatch.setattr(provenance, "_digest_of", provenance._digest_of.__wrapped__)
-    identity = {
-        "estimator": {"_target_": "srste.estimators.straight_through.StraightThrough"},
-        "sampling": {"_target_": "srste.sampling.grid.Grid"},
-    }
-    before = provenance.key_of(identity)
-    curve = ROOT / "srste" / "curve"
-    of_curve = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in curve.rglob("*.py")]
-    of_curve = [name.removesuffix(".__init__") for name in of_curve]
-    for changed in (*of_curve, "srste.sampling.storage", "srste.sampling.grid"):
-        assert provenance.key_of(identity) != before, changed
-    for changed in (
-        "srste.sampling.searched",
-        "srste.models.mlp",
-        "srste.tracking.store",
-        "srste.report.table",
-    ):
-        assert provenance.key_of(identity) == before, changed

@@ -42,6 +42,39 @@ def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path
     assert sum("srste.front" in r.data.tags for r in runs) == 4
 
 
+def test_after_a_change_in_a_user_s_own_package_its_studies_run_again(tmp_path):
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .est import Scaled\n")
+    (package / "other.py").write_text("")
+    (package / "core.py").write_text("SCALE = 1.0\n")
+    (package / "est.py").write_text(
+        "from srste.estimators.random import Random\n"
+        "from .core import SCALE\n"
+        "class Scaled(Random):\n"
+        "    def direction(self, *arguments):\n"
+        "        return {n: SCALE * g for n, g in super().direction(*arguments).items()}\n"
+    )
+
+    def run():
+        target = "estimator._target_=mine.Scaled"
+        arguments = ["-m", "estimator=random", target, "samples=1,2", "tracking=none", *SMALL]
+        done = train(tmp_path, *arguments, PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1")
+        assert done.returncode == 0, done.stderr
+        found = studies(tmp_path)
+        return done.stdout, {name: found[name][0].best.lr for name in found if "random" in name}
+
+    _, before = run()
+    (package / "other.py").write_text("# nobody uses this\n")
+    assert "6 reused" in run()[0]
+    (package / "core.py").write_text("SCALE = 2.0\n")
+    out, after = run()
+    assert "2 reused" in out  # of STE
+    assert len(after) == 4
+    # Twice the direction: half the learning rate, but for the grid's own step.
+    assert all(abs(2 * after[name] - before[name]) <= 2e-4 for name in before), (before, after)
+
+
 def test_a_pretraining_that_diverges_fails_the_studies_and_not_the_job(tmp_path):
     done = train(
         tmp_path, "pretraining=adam", "pretraining.lr=1e30", "pretraining.steps=3",

@@ -1,0 +1,235 @@
+"""A record's key covers the code that a study takes, as a running study shows it; and the commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from srste import provenance
+from srste.config import Job
+from srste.preflight import register_resolvers
+from tests.support import CONF, ROOT, choices, train
+
+SMALL = ["batches=1", "batch_size=20", "heldout=20", "data.features=4", "tracking=none"]
+LAYERS = ["model.width=4", "model.depth=2"]
+WITH = {  # what a choice needs to be small
+    ("model", "conv"): ["model.height=2", "model.channels=2"],
+    ("model", "batch_norm"): LAYERS,
+    ("model", "mlp"): LAYERS,
+    ("model", "residual"): LAYERS,
+    ("loss", "cross_entropy"): ["model.out_features=2"],
+    ("pretraining", "adam"): ["pretraining.steps=2", "pretraining.batch_size=10"],
+    ("sampling", "grid"): ["sampling.step=0.1"],
+}
+GROUPS = ("estimator", "sampling", "loss", "model", "data", "pretraining")
+
+
+def of_every_choice():
+    """Overrides of as few jobs as have every choice of every group in one of them."""
+    there = {group: choices(group) for group in GROUPS}
+    for number in range(max(map(len, there.values()))):
+        overrides = list(SMALL)
+        for group, names in there.items():
+            name = names[min(number, len(names) - 1)]
+            few = ["sampling.n_trials=3"] if group == "sampling" else []
+            overrides += [f"{group}={name}", *WITH.get((group, name), few)]
+        yield overrides
+
+
+def job_of(overrides):
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return Job(compose("config", overrides))
+
+
+def identity_of(job):
+    """Of the job's own study; what it is set beside is in it too."""
+    return list(job.identities())[-1]
+
+
+def code_run(job, folder, *places, **environment):
+    """The modules whose code a run of the job takes, in a process that has none of them yet."""
+    arguments = [json.dumps(job.config), str(folder), *map(str, places)]
+    done = train(folder, *arguments, script=ROOT / "tests" / "walked.py", **environment)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def left_out_of(modules):
+    """{place that is left out: those of the modules that lie there}."""
+    return {
+        place: {name for name in modules if f"{name}.".startswith(f"{place}.")}
+        for place in provenance.SHOWN
+    }
+
+
+@contextmanager
+def afresh(monkeypatch):
+    """While it lasts, digests are made of what functions of `provenance` give now."""
+    provenance._digest_of.cache_clear()
+    with monkeypatch.context() as patch:
+        yield patch
+    provenance._digest_of.cache_clear()
+
+
+def without_effect(monkeypatch, identity, modules):
+    """Those of the modules whose source can change and the key remains."""
+    before, source_of = provenance.key_of(identity), provenance.source_of
+    same = set()
+    for changed in modules:
+
+        def with_a_comment(module, changed=changed):
+            return source_of(module) + (b"# a comment" if module == changed else b"")
+
+        with afresh(monkeypatch) as patch:
+            patch.setattr(provenance, "source_of", with_a_comment)
+            if provenance.key_of(identity) == before:
+                same.add(changed)
+    return same
+
+
+def test_no_more_is_left_out_than_was_thought_about():
+    # What is left out no other test would miss: another place is to be thought about twice.
+    assert set(provenance.SHOWN) == {"srste.progress", "srste.report"}
+
+
+@pytest.mark.parametrize("overrides", list(of_every_choice()), ids=lambda o: " ".join(o[len(SMALL) :]))
+def test_the_key_covers_all_code_that_a_study_takes(monkeypatch, tmp_path, overrides):
+    job = job_of(overrides)
+    identity = identity_of(job)
+    run = code_run(job, tmp_path, ROOT / "srste")
+    left_out = left_out_of(run)
+    assert all(left_out.values()), "nothing is left out that a study does not take"
+    shown = set().union(*left_out.values())
+    assert without_effect(monkeypatch, identity, run) == shown
+
+    # The same test, were any one of them not in the digest.
+    code_modules = provenance.code_modules
+    for struck in run - shown:
+        with afresh(monkeypatch) as patch:
+            patch.setattr(provenance, "code_modules", lambda t, s=struck: code_modules(t) - {s})
+            assert without_effect(monkeypatch, identity, [struck]) == {struck}
+
+
+def test_the_key_covers_a_user_s_package(monkeypatch, tmp_path):
+    package = tmp_path / "mine_walked"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("from .inner.est import Outer\n")
+    (package / "core.py").write_text("from srste.models.sizes import check_sizes\nSCALE = 2.0\n")
+    (package / "unused.py").write_text("SCALE = 2.0\n")
+    (package / "inner" / "est.py").write_text(
+        "from srste.estimators.random import Random\n"
+        "class Outer:\n"
+        "    class Inner(Random):\n"
+        "        def direction(self, problem, batch, samples):\n"
+        "            from .. import core\n"
+        "            found = super().direction(problem, batch, samples)\n"
+        "            return {name: core.SCALE * g for name, g in found.items()}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    target = "estimator._target_=mine_walked.Outer.Inner"
+    job = job_of(["estimator=random", target, "sampling.step=0.1", *LAYERS, *SMALL])
+    run = code_run(job, tmp_path, ROOT / "srste", package, PYTHONPATH=str(tmp_path))
+    mine = {f"mine_walked{name}" for name in ("", ".core", ".inner.est")}
+    assert {m for m in run if not m.startswith("srste")} == mine
+    assert {"srste.models.sizes", "srste.estimators.random"} <= run
+    changeless = without_effect(monkeypatch, identity_of(job), run | {"mine_walked.unused"})
+    assert changeless == {"mine_walked.unused"}.union(*left_out_of(run).values())
+
+
+def test_what_launches_tracks_and_reports_is_not_in_the_key(monkeypatch):
+    folder = ROOT / "srste"
+    names = [f"srste.{name}" for name in ("launch", "job", "preflight", "conclude", "progress", "sync")]
+    for place in ("report", "tracking", "cluster", "audit", "statistics"):
+        paths = [path.relative_to(ROOT).with_suffix("") for path in (folder / place).rglob("*.py")]
+        names += [".".join(path.parts).removesuffix(".__init__") for path in paths]
+    assert len(names) > 30
+    identity = identity_of(job_of([]))
+    assert without_effect(monkeypatch, identity, names) == set(names)
+
+
+def test_the_key_does_not_cover_parts_that_a_study_does_not_name(monkeypatch):
+    identity = identity_of(job_of([]))
+    others = {"srste.sampling.searched", "srste.estimators.tilted", "srste.models.conv"}
+    assert without_effect(monkeypatch, identity, others | {"srste.estimators.base"}) == others
+
+
+def test_targets_within_lists_and_those_that_hydra_looks_up_count():
+    named = {"a": [{"_target_": "x.A", "b": {"_target_": "x.B"}}], "c": {"_target_": "x.C"}}
+    looked_up = {"_target_": "hydra.utils.get_method", "path": "x.D"}
+    identity = named | {"d": looked_up, "e": {"_target_": "x.E", "path": "not.this"}}
+    wanted = {"x.A", "x.B", "x.C", "x.D", "x.E", "hydra.utils.get_method"}
+    assert set(provenance._targets(identity)) == wanted
+
+
+class TestCommit:
+    @pytest.fixture
+    def package(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("SUDO_UID", raising=False)
+        package = tmp_path / "checkout" / "srste"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        self.git(package, "init", "--quiet", "..")
+        self.git(package, "add", ".")
+        self.git(package, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "a")
+        return package
+
+    def git(self, folder, *arguments):
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def test_the_head_and_whether_there_are_changes(self, package):
+        head = self.git(package, "rev-parse", "HEAD")
+        assert len(head) == 40
+        assert provenance._commit_of(package) == head
+        (package / "new.py").write_text("")
+        assert provenance._commit_of(package) == head
+        (package / "__init__.py").write_text("changed")
+        assert provenance._commit_of(package) == f"{head}+changes"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+    def test_of_another_user_s_checkout(self, package):
+        head = self.git(package, "rev-parse", "HEAD")
+        checkout = package.parent
+        for path in (checkout, *checkout.rglob("*")):
+            os.chown(path, 65534, 65534)
+        refused = subprocess.run(
+            ["git", "-C", checkout, "status"], check=False, capture_output=True, text=True
+        )
+        assert "dubious ownership" in refused.stderr
+        assert provenance._commit_of(package) == head
+        # One that only contains the code is not the one that was trusted.
+        below = checkout / "environment" / "srste"
+        below.mkdir(parents=True)
+        (below / "__init__.py").write_text("")
+        assert provenance._commit_of(below) == "unknown"
+
+    def test_no_commit_of_somebody_else_s_repository(self, package, tmp_path, monkeypatch):
+        installed = package.parent / "environment" / "srste"
+        installed.mkdir(parents=True)
+        (installed / "__init__.py").write_text("")
+        assert provenance._commit_of(installed) == "unknown"
+        outside = tmp_path / "outside" / "srste"
+        outside.mkdir(parents=True)
+        assert provenance._commit_of(outside) == "unknown"
+        # As in a hook of git, which tells every git that it starts where its own repository is.
+        monkeypatch.setenv("GIT_DIR", str(package.parent / ".git"))
+        monkeypatch.setenv("GIT_WORK_TREE", str(package.parent))
+        assert provenance._commit_of(outside) == "unknown"
+
+    def test_nothing_is_written_or_started(self, package):
+        ran = package.parent / "ran"
+        self.git(package, "config", "core.fsmonitor", f"touch {ran}; false")
+        os.utime(package / "__init__.py", (1, 1))  # a status that may would note that in the index
+        index = package.parent / ".git" / "index"
+        before = index.read_bytes()
+        provenance._commit_of(package)
+        assert index.read_bytes() == before
+        assert not ran.exists()
