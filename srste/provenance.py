@@ -2,9 +2,9 @@
 
 The code that counts is `srste.run`, which does a study from the configuration to the record, what the
 study's `_target_`s name, and all that these are built on (see `srste.sources`). The modules that launch,
-track and report are imported by none of these. Of those that are, two only show what goes on; they are
-in `SHOWN`, and their code has no part in a key. So a new module counts as soon as anything that counts
-imports it, or a configuration names it, until it is put there; a new estimator's file counts for the
+track and report are imported by none of these, but for two that only show what goes on; they are in
+`SHOWN`, and have no part in a key, nor has what they alone import. So a new module counts as soon as
+anything that counts imports it, or a configuration names it; a new estimator's file counts for the
 studies that name it and no other.
 """
 

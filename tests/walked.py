@@ -1,9 +1,10 @@
-"""Runs the job of a configuration and says which modules it took: those whose code was run.
+"""Runs the job of a configuration and says which modules it took: whose code was run, and for whom.
 
     python walked.py CONFIGURATION FOLDER PLACE...
 
 CONFIGURATION: JSON, resolved. FOLDER: for the records. PLACE: folders whose modules are of interest.
-Prints their names as JSON. Nothing of srste may be imported before.
+Prints, as JSON, {module: the modules of interest that called its code, or had it imported}; where there
+was none, "" did. Nothing of srste may be imported before.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import sys
 import threading
 from pathlib import Path
 
-run = set()
-"""The files of all code that was run."""
+configuration, folder, *places = sys.argv[1:]
+called = {}
+"""{file: the files that called into it}."""
 
 
 def note(frame, event, _):
-    if event == "call":
-        run.add(frame.f_code.co_filename)
+    file = frame.f_code.co_filename
+    if event == "call" and file.startswith(tuple(places)):
+        caller = frame.f_back
+        while caller is not None and not caller.f_code.co_filename.startswith(tuple(places)):
+            caller = caller.f_back  # of the import system, say
+        called.setdefault(file, set()).add(caller.f_code.co_filename if caller else "")
 
 
 def main():
-    configuration, folder, *places = sys.argv[1:]
     assert not [name for name in sys.modules if name.partition(".")[0] == "srste"]
     threading.setprofile(note)
     sys.setprofile(note)
@@ -36,8 +41,9 @@ def main():
     made = run_job(Job(OmegaConf.create(json.loads(configuration))), Folders(Path(folder), Path(folder)))
     sys.setprofile(None)
     assert made
-    files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
-    print(json.dumps([n for n, f in files.items() if f in run and f.startswith(tuple(places))]))
+    names = {getattr(module, "__file__", None): name for name, module in list(sys.modules.items())}
+    named = {names[file]: [names.get(caller, "") for caller in called[file]] for file in called}
+    print(json.dumps(named))
 
 
 if __name__ == "__main__":
