@@ -6,6 +6,7 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import sys  # noqa: E402
+import warnings  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from srste.streams import open_missing  # noqa: E402
@@ -15,7 +16,10 @@ open_missing()
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from srste.job import job  # noqa: E402
+with warnings.catch_warnings():
+    # In a notebook without its widgets, of which no use is made.
+    warnings.filterwarnings("ignore", "IProgress not found")
+    from srste.job import job
 from srste.launch import launch  # noqa: E402
 
 

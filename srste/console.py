@@ -20,7 +20,9 @@ def console(file: IO[str] | None = None, narrow: int = AS_WIDE_AS_IT_IS) -> Cons
     Args: narrow: the width where the stream is no terminal; a terminal has its own.
     """
     stream = sys.stdout if file is None else file
+    screen = stream.isatty()
+    # Jupyter sets FORCE_COLOR, on which rich would take any stream for a screen and draw bars on it.
     return Console(
-        file=stream, width=None if stream.isatty() else narrow, markup=False, emoji=False,
+        file=stream, force_terminal=screen, width=None if screen else narrow, markup=False, emoji=False,
         highlight=False, force_jupyter=False,
     )  # fmt: skip

@@ -90,9 +90,11 @@ def remove_temporaries(
 ) -> None:
     """Removes from ``folder`` what writers that were killed left half written there.
 
-    Only what has a name of :func:`temporary_beside`, is no link and belongs to no process of this machine
-    that still runs; of a temporary folder only the files named in ``contents``, and itself if it is
-    empty then. None of another machine's may be writing there. of: what was to be written; None: anything.
+    Only what has a name of :func:`temporary_beside`, is no link and belongs to no process of this
+    machine that still runs; of a temporary folder only the files named in ``contents``, and itself if it
+    is empty then. No process of another machine may be writing there.
+
+    Args: of: the names of what was to be written; None: any.
     """
     try:
         entries = list(os.scandir(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from textwrap import fill
 
@@ -35,7 +36,7 @@ def write_files(arranged: list[Condition], root: Path) -> list[Path]:
     """Writes results.csv, and per condition the table, the note's log and, for the first
     ``FIGURES_DRAWN`` of them, the note's figure. Returns the files."""
     from srste.report.figures.note import note_figure
-    from srste.report.figures.style import save
+    from srste.report.figures.style import same_everywhere, save
 
     files = [root / "results.csv"]
     write_atomically(files[0], csv_table(arranged).encode())
@@ -48,15 +49,16 @@ def write_files(arranged: list[Condition], root: Path) -> list[Path]:
         write_note_log(condition.cells.values(), note, variants)
         files += [table, note]
         if place < FIGURES_DRAWN:
-            files += save(note_figure(condition), root / f"figure{ending}")
+            with same_everywhere():
+                files += save(note_figure(condition), root / f"figure{ending}")
     return files
 
 
 def description(arranged: list[Condition]) -> str:
     """The tables as Markdown, for the launch's page in MLflow."""
-    tables = "\n".join(f"```\n{text_table(condition)}```" for condition in arranged)
-    # A paragraph each, and a mark at its beginning is no bullet.
-    lines = "\n\n".join(caveat(arranged).splitlines()).replace("\n\n*", "\n\n\\*")
+    # No name among the columns ends a block of tildes, and none in the lines is a link or a bullet.
+    tables = "\n".join(f"~~~~~~\n{text_table(condition)}~~~~~~" for condition in arranged)
+    lines = re.sub(r"[\\`*_\[\]<>#|~]", r"\\\g<0>", "\n\n".join(caveat(arranged).splitlines()))
     room = len(tables) + len(lines) < 7_800  # MLflow's limit is 8,000
     return f"{tables if room else 'Tables: see Artifacts.'}\n\n{lines}\n\nFigures: see Artifacts."
 

@@ -58,7 +58,7 @@ class LogLine(NamedTuple):
 
 _FORM = "[STE]Original loss is X, and when lr is X, the best STE-loss is X."
 _LINE = re.compile(
-    r"\[(?P<label>[^\]]+)\]Original loss is (?P<pre>\S+), and when "
+    r"\[(?P<label>.+?)\]Original loss is (?P<pre>\S+), and when "
     r"(?:samples is (?P<samples>\d+) and )?lr is (?P<lr>\S+), the best STE-loss is (?P<post>\S+)\."
 )
 

@@ -24,7 +24,7 @@ from srste.report.figures.drift import drift_figure
 from srste.report.figures.networks import networks_figure
 from srste.report.figures.note import note_figure
 from srste.report.figures.scatter import angle_figure, heldout_figure
-from srste.report.figures.style import rendered
+from srste.report.figures.style import rendered, same_everywhere
 from srste.report.findings import Claim, Count
 from srste.report.legend import caveat
 from srste.report.page import folder_of, refuse_foreign_report
@@ -127,11 +127,12 @@ def write_report(
         chapters.append(chapter)
         if len(chapters) > SETTINGS_DRAWN:
             continue
-        for name, caption, figure in _figures(setting, folders, fixed, logs or {}):
-            ending = f"_{slug(setting.label)}" if setting.label else ""
-            images = rendered(figure)
-            contents |= {folder / f"{name}{ending}{kind}": image for kind, image in images.items()}
-            chapter.pictures.append(_picture(caption, images))
+        with same_everywhere():
+            for name, caption, figure in _figures(setting, folders, fixed, logs or {}):
+                ending = f"_{slug(setting.label)}" if setting.label else ""
+                images = rendered(figure)
+                contents |= {folder / f"{name}{ending}{kind}": image for kind, image in images.items()}
+                chapter.pictures.append(_picture(caption, images))
     contents |= _tables(chapters, arranged, folder)
     # The page first: with it there, the files beside it are a report's.
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,14 +92,23 @@ def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
     )  # fmt: skip
 
 
+@contextmanager
+def same_everywhere() -> Iterator[None]:
+    """Within it, figures are made and written by matplotlib's defaults, whatever a notebook or a file of
+    settings has made of them: the same figure is the same file."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["svg.hashsalt"] = "srste"
+        yield
+
+
 def rendered(figure: Figure) -> dict[str, bytes]:
     """The figure as PNG, 150 dots an inch, and as SVG, by the ending of their names."""
     files = {}
     for text in _texts(figure):
         text.set_parse_math(False)  # names of estimators and conditions are no formulas
-    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "srste"}):
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")
-        # The same figure, the same file.
         for ending, options in (
             (".png", {"dpi": 150}),
             (".svg", {"dpi": 150, "metadata": {"Date": None}}),
