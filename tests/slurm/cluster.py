@@ -11,7 +11,9 @@ import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.support import eventually, free_port
+from filelock import FileLock, Timeout
+
+from tests.support import eventually
 
 SCRIPT = Path(__file__).parent / "cluster.sh"
 NEEDED = ["munged", "slurmctld", "slurmd", "slurmdbd", "sbatch", "mariadbd"]
@@ -120,15 +122,16 @@ def _environ(path):
 def running(accounting=True, longest_array=1001):
     """A cluster while it lasts."""
     folder = Path(tempfile.mkdtemp(prefix="sl", dir="/tmp"))  # Unix sockets stop at 108 characters
+    port, ports = reserved_ports(4)
     environment = {
-        "SLURM_TEST_PORT": str(free_ports(4)), "ACCT": str(int(accounting)),
+        "SLURM_TEST_PORT": str(port), "ACCT": str(int(accounting)),
         "MAX_ARRAY": str(longest_array), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
     }  # fmt: skip
 
     def script(word):
         done = subprocess.run(
             ["bash", str(SCRIPT), word, str(folder), "2", "2"], env=os.environ | environment,
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr + done.stdout
 
@@ -137,15 +140,24 @@ def running(accounting=True, longest_array=1001):
         yield Cluster(folder, {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": environment["PATH"]})
     finally:
         script("stop")
+        ports.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def free_ports(count):
-    """The first of that many free ports in a row, below those that clients are given."""
-    for first in range(16_800 + os.getpid() % 500 * 16, 32_000, 16):
-        if all(_free(first + i) for i in range(count)):
-            return first
-    return free_port()
+def reserved_ports(count):
+    """(the first of that many free ports in a row, a lock on them).
+
+    They lie below those that clients are given, and no other cluster of these tests takes them while the
+    lock is held: daemons bind their ports one after the other, long after these were seen to be free.
+    """
+    for first in range(16_800, 32_000, 16):
+        lock = FileLock(Path(tempfile.gettempdir()) / f"srste-test-ports-{first}.lock")
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            if all(_free(first + i) for i in range(count)):
+                return first, lock
+            lock.release()
+    raise AssertionError("no ports are free")
 
 
 def _free(port):

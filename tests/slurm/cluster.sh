@@ -93,23 +93,25 @@ no_jobs() { [ -z "$(squeue -h)" ]; }
 export -f all_idle no_jobs; export nodes
 
 start() {
-  mkdir -p "$dir"/{state,log,spool}; chmod 755 "$dir"
+  mkdir -p "$dir"/{state,log,spool,tmp}; chmod 755 "$dir"
   conf
   (umask 077; head -c 128 /dev/urandom > "$dir/munge.key")
   bg munged munged --foreground --force --key-file="$dir/munge.key" --socket="$dir/munge.sock" \
     --pid-file="$dir/munged.pidfile" --log-file="$dir/log/munged.log" --seed-file="$dir/munge.seed"
-  until_ok 10 test -S "$dir/munge.sock"
+  until_ok 60 test -S "$dir/munge.sock"
   if [ "$acct" = 1 ]; then
-    local db=(--no-defaults --user=root --datadir="$dir/db" --innodb-log-file-size=8M --innodb-buffer-pool-size=16M)
-    mariadb-install-db "${db[@]}" --skip-test-db --auth-root-authentication-method=normal > "$dir/log/db-install.out" 2>&1
+    # A tmpdir of its own: as it starts, mariadbd removes the temporary tables of any other in the same one.
+    local db=(--no-defaults --user=root --datadir="$dir/db" --tmpdir="$dir/tmp" --innodb-log-file-size=8M --innodb-buffer-pool-size=16M)
+    mariadb-install-db "${db[@]}" --skip-test-db --auth-root-authentication-method=normal > "$dir/log/db-install.out" 2>&1 ||
+      { cat "$dir/log/db-install.out" >&2; return 1; }
     bg mariadbd mariadbd "${db[@]}" --skip-networking --socket="$dir/db.sock" --pid-file="$dir/mariadbd.pidfile"
-    until_ok 20 test -S "$dir/db.sock"
+    until_ok 60 test -S "$dir/db.sock"
     MYSQL_UNIX_PORT=$dir/db.sock bg slurmdbd slurmdbd -D
-    until_ok 20 sacctmgr -n show cluster
+    until_ok 60 sacctmgr -n show cluster
   fi
   bg slurmctld slurmctld -D -i
   for i in $(seq "$nodes"); do bg "slurmd-n$i" slurmd -D -N "n$i"; done
-  until_ok 30 bash -c all_idle
+  until_ok 90 bash -c all_idle
   sinfo
 }
 stop() {
