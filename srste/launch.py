@@ -22,6 +22,7 @@ from srste.preflight import Plan
 from srste.progress import Reporter, reporting
 from srste.report.ending import FIGURES_DRAWN, show, write_files
 from srste.signals import ended_by_signals, exit_code
+from srste.sources import changed_since_read
 from srste.streams import lasting
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
     """
     with lasting("train.py"), ended_by_signals():
         try:
+            _refuse_changed_code()
             plan = preflight.check(argv, config_dir)
             if plan is None:
                 sys.argv[1:] = [expand(a) for a in argv]
@@ -59,6 +61,16 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
         except KeyboardInterrupt as interrupt:  # before the jobs, or after them
             print("train.py: interrupted; the same command goes on from there", file=sys.stderr)
             return exit_code(interrupt)
+
+
+def _refuse_changed_code() -> None:
+    """Raises: UserError in a process that has launched before, as a notebook's does, when code that it
+    has imported has changed since: the old code would run."""
+    if changed := changed_since_read():
+        raise UserError(
+            f"{changed[0]}: its file has changed since this process imported it; restart the kernel, or "
+            "run !python train.py, which is a process of its own"
+        )
 
 
 def _launch_checked(task: Callable[[], Any], plan: Plan) -> int:

@@ -52,7 +52,21 @@ def modules_of(names: Iterable[str], without: Iterable[str] = ()) -> frozenset[s
 
 @cache
 def source_of(module: str) -> bytes:
-    """The content of a module's file, compiled ones included; empty where there is none."""
+    """The content of a module's file, compiled ones included; empty where there is none. It is read once
+    a process, which goes on with what it has imported when the file is changed."""
+    _read.add(module)
+    return _content_of(module)
+
+
+_read: set[str] = set()
+
+
+def changed_since_read() -> list[str]:
+    """The modules whose files are no longer what :func:`source_of` has read."""
+    return sorted(module for module in _read if _content_of(module) != source_of(module))
+
+
+def _content_of(module: str) -> bytes:
     spec = _spec(module)
     get_data = getattr(spec.loader, "get_data", None) if spec else None
     if spec is None or spec.origin is None or get_data is None:

@@ -35,10 +35,19 @@ def cells(tmp_path_factory):
                    "matplotlib.get_backend(), type(sys.stdout).__name__, os.environ['MPLBACKEND'], "
                    "signal.getsignal(signal.SIGINT).__name__")  # fmt: skip
     sources.append(f"%run {SCRIPT} sampels=1")
+    mine = tmp_path_factory.mktemp("edited")
+    (mine / "mine.py").write_text(
+        "from srste.estimators.straight_through import StraightThrough\n\n\n"
+        "class Mine(StraightThrough):\n    pass\n"
+    )
+    code = f"%run {SCRIPT} {SWEEP[3:].replace('1,2', '1')} estimator._target_=mine.Mine tracking=none"
+    sources.append(f"os.chdir({str(mine)!r})\nsys.path.insert(0, '')\n{code}")
+    sources.append(f"open('mine.py', 'a').write('# better\\n')\n{code}")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", allow_errors=True).execute()
     printed = [cell.outputs for cell in notebook.cells]
-    return dict(zip([*WAYS, "state", "mistake"], printed, strict=True)), folders
+    names = [*WAYS, "state", "mistake", "first", "edited"]
+    return dict(zip(names, printed, strict=True)), folders
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +118,14 @@ def test_a_mistake_is_one_line_there_too(cells):
     assert text_of(outputs) == "train.py: sampels=1: no such key; did you mean samples?\n"
     (error,) = (o for o in outputs if o.output_type == "error")
     assert (error.ename, error.evalue) == ("SystemExit", "2")
+
+
+def test_code_that_was_edited_in_between_is_not_run_as_it_was(cells):
+    assert "2 studies" in text_of(cells[0]["first"])
+    assert text_of(cells[0]["edited"]) == (
+        "train.py: mine: its file has changed since this process imported it; restart the kernel, or "
+        "run !python train.py, which is a process of its own\n"
+    )
 
 
 @pytest.mark.parametrize("backend", ["no_such_backend", "module://matplotlib_inline.backend_inline", ""])
