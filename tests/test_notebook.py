@@ -13,7 +13,7 @@ import nbclient
 import nbformat
 import pytest
 
-from tests.support import ROOT, only, runs_in, same_results, studies, train
+from tests.support import ROOT, empty_database, only, runs_in, same_results, studies, train
 
 SWEEP = "-m samples=1,2 batches=1 batch_size=16 sampling.step=0.1 heldout=10 model.width=4"
 SCRIPT = ROOT / "train.py"
@@ -30,6 +30,8 @@ WAYS = {
 def cells(tmp_path_factory):
     """{way: (what the cell printed, its folder)}, all from one kernel, and that of a last cell."""
     folders = {way: tmp_path_factory.mktemp(way.replace(" ", "_")) for way in WAYS}
+    for folder in folders.values():
+        (folder / "mlflow.db").write_bytes(empty_database())
     sources = [f"import os; os.chdir({str(folders[way])!r})\n{code}" for way, code in WAYS.items()]
     sources.append("import matplotlib, sys, signal\n"
                    "matplotlib.get_backend(), type(sys.stdout).__name__, os.environ['MPLBACKEND'], "
@@ -54,6 +56,7 @@ def cells(tmp_path_factory):
 def shell(tmp_path_factory):
     """(what it prints, the folder) of the same launch in a shell."""
     folder = tmp_path_factory.mktemp("in_a_shell")
+    (folder / "mlflow.db").write_bytes(empty_database())
     done = train(folder, *SWEEP.split())
     assert done.returncode == 0, done.stderr
     return done.stdout, folder

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from srste.streams import Lasting, lasting
-from tests.support import ROOT, only, runs_in
+from tests.support import ROOT, empty_database, only, runs_in
 
 SWEEP = "-m samples=1,2 batches=1 batch_size=16 sampling.step=0.1 heldout=10 model.width=4"
 COMMAND = f"{sys.executable} {ROOT / 'train.py'} {SWEEP}"
@@ -35,6 +35,7 @@ def shell(cwd, line, **environment):
 def test_a_launch_is_complete(tmp_path, line):
     work = tmp_path / "é [x]" if "ascii" in line else tmp_path
     work.mkdir(exist_ok=True)
+    (work / "mlflow.db").write_bytes(empty_database())
     more = " \"estimator.name='é[/b]'\" hydra.sweep.dir=\"'[/é]'\"" if "ascii" in line else ""
     done = shell(work, line.format(COMMAND + more))
     assert done.returncode == 0, done.stderr
