@@ -18,6 +18,7 @@ from srste.curve import any_curve
 from srste.data import RandomTeacher
 from srste.errors import UserError, address_without_password, first_line
 from srste.estimators import Estimator
+from srste.hints import nearest_of
 from srste.losses import Loss
 from srste.pretraining import Pretraining
 from srste.problem import Problem
@@ -101,7 +102,7 @@ _VALUES = frozenset(
         "cache",
     }
 )
-_KEYS = _GROUPS | _VALUES
+KEYS = _GROUPS | _VALUES
 _CPU = torch.device("cpu")
 
 
@@ -129,14 +130,16 @@ class Job:
             raise UserError(f"{getattr(error, 'full_key', '')}: {first_line(error)}") from error
         assert isinstance(plain, dict)
         self.config: Plain = {str(key): value for key, value in plain.items()}
-        if unknown := sorted(self.config.keys() - _KEYS):
-            raise UserError(f"{unknown[0]}: no such key; known are {', '.join(sorted(_KEYS))}")
+        if unknown := sorted(self.config.keys() - KEYS):
+            meant = nearest_of(unknown[0], sorted(KEYS)).strip()
+            there = ", ".join(sorted(KEYS))
+            raise UserError(f"{unknown[0]}: no such key; known are {there}{meant and f'; {meant}'}")
         rules = RULES | {"device": Device(elsewhere)}
         for key, rule in rules.items():
             value = self._at(key)
             if value is not None and (complaint := rule.broken_by(value)):
                 raise UserError(f"{key}={value}: {complaint}")
-        for key in sorted(_KEYS):
+        for key in sorted(KEYS):
             if self.config.get(key) is None:
                 allowed = RULES[key].broken_by(None) if key in RULES else "must not be null"
                 raise UserError(f"{key}=null: {allowed}")

@@ -25,3 +25,9 @@ def first_line(error: BaseException, longest: int = 200) -> str:
     """What the error says, without passwords, short enough for one line of a terminal."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return without_password(lines[0])[:longest]
+
+
+def in_one_line(error: BaseException, longest: int = 300) -> str:
+    """All that the error says, without passwords, in one line; not where OmegaConf met it."""
+    said = re.split(r"\n\s*(?:full_key:|See https?:)", str(error))[0].strip()
+    return without_password(" ".join(said.split()) or type(error).__name__)[:longest]

@@ -16,7 +16,6 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from srste import preflight, records
-from srste.ellipsis import expand
 from srste.errors import UserError, address_without_password, first_line, without_password
 from srste.files import set_aside, tidy
 from srste.manifest import Launch, open_launch
@@ -43,8 +42,8 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
     with ended_by_signals():
         try:
             plan = preflight.check(argv, config_dir)
-            if plan is None:
-                sys.argv[1:] = [expand(a) for a in argv]
+            if isinstance(plan, list):
+                sys.argv[1:] = plan
                 return _run(task)
             with alone_in(plan.root):
                 return _launch_checked(task, plan)

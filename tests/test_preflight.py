@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from srste import preflight, provenance
 from srste.config import Job
+from srste.ellipsis import expand
 from srste.launch import launch
 from tests.support import CONF, ROOT
 
@@ -188,8 +189,9 @@ def test_the_jobs_of_a_sweep_are_hydra_s(monkeypatch, tmp_path):
     )
     jobs = [(j.samples, j.config["pretraining"]["name"]) for j in found.jobs]
     assert jobs == [(n, p) for n in (2, 4, 6) for p in ("none", "adam")]
-    assert found.argv[:-1] == ["-m", "estimator=sr_ste", "samples=2,4,6", "pretraining=none,adam"]
-    assert found.argv[-1] == f"hydra.sweep.dir='{found.root.resolve()}'"
+    typed = ["--multirun", "estimator=sr_ste", "samples=2,4,6", "pretraining=none,adam"]
+    assert found.argv[:4] == typed
+    assert found.argv[4] == f"hydra.sweep.dir='{found.root.resolve()}'"
     assert len(found.contents.keys) == 2 * (3 + 1) * 10
     assert found.root.parts[0] == "multirun"
 
@@ -207,7 +209,7 @@ def test_a_key_that_only_the_swept_choices_have(monkeypatch, tmp_path):
     found = plan(monkeypatch, tmp_path, "-m", "sampling=qmc,random", "sampling.n_trials=3")
     assert [j.config["sampling"]["n_trials"] for j in found.jobs] == [3, 3]
     # Hydra composes the sweep with the default choice, which has no such key.
-    assert found.argv[:-1] == ["-m", "sampling=qmc,random", "++sampling.n_trials=3"]
+    assert found.argv[:3] == ["--multirun", "sampling=qmc,random", "++sampling.n_trials=3"]
 
 
 def test_ste_is_one_job_s_work_however_many_sample_counts(monkeypatch, tmp_path):
@@ -220,7 +222,7 @@ def test_ste_is_one_job_s_work_however_many_sample_counts(monkeypatch, tmp_path)
 
 class TestFolderName:
     def name(self, *typed):
-        return preflight.folder_name([preflight.expand(t) for t in typed])
+        return preflight.folder_name([expand(t) for t in typed])
 
     def test_readable_and_the_same_for_the_same_result(self):
         name = self.name("estimator=sr_ste", "samples=1,2,...,10")
