@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -48,6 +49,18 @@ class CommandLine:
             if given[name] is not None:
                 words.append(f"--{name.replace('_', '-')}={given[name]}")
         return [*words, *overrides]
+
+
+def config_dir(script: Path) -> Path:
+    """The folder of the configurations: beside the script, or, where that is a link or a copy elsewhere,
+    beside the package. Raises: SystemExit where there is none."""
+    places = [script.parent, script.resolve().parent, Path(__file__).resolve().parent.parent]
+    for place in places:
+        if (place / "conf" / "config.yaml").is_file():
+            return (place / "conf").resolve()
+    looked = " or ".join(dict.fromkeys(map(str, places)))
+    print(f"{script.name}: there is no conf/config.yaml in {looked}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def read(argv: Sequence[str], config_dir: Path) -> CommandLine:
