@@ -16,14 +16,18 @@ open_missing()
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
+from srste.command_line import config_dir  # noqa: E402
+
 with warnings.catch_warnings():
     # In a notebook without its widgets, of which no use is made.
     warnings.filterwarnings("ignore", "IProgress not found")
     from srste.job import job
 from srste.launch import launch  # noqa: E402
 
+CONF = config_dir(Path(__file__))
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def train(config: DictConfig) -> None:
     """One job."""
     job(config)
@@ -31,4 +35,4 @@ def train(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(launch(train, sys.argv[1:], Path(__file__).parent.resolve() / "conf"))
+    sys.exit(launch(train, sys.argv[1:], CONF))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from srste.console import console
-from srste.errors import UserError, first_line, one_line, without_password
+from srste.errors import UserError, first_line, printable, without_password
 from srste.streams import lasting, open_missing
 
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return int(arguments.run(arguments))
         except UserError as error:
-            print(f"srste: {one_line(without_password(str(error)))}", file=sys.stderr)
+            print(f"srste: {printable(without_password(str(error)))}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("srste: interrupted; the same command goes on from there", file=sys.stderr)

@@ -23,6 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from srste.overrides import line_of
+
 _OF_HYDRA = re.compile(r"hydra([./]|$)")
 
 
@@ -35,7 +37,7 @@ class RememberingLoader(ConfigLoaderImpl):
         self._chosen: dict[tuple[Any, ...], bytes] = {}
         self._parsed = cache(OverridesParser.create().parse_override)
         self._repository = cache(self._read_repository)
-        self._is_group = cache(self._look_for_group)
+        self.is_group = cache(self._look_for_group)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process is sent Hydra's own: what is remembered here would weigh down every task.
@@ -63,12 +65,14 @@ class RememberingLoader(ConfigLoaderImpl):
     def _composed(
         self, config_name: str | None, parsed: list[Override], run_mode: RunMode
     ) -> DictConfig:
-        paths = tuple(_line(o) for o in parsed if o.key_or_group == "hydra.searchpath")
+        paths = tuple(line_of(o) for o in parsed if o.key_or_group == "hydra.searchpath")
 
         def is_value(override: Override) -> bool:
-            # Hydra's own count as choices: they are the same in all jobs of a sweep.
+            # Hydra's own count as choices, but for the job's folder: they are the same in all jobs of a
+            # sweep.
             key = override.key_or_group
-            return not _OF_HYDRA.match(key) and not self._is_group(config_name, paths, key)
+            of_hydra = _OF_HYDRA.match(key) and key != "hydra.sweep.subdir"
+            return not of_hydra and not self.is_group(config_name, paths, key)
 
         values = [o for o in parsed if is_value(o)]
         choices = [o for o in parsed if not is_value(o)]
@@ -76,20 +80,29 @@ class RememberingLoader(ConfigLoaderImpl):
         self._apply_overrides_to_config(values, config)
 
         # Hydra has noted the choices alone; it notes all, as they came.
-        noted, typed = config.hydra.overrides.task, _not_hydra_s(parsed)
-        for _ in _not_hydra_s(choices):
-            noted.pop()
-        noted.extend([_line(override) for override in typed])
+        noted = config.hydra.overrides
+        for lines, of_hydra in ((noted.task, False), (noted.hydra, True)):
+            for choice in choices:
+                if choice.is_hydra_override() is of_hydra:
+                    lines.pop()
+            lines.extend([line_of(o) for o in parsed if o.is_hydra_override() is of_hydra])
         config.hydra.job.override_dirname = get_overrides_dirname(
-            typed, **config.hydra.job.config.override_dirname
+            [override for override in parsed if not override.is_hydra_override()],
+            **config.hydra.job.config.override_dirname,
         )
         return config
+
+    def is_choice(self, config_name: str | None, override: Override, search: tuple[str, ...]) -> bool:
+        """Whether an override chooses one of a group, rather than setting a value. search: the
+        overrides of `hydra.searchpath`."""
+        is_group = self.is_group(config_name, search, override.key_or_group)
+        return is_group and not isinstance(override.value(), dict)
 
     def _of_choices(
         self, config_name: str | None, choices: list[Override], run_mode: RunMode
     ) -> DictConfig:
         """A new copy of what these make."""
-        lines = [_line(choice) for choice in choices]
+        lines = [line_of(choice) for choice in choices]
         key = (config_name, run_mode, *lines)
         if key not in self._chosen:
             composed = super().load_configuration(config_name, lines, run_mode)
@@ -112,13 +125,3 @@ def _is_simple(override: Override) -> bool:
     choices, which Hydra may refuse; a whole mapping may replace what other overrides set."""
     simple = not override.is_sweep_override() and override.package is None
     return simple and not isinstance(override.value(), dict)
-
-
-def _not_hydra_s(overrides: list[Override]) -> list[Override]:
-    """Those that Hydra notes as the task's."""
-    return [override for override in overrides if not override.is_hydra_override()]
-
-
-def _line(override: Override) -> str:
-    """The override as it was given."""
-    return override.input_line or ""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -18,11 +16,13 @@ from srste.curve import any_curve
 from srste.data import RandomTeacher
 from srste.errors import UserError, address_without_password, first_line
 from srste.estimators import Estimator
+from srste.hints import nearest_of
 from srste.losses import Loss
 from srste.pretraining import Pretraining
 from srste.problem import Problem
 from srste.rules import Boolean, Device, Integer, OneOf, Positive, Rule, Text
 from srste.sampling import Sampling
+from srste.unbuilt import why_not_built, why_not_run
 
 Plain = dict[str, Any]
 """A resolved configuration: nested dicts, lists, strings, numbers, booleans and None."""
@@ -101,7 +101,7 @@ _VALUES = frozenset(
         "cache",
     }
 )
-_KEYS = _GROUPS | _VALUES
+KEYS = _GROUPS | _VALUES
 _CPU = torch.device("cpu")
 
 
@@ -129,14 +129,16 @@ class Job:
             raise UserError(f"{getattr(error, 'full_key', '')}: {first_line(error)}") from error
         assert isinstance(plain, dict)
         self.config: Plain = {str(key): value for key, value in plain.items()}
-        if unknown := sorted(self.config.keys() - _KEYS):
-            raise UserError(f"{unknown[0]}: no such key; known are {', '.join(sorted(_KEYS))}")
+        if unknown := sorted(self.config.keys() - KEYS):
+            meant = nearest_of(unknown[0], sorted(KEYS)).strip()
+            there = ", ".join(sorted(KEYS))
+            raise UserError(f"{unknown[0]}: no such key; known are {there}{meant and f'; {meant}'}")
         rules = RULES | {"device": Device(elsewhere)}
         for key, rule in rules.items():
             value = self._at(key)
             if value is not None and (complaint := rule.broken_by(value)):
                 raise UserError(f"{key}={value}: {complaint}")
-        for key in sorted(_KEYS):
+        for key in sorted(KEYS):
             if self.config.get(key) is None:
                 allowed = RULES[key].broken_by(None) if key in RULES else "must not be null"
                 raise UserError(f"{key}=null: {allowed}")
@@ -151,7 +153,7 @@ class Job:
         self.samples: int = self.config["samples"]
         self.batches: int = self.config["batches"]
         self.resume: bool = self.config["resume"]
-        self.cache = Path(str(self.config["cache"]))
+        self.cache = self._cache()
         self.estimator: Estimator = self._part("estimator")
         self.sampling: Sampling = self._part("sampling")
         self.pretraining: Pretraining = self._part("pretraining")
@@ -167,13 +169,23 @@ class Job:
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
+    def _cache(self) -> Path:
+        """The folder of the pretrained networks: relative to where the launch was typed, wherever Hydra
+        runs the job."""
+        name = self.config["cache"]
+        if isinstance(name, bool | list | dict) or not str(name).strip():
+            raise UserError(f"cache={name}: must be the name of a folder")
+        try:
+            return Path(to_absolute_path(str(Path(str(name)).expanduser())))
+        except RuntimeError as error:
+            raise UserError(f"cache={name}: there is no user of that name") from error
+
     def _part(self, key: str) -> Any:
         try:
             return self._build(self._at(key))
-        except (InstantiationException, ValueError, TypeError) as error:
-            # Hydra wraps what the part said; the user needs the part's own sentence.
-            sentence = first_line(error.__cause__ or error)
-            raise UserError(_named(sentence, self._at(key), key)) from error
+        # Whatever a user's class raises; SystemExit too, of a module that was written as a script.
+        except (Exception, SystemExit) as error:
+            raise UserError(why_not_built(error, self._at(key), key)) from error
 
     def rehearse(self) -> None:
         """Runs everything once at the smallest size, so that parts which do not fit together, or take
@@ -182,16 +194,18 @@ class Job:
         # Parts of its own: those of the job may be another's too.
         parts = ("data", "estimator", "sampling", "loss")
         data, estimator, sampling, loss = (build(self.config[part]) for part in parts)
-        small = Problem(model, data, seed=0, batch_size=2, device=_CPU, loss=loss)
         try:
+            small = Problem(model, data, seed=0, batch_size=2, device=_CPU, loss=loss)
             batch = small.batch(1)
+            _ = estimator.stochastic
             direction = estimator.direction(small, batch, 1)
             if self.baseline_config is not None:
                 build(self.baseline_config).direction(small, batch, 1)
             any_curve(small.model, direction, batch.inputs, batch.targets, sampling.lr_max, loss)
             sampling.rehearse()
-        except (ValueError, TypeError, RuntimeError, AttributeError) as error:
-            raise UserError(f"the configuration does not run: {first_line(error)}") from error
+        except Exception as error:  # whatever a user's class raises
+            why = why_not_run(error, self.config)
+            raise UserError(f"the configuration does not run: {why}") from error
 
     @property
     def baseline_config(self) -> Plain | None:
@@ -251,25 +265,3 @@ class Job:
 
     def _device_type(self) -> str:
         return torch.device(self.config["device"]).type
-
-
-_OWN_SENTENCE = re.compile(r"`(?P<part>\w+)\((?P<argument>\w+)=[^`]*\)` (?P<rest>.*)")
-
-
-def _named(sentence: str, node: Plain, key: str) -> str:
-    """A part's complaint, "`Part(argument=value)` must be ...", with the key that the user typed."""
-    if (match := _OWN_SENTENCE.match(sentence)) is None:
-        return f"{key}: {sentence}"
-    for name, value in [(key, node), *_nodes(node, key)]:
-        target = str(value.get("_target_", "")).rsplit(".", 1)[-1]
-        if target == match["part"] and match["argument"] in value:
-            argument = match["argument"]
-            return f"{name}.{argument}={value[argument]}: {match['rest']}"
-    return f"{key}: {sentence}"
-
-
-def _nodes(node: Plain, prefix: str) -> Iterator[tuple[str, Plain]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield f"{prefix}.{key}", value
-            yield from _nodes(value, f"{prefix}.{key}")

@@ -16,6 +16,8 @@ _PATTERN = re.compile(rf"(?P<head>(?:{_NUMBER}\s*,\s*)+){_DOTS}\s*,\s*(?P<last>{
 # Dots as, or at an end of, one of the values; elsewhere they are part of a word.
 _BETWEEN = re.compile(rf"(?:^|[,\[\s]){_DOTS}(?:$|[,\]\s\d+-])")
 
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
+
 
 def expand(override: str) -> str:
     """The override with an ``a,b,...,z`` in its value written out, alone or within brackets.
@@ -26,7 +28,7 @@ def expand(override: str) -> str:
     its step, is too long, or has something else than numbers beside its dots.
     """
     key, equals, value = override.partition("=")
-    if not equals or value[:1] in ("'", '"') or not _BETWEEN.search(value):
+    if not equals or not _BETWEEN.search(_QUOTED.sub("''", value)):
         return override
     opening, inner, closing = re.fullmatch(r"(\[?)(.*?)(\]?)", value.strip()).groups()  # type: ignore[union-attr]
     if (match := _PATTERN.fullmatch(inner.strip())) is None:

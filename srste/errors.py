@@ -21,7 +21,7 @@ def address_without_password(uri: str) -> str:
     return _SECRET.sub(r"\1***", re.sub(r"(?<=://).*@", "", uri, flags=re.DOTALL))
 
 
-def one_line(text: str) -> str:
+def printable(text: str) -> str:
     """The text, with what would break a line of a terminal or give it colours written as escapes."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
@@ -31,4 +31,10 @@ def one_line(text: str) -> str:
 def first_line(error: BaseException, longest: int = 200) -> str:
     """What the error says, without passwords, short enough for one line of a terminal."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return one_line(without_password(lines[0]))[:longest]
+    return printable(without_password(lines[0]))[:longest]
+
+
+def in_one_line(error: BaseException, longest: int = 300) -> str:
+    """All that the error says, without passwords, in one line; not where OmegaConf met it."""
+    said = re.split(r"\n\s*(?:full_key:|See https?:)", str(error))[0].strip()
+    return printable(without_password(" ".join(said.split()) or type(error).__name__))[:longest]

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from srste import preflight, records
 from srste.console import console
-from srste.ellipsis import expand
-from srste.errors import UserError, address_without_password, first_line, one_line, without_password
+from srste.errors import UserError, address_without_password, first_line, printable, without_password
 from srste.launch_folder import alone_in, refuse_foreign_files, tidy
 from srste.manifest import Contents, Launch, open_launch, read_contents
 from srste.preflight import Plan
@@ -46,14 +45,14 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
         try:
             _refuse_changed_code()
             plan = preflight.check(argv, config_dir)
-            if plan is None:
-                sys.argv[1:] = [expand(a) for a in argv]
+            if isinstance(plan, list):
+                sys.argv[1:] = plan
                 return _run(task)
             refuse_foreign_files(plan.folder_key, plan.root, plan.contents, plan.wants_report)
             with alone_in(plan.root):
                 return _launch_checked(task, plan)
         except UserError as error:
-            print(f"train.py: {one_line(without_password(str(error)))}", file=sys.stderr)
+            print(f"train.py: {printable(without_password(str(error)))}", file=sys.stderr)
             return 2
         except OSError as error:
             print(f"train.py: {first_line(error)}; what was recorded is kept", file=sys.stderr)

@@ -9,9 +9,12 @@ import time
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 
 from srste import preflight
+from srste.command_line import read
 from srste.config import Job
+from srste.folders import folder_name
 from srste.launch import launch
 from tests.support import CONF
 
@@ -135,6 +138,87 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
         (f"{SLURM} hydra.launcher.sbatch=['--array=1-3']", "must be an option of sbatch, as --qos=long"),
         (f"{SLURM} hydra.launcher.sbatch=['-p']", "must be an option of sbatch, as --qos=long"),
         (f"{SLURM} device=cuda", "hydra.launcher.gpus=0: must be at least 1 for device=cuda"),
+        ("seed=1 sampels=3", "sampels=3: no such key; did you mean samples?"),
+        (
+            "seed=1 batches=2 model.widht=3 sampels=3",
+            "model.widht=3: no such key; did you mean model.width?",
+        ),
+        ("seed=1 +samples=3", "+samples=3: samples is there already; write samples=3"),
+        ("seed=1 +model=mlp", "+model=mlp: model appears more than once"),
+        ("seed=1 ++model=mlp", "++model=mlp: force-add of config groups is not supported"),
+        ("seed=1 ++sampels=3", "sampels: no such key; known are batch_size"),
+        ("seed=1 ++sampels=3 batches=2", "did you mean samples?"),
+        ("seed=1 ~sampels", "~sampels: no such key; did you mean samples?"),
+        ("seed=1 experiment=note_raw sampels=3", "sampels=3: no such key; did you mean samples?"),
+        ("-m seed=1,2 sampels=3", "sampels=3: no such key; did you mean samples?"),
+        ("-m seed=1,2 sampels=3,4", "sampels=3: no such key; did you mean samples?"),
+        (
+            "-m experiment=note_raw,note_pretrained samples=1 sampels=3",
+            "sampels=3: no such key; did you mean samples?",
+        ),
+        (
+            "-m sampling=qmc,random sampling.n_trails=3",
+            "sampling.n_trails=3: no such key with sampling=qmc",
+        ),
+        ("seed=1 estimater=ste sampels=3", "estimater=ste: no such key; did you mean estimator?"),
+        ("seed=1 estimator/surogate=tanh", "did you mean estimator/surrogate?"),
+        (
+            "seed=1 estimator.surogat.c=1",
+            "estimator.surogat.c=1: no such key; did you mean estimator/surr",
+        ),
+        ("seed=1 hydra/lancher=slurm", "hydra/lancher=slurm: no such key; did you mean hydra/launcher?"),
+        ("seed=1 hydra.job.num=abc", "hydra.job.num=abc: Value 'abc' of type 'str' could not be conv"),
+        ("samples=adam pretraining=sgd seed=1", "pretraining=sgd: must be one of adam, none"),
+        ("hydra.job.env_copy=[NOT_THERE]", "hydra.job.env_copy: the environment has no variable 'NOT_"),
+        ("seed=1 --frobnicate", "unrecognized arguments: --frobnicate; --hydra-help lists the options"),
+        ("seed=1 --package", "argument --package/-p: expected one argument"),
+        (
+            "-m -r seed=1",
+            "only one of --run, --multirun, --cfg, --info and --shell-completion can be given",
+        ),
+        ("-m --cfg job", "only one of --run, --multirun, --cfg"),
+        ("--resolve", "--resolve: only together with --cfg or --help"),
+        ("seed=1 --experimental-rerun x.pickle", "--experimental-rerun=x.pickle: not taken here"),
+        ("seed=1 --config-dir /nowhere", "--config-dir=/nowhere: must be a folder"),
+        ("seed=1 --config-path /nowhere", "--config-path=/nowhere: must be a folder"),
+        ("sampels=1 --cfg job", "sampels=1: no such key; did you mean samples?"),
+        ("sampels=1 --help", "sampels=1: no such key; did you mean samples?"),
+        (
+            "-m hydra.launcher.workers=1,2",
+            "hydra.launcher.workers=1,2: what is Hydra's own cannot be swept",
+        ),
+        (
+            "-m hydra.sweeper.max_batch_size=0",
+            "hydra.sweeper.max_batch_size=0: must be a whole number >= 1",
+        ),
+        ("-m samples=glob(*)", "samples=glob(*): glob selects choices of a group, and samples is none"),
+        ("-m pretraining=glob(z*)", "pretraining=glob(z*): selects none of adam, none"),
+        ("-m seed=interval(0,3)", "seed=interval(0,3): an interval has no single values"),
+        ("-m seed=range(0,10,-1)", "seed=range(0,10,-1): gives no values"),
+        ("-m seed=range(0,1e12)", "seed=range(0,1e12): gives more than 100,000 values"),
+        (
+            "-m seed=range(2000) batches=range(1,2000)",
+            "the sweep asks for 3,998,000 jobs, more than 1,000",
+        ),
+        (
+            "-m experiment=note_raw,note_pretrained",
+            "experiment=note_raw: sets hydra.sweeper.params, which",
+        ),
+        (
+            "-m experiment=note_raw,replicate samples=1 seed=0 estimator=ste pretraining=none",
+            "experiment=replicate: sets hydra.launcher, which has no effect",
+        ),
+        ("hydra.run.dir=~/x", "hydra.run.dir=~/x: not an override, which is written key=value; quote"),
+        ("cache=~/x", "as in \"cache='~/x'\""),
+        ("cache='~nobody1/x'", "cache=~nobody1/x: there is no user of that name"),
+        ("hydra.run.dir='~nobody1/x'", "hydra.run.dir=~nobody1/x: there is no user of that name"),
+        ("cache=[1]", "cache=[1]: must be the name of a folder"),
+        (
+            "hydra.job_logging.handlers.file.filename=${nope}",
+            "filename: Interpolation key 'nope' not found",
+        ),
+        ("-m hydra.sweep.subdir=a/.b${seed}", "hydra.sweep.subdir=a/.b0: must not be hidden"),
+        (f"-m hydra.sweep.subdir={'x' * 300}", "is too long for the name of a folder"),
         ("samples", "samples: not an override, which is written key=value"),
         ("=3", "=3: not an override"),
         ("~samples", "~samples: not an override"),
@@ -177,9 +261,9 @@ def test_a_server_that_never_answers_is_given_up_within_ten_seconds(monkeypatch,
 
 def plan(monkeypatch, tmp_path, *arguments):
     monkeypatch.chdir(tmp_path)
-    found = preflight.check(list(arguments), CONF)
-    assert found is not None
-    return found
+    checked = preflight.check(list(arguments), CONF)
+    assert not isinstance(checked, list)
+    return checked
 
 
 def test_the_jobs_of_a_sweep_are_hydra_s(monkeypatch, tmp_path):
@@ -188,8 +272,9 @@ def test_the_jobs_of_a_sweep_are_hydra_s(monkeypatch, tmp_path):
     )
     jobs = [(j.samples, j.config["pretraining"]["name"]) for j in found.jobs]
     assert jobs == [(n, p) for n in (2, 4, 6) for p in ("none", "adam")]
-    assert found.argv[:-1] == ["-m", "estimator=sr_ste", "samples=2,4,6", "pretraining=none,adam"]
-    assert found.argv[-1] == f"hydra.sweep.dir='{found.root.resolve()}'"
+    typed = ["--multirun", "estimator=sr_ste", "samples=2,4,6", "pretraining=none,adam"]
+    assert found.argv[:4] == typed
+    assert found.argv[4] == f"hydra.sweep.dir='{found.root.resolve()}'"
     assert len(found.contents.keys) == 2 * (3 + 1) * 10
     assert found.root.parts[0] == "multirun"
 
@@ -207,7 +292,63 @@ def test_a_key_that_only_the_swept_choices_have(monkeypatch, tmp_path):
     found = plan(monkeypatch, tmp_path, "-m", "sampling=qmc,random", "sampling.n_trials=3")
     assert [j.config["sampling"]["n_trials"] for j in found.jobs] == [3, 3]
     # Hydra composes the sweep with the default choice, which has no such key.
-    assert found.argv[:-1] == ["-m", "sampling=qmc,random", "++sampling.n_trials=3"]
+    assert found.argv[:3] == ["--multirun", "sampling=qmc,random", "++sampling.n_trials=3"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "samples=1,2 -m",
+        "-m samples=1,2",
+        "samples=1,2 -m seed=3",
+        "samples=1,2 --config-dir {more} -m",
+        "-m samples=1,2 -cd {more} seed=3 -cn config",
+        "samples=1,2 --config-name config --multirun",
+        "--multi samples=1,2 -- seed=3",
+        "samples=1,2 hydra.mode=MULTIRUN",
+        "samples=1,2 -m hydra/sweeper=basic",
+    ],
+)
+def test_options_stand_anywhere(monkeypatch, tmp_path, typed):
+    (tmp_path / "more").mkdir()
+    checked = plan(monkeypatch, tmp_path, *typed.format(more=tmp_path / "more").split())
+    assert [job.samples for job in checked.jobs] == [1, 2]
+    assert {job.config["seed"] for job in checked.jobs} == {3 if "seed" in typed else 0}
+    # Hydra's own parser takes what is handed on.
+    arguments = get_args_parser().parse_args(checked.argv)
+    assert arguments.multirun or "hydra.mode=MULTIRUN" in arguments.overrides
+    assert "samples=1,2" in arguments.overrides
+
+
+def test_configurations_of_several_folders(monkeypatch, tmp_path):
+    for folder, group, name in (("a", "model", "mine"), ("b", "loss", "other")):
+        (tmp_path / folder / group).mkdir(parents=True)
+        kind = {"model": "mlp", "loss": "squared_error"}[group]
+        text = (CONF / group / f"{kind}.yaml").read_text().replace(f"name: {kind}", f"name: {name}")
+        (tmp_path / folder / group / f"{name}.yaml").write_text(text)
+    search = f"hydra.searchpath=[file://{tmp_path}/b]"
+    for more in ([], ["-m"]):
+        typed = ["--config-dir", str(tmp_path / "a"), search, "model=mine", "loss=other", *more]
+        (job,) = plan(monkeypatch, tmp_path, *typed).jobs
+        assert (job.config["model"]["name"], job.config["loss"]["name"]) == ("mine", "other")
+
+
+def test_an_ellipsis_in_a_file(monkeypatch, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweeper:\n    params:\n      samples: 1,2,...,4\n"
+    )
+    checked = plan(monkeypatch, tmp_path, "-m", "experiment=mine", "-cd", str(tmp_path / "conf"))
+    assert [job.samples for job in checked.jobs] == [1, 2, 3, 4]
+
+
+def test_a_relative_cache_is_one_for_all_jobs(monkeypatch, tmp_path):
+    checked = plan(monkeypatch, tmp_path, "-m", "samples=1,2", "cache=c", "hydra.job.chdir=true")
+    assert {job.cache for job in checked.jobs} == {tmp_path / "c"}
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    checked = plan(monkeypatch, tmp_path, "cache='~/c'", "hydra.run.dir='~/out'")
+    assert checked.jobs[0].cache == tmp_path / "home" / "c"
+    assert checked.root == tmp_path / "home" / "out"
 
 
 def test_ste_is_one_job_s_work_however_many_sample_counts(monkeypatch, tmp_path):
@@ -220,7 +361,7 @@ def test_ste_is_one_job_s_work_however_many_sample_counts(monkeypatch, tmp_path)
 
 class TestFolderName:
     def name(self, *typed):
-        return preflight.folder_name([preflight.expand(t) for t in typed])
+        return folder_name(read(typed, CONF).of_the_result)
 
     def test_readable_and_the_same_for_the_same_result(self):
         name = self.name("estimator=sr_ste", "samples=1,2,...,10")
@@ -234,8 +375,9 @@ class TestFolderName:
             assert self.name(*same) == name
 
     def test_another_one_for_another_result(self):
-        names = {self.name(*t)[-8:] for t in ((), ("samples=1",), ("samples=2",), ("seed=1",))}
-        assert len(names) == 4
+        names = {self.name(*t)[-8:] for t in ((), ("samples=1",), ("samples=2",), ("seed=1",),
+                                                ("--config-name=other",))}  # fmt: skip
+        assert len(names) == 5
 
     def test_never_a_path(self):
         assert "/" not in self.name("data.x=../../etc/passwd")

@@ -15,7 +15,7 @@ from srste.alarms import MEANING, SMALLEST, Alarm
 from srste.audit.audit import audit
 from srste.conclude import Results, show_lost
 from srste.console import console
-from srste.errors import first_line, one_line
+from srste.errors import first_line, printable
 from srste.manifest import Contents, JobContents, Launch
 from srste.report.ending import description, write_files
 from srste.report.notelog import read_note_log
@@ -97,6 +97,6 @@ def test_labels_of_a_log(tmp_path, label):
 
 
 def test_what_would_break_a_line_or_colour_it_is_escaped():
-    assert one_line("a\nb\x1b[31mred\r\t\udcff é") == "a\\nb\\x1b[31mred\\r\\t\\udcff é"
+    assert printable("a\nb\x1b[31mred\r\t\udcff é") == "a\\nb\\x1b[31mred\\r\\t\\udcff é"
     assert first_line(OSError("in [/data/w.pt]\nand more")) == "in [/data/w.pt]"
     assert first_line(ValueError("\x1b[31mred")) == "\\x1b[31mred"

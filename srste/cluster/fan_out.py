@@ -79,7 +79,7 @@ def fan_out(
     scheduler = _scheduler(options, root)
     works = [
         Work(
-            [(n, _composed(hydra_context, config, job_overrides[n - first], n, contents)) for n in some],
+            [(n, _composed(hydra_context, config, job_overrides[n - first], n)) for n in some],
             hydra_context, task_function, Singleton.get_state(), reports, scheduler.launcher,
         )
         for some in _packs(numbers, options.packed(len(numbers)))
@@ -219,15 +219,13 @@ def _composed(
     config: DictConfig,
     overrides: Sequence[str],
     number: int,
-    contents: Contents,
 ) -> bytes:
-    """The job's whole configuration, its folder settled here, where the sweep is known; pickled, which
-    is a tenth of the size: all of a sweep are kept until they are submitted."""
+    """The job's whole configuration, pickled, which is a tenth of the size: all of a sweep are kept
+    until they are submitted."""
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
     with read_write(composed), open_dict(composed):
         composed.hydra.job.id = str(number)
         composed.hydra.job.num = number
-        composed.hydra.sweep.subdir = contents.jobs[number].folder
     return pickle.dumps(composed)
 
 
