@@ -182,8 +182,10 @@ class TestCommit:
         package = tmp_path / "checkout" / "srste"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text("")
+        (package.parent / "environment").mkdir()
+        (package.parent / "environment" / "readme").write_text("")
         self.git(package, "init", "--quiet", "..")
-        self.git(package, "add", ".")
+        self.git(package, "add", "..")
         self.git(package, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "a")
         return package
 
@@ -192,6 +194,13 @@ class TestCommit:
             ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
         )
         return done.stdout.strip()
+
+    def test_of_this_code(self):
+        try:
+            head = self.git(ROOT, "-c", "safe.directory=*", "rev-parse", "HEAD")
+        except subprocess.CalledProcessError:
+            head = "unknown"
+        assert provenance.git_commit().removesuffix("+changes") == head
 
     def test_the_head_and_whether_there_are_changes(self, package):
         head = self.git(package, "rev-parse", "HEAD")

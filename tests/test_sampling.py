@@ -181,11 +181,16 @@ class TestSearched:
 
 
 class TestColumnarStudy:
-    """What Optuna's users do with a study, done with 50,000 columns."""
+    """What Optuna's users do with a study, done with 50,000 columns, or with 500 where all trials are
+    made."""
 
     @pytest.fixture
     def study(self):
         return Grid().run(bowl, 1.0, "grid", 0)[0]
+
+    @pytest.fixture
+    def few(self):
+        return Grid(step=1e-3).run(bowl, 1.0, "few", 0)[0]
 
     def test_best_trial(self, study):
         best = study.best_trial
@@ -205,44 +210,76 @@ class TestColumnarStudy:
         assert (frame["user_attrs_pre_loss"] == 1.0).all()
         assert set(frame["state"]) == {"COMPLETE"}
 
-    def test_plots(self, study):
-        figure = optuna.visualization.plot_slice(study)
-        assert len(figure.data[0].x) == 50_000
-        assert len(optuna.visualization.plot_optimization_history(study).data[0].x) == 50_000
+    def test_plots(self, few):
+        figure = optuna.visualization.plot_slice(few)
+        assert len(figure.data[0].x) == 500
+        assert len(optuna.visualization.plot_optimization_history(few).data[0].x) == 500
 
-    def test_trials_by_state_number_and_slice(self, study):
-        assert study.get_trials(states=(TrialState.WAITING, TrialState.FAIL), deepcopy=False) == []
-        assert len(study.get_trials(states=(TrialState.COMPLETE,), deepcopy=False)) == 50_000
-        storage, study_id = study._storage, study._study_id
-        assert storage.get_n_trials(study_id) == 50_000
-        assert storage.get_n_trials(study_id, TrialState.COMPLETE) == 50_000
+    def test_trials_by_state_number_and_slice(self, few):
+        assert few.get_trials(states=(TrialState.WAITING, TrialState.FAIL), deepcopy=False) == []
+        assert len(few.get_trials(states=(TrialState.COMPLETE,), deepcopy=False)) == 500
+        storage, study_id = few._storage, few._study_id
+        assert storage.get_n_trials(study_id) == 500
         assert storage.get_trial_id_from_study_id_trial_number(study_id, 7) == 7
-        assert storage.get_trial_number_from_id(49_999) == 49_999
-        assert storage.get_trial_param(9, "lr") == 1e-4
+        assert storage.get_trial_number_from_id(499) == 499
+        assert storage.get_trial_param(9, "lr") == 1e-2
         with pytest.raises(KeyError):
-            storage.get_trial(50_000)
+            storage.get_trial(500)
         with pytest.raises(KeyError):
-            storage.get_trial_id_from_study_id_trial_number(study_id, 50_000)
+            storage.get_trial_id_from_study_id_trial_number(study_id, 500)
+        trials = few.get_trials(deepcopy=False)
+        assert [t.number for t in trials[1:7:2]] == [1, 3, 5]
+        assert trials[-1].number == 499
+        with pytest.raises(KeyError):
+            storage.get_n_trials(study_id + 1)
 
-    def test_more_trials_can_be_added(self, study):
-        study.enqueue_trial({"lr": 0.3})
-        study.optimize(lambda t: t.suggest_float("lr", 1e-5, 0.5, step=1e-5) - 1, n_trials=2)
-        assert [t.number for t in study.trials[-2:]] == [50_000, 50_001]
-        assert study.trials[50_000].params == {"lr": pytest.approx(0.3)}
-        assert study.best_trial.number >= 50_000
-        assert study.best_value < -0.6
+    def test_how_many_trials_have_a_state(self):
+        study, trials = Grid(step=0.01).run(partly_infinite, 1.0, "failing", 0)
+        failed = sum(k / 100 > 0.3 for k in range(1, 51))
+        assert 0 < failed < len(trials) / 2
+        for states, count in [
+            (None, 50),
+            (TrialState.FAIL, failed),
+            (TrialState.COMPLETE, 50 - failed),
+            ((TrialState.FAIL, TrialState.COMPLETE), 50),
+            ((TrialState.WAITING, TrialState.RUNNING), 0),
+        ]:
+            assert study._storage.get_n_trials(study._study_id, states) == count
 
-    def test_finished_trials_cannot_be_changed(self, study):
+    def test_more_trials_can_be_added(self, few):
+        few.enqueue_trial({"lr": 0.3})
+        few.optimize(lambda t: t.suggest_float("lr", 1e-3, 0.5, step=1e-3) - 1, n_trials=2)
+        assert [t.number for t in few.trials[-2:]] == [500, 501]
+        assert few.trials[500].params == {"lr": pytest.approx(0.3)}
+        assert few.best_trial.number >= 500
+        assert few.best_value < -0.6
+        assert few._storage.get_n_trials(few._study_id) == 502
+
+    def test_finished_trials_cannot_be_changed(self, few):
         with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-            study._storage.set_trial_user_attr(5, "x", 1)
+            few._storage.set_trial_user_attr(5, "x", 1)
+
+    def test_trials_that_are_given_out_are_copies(self, few):
+        few.add_trial(optuna.trial.create_trial(value=-1.0, state=TrialState.COMPLETE))
+        for number in (3, 500):
+            few.trials[number].user_attrs["x"] = 1
+            few.trials[number].value = -5.0
+            assert "x" not in few.trials[number].user_attrs
+        assert few.best_value == -1.0
 
     @pytest.mark.parametrize("clone", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])  # noqa: S301
-    def test_copies(self, study, clone):
-        study.add_trial(optuna.trial.create_trial(value=-1.0, state=TrialState.COMPLETE))
-        twin = clone(study)
-        assert len(twin.trials) == 50_001
-        assert twin.best_trial.number == 50_000
-        assert twin.trials[3] == study.trials[3]
+    def test_copies(self, few, clone):
+        few.add_trial(optuna.trial.create_trial(value=-1.0, state=TrialState.COMPLETE))
+        twin = clone(few)
+        assert len(twin.trials) == 501
+        assert twin.best_trial.number == 500
+        assert twin.trials == few.trials
+        for number in (0, 3, 499, 500):
+            assert twin._storage.get_trial(number) == few.trials[number]
+        with pytest.raises(KeyError):
+            twin._storage.get_trial(501)
+        twin.add_trial(optuna.trial.create_trial(value=-2.0, state=TrialState.COMPLETE))
+        assert (len(twin.trials), len(few.trials)) == (502, 501)
 
     def test_can_be_copied_to_another_storage(self):
         study, _ = Grid(step=0.05).run(partly_infinite, 1.0, "from", 0)

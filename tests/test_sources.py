@@ -91,7 +91,7 @@ LAYOUTS = {
         {
             "star/__init__.py": "",
             "star/est.py": "from .parts import *\nclass Own: pass",
-            "star/parts/__init__.py": "__all__ = ['one']\n__all__ += ['two']",
+            "star/parts/__init__.py": "__all__ = ['one']\n__all__ += ['two']\nx = 'three'",
             "star/parts/one.py": "A = 1",
             "star/parts/two.py": "A = 1",
             "star/parts/three.py": "A = 1",
@@ -185,6 +185,8 @@ MADE_NAMES = {
             raise AttributeError(name)
     """,
     "lazy/own.py": "from .core import A\nclass Own: pass",
+    "lazy/sub/__init__.py": "A = 1",
+    "lazy/sub/deep.py": "A = 1",
     "lazy/core.py": "A = 1",
     "files/__init__.py": "A = 1",
     "files/est.py": """
@@ -273,8 +275,8 @@ def test_where_only_running_tells_all_of_the_package_counts(
 ):
     monkeypatch.syspath_prepend(folder)
     package = target.partition(".")[0]
-    there = {f"{package}.{path.stem}" for path in (folder / package).glob("*.py")}
-    there = {name.removesuffix(".__init__") for name in there}
+    paths = [path.relative_to(folder) for path in (folder / package).rglob("*.py")]
+    there = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths}
     assert set(loaded[target]) <= there
     assert modules_of([target]) == there
     assert package not in sys.modules

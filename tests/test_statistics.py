@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy.stats import beta
+from scipy.stats import beta, norm, t, wilcoxon
 
 from srste.statistics import note
 from srste.statistics.bootstrap import mean_interval
@@ -151,6 +151,24 @@ class TestKnownAnswers:
         assert found.effect_size == pytest.approx(1 / np.std([2, 0, -2, 4], ddof=1))
         assert (found.networks, found.networks_won.k, found.networks_won.n) == (4, 2, 4)
         assert (found.batches_won.k, found.batches_won.n) == (4, 7)
+        close = compare([[0.5], [0.25], [0.75], [0.0], [0.0], [-0.5]])
+        assert (close.networks_won.k, close.networks_won.n) == (4, 6)
+        assert close.sign_p == pytest.approx(0.625)  # three of four heads or as far from two: 10 of 16
+
+    def test_an_effect_far_above_its_spread(self):
+        found = compare([[1.0], [1.5], [2.0]])
+        assert found.effect_size == pytest.approx(1.5 / 0.5)
+        assert found.needed == networks_needed(3.0)
+
+    def test_as_many_up_as_down_is_no_sign_of_anything(self):
+        assert compare([[1.0], [-2.0], [3.0], [-4.0]]).sign_p == 1.0
+
+    def test_ranks_and_not_counts_say_the_direction(self):
+        # Ranks 5 + 6 + 7 below zero, 1 + 2 + 3 + 4 above.
+        means = np.array([0.1, 0.2, 0.3, 0.35, -5.0, -6.0, -7.0])[:, None]
+        assert compare(means).direction == -1 == -compare(-means).direction
+        # 1 + 3.5 against 3.5 + 2 - 1: zeros have ranks and no sign.
+        assert compare([[0.0], [1.0], [-2.0], [2.0]]).direction == 1
 
     def test_clopper_pearson_in_closed_form(self):
         for k, n in ((0, 10), (8, 10), (10, 10), (137, 200)):
@@ -180,6 +198,10 @@ class TestKnownAnswers:
         assert found.wilcoxon_p < 0.01
         assert found.mean < 0 < found.direction
         assert verdict(found) == NO_EVIDENCE
+        balanced = compare(np.r_[np.ones(19), -19.0][:, None])
+        assert balanced.wilcoxon_p < 0.01
+        assert balanced.mean == 0 < balanced.direction
+        assert verdict(balanced) == NO_EVIDENCE
 
     def test_networks_without_a_difference_prove_nothing(self):
         # Five of five: not even one in twenty, however many ties stand beside them.
@@ -192,9 +214,28 @@ class TestKnownAnswers:
         assert verdict(compare(steady)) == BETTER
         assert verdict(compare(-steady)) == WORSE
         assert verdict(compare(steady), p_value=0.2) == NO_EVIDENCE
+        assert verdict(compare(steady), p_value=0.05) == NO_EVIDENCE  # below 5 %, not at it
+        assert verdict(compare(steady[:6])) == BETTER  # the fewest for which 2^-6 twice is below 5 %
         assert verdict(compare(steady[:5])) == TOO_FEW
         assert verdict(compare(np.empty((0, 3)))) == NOTHING
         assert verdict(compare(np.full((8, 2), np.nan))) == NOTHING
+
+    def test_intervals_of_few_networks_are_as_wide_as_student_s(self):
+        # Of values that lie as those of a normal distribution do, but none further out: a little
+        # narrower. Five sizes and two sides, each with some 3 % of noise of the resampling.
+        ratios = []
+        for n in (8, 9, 10, 11, 12):
+            values = norm.ppf((np.arange(n) + 0.5) / n)
+            wide = t.isf(0.025, n - 1) * values.std(ddof=1) / math.sqrt(n)
+            low, high = mean_interval(values)
+            ratios += [-low / wide, high / wide]
+        assert np.mean(ratios) == pytest.approx(0.98, abs=0.03)
+        assert all(0.9 < ratio < 1.05 for ratio in ratios)
+
+    def test_another_confidence(self):
+        values = np.linspace(0.0, 1.0, 12)
+        (low, high), (lower, higher) = mean_interval(values, 0.8), mean_interval(values, 0.99)
+        assert lower < low < 0.5 < high < higher
 
 
 class TestOddData:
@@ -204,6 +245,7 @@ class TestOddData:
         assert (level.mean, level.low, level.high, level.effect_size) == (0, 0, 0, 0)
         assert level.networks_won.rate == level.batches_won.rate == 0.5
         assert level.needed is None
+        assert level.wilcoxon_p == 1.0
         half = compare(np.r_[np.zeros((4, 2)), np.ones((8, 2))])
         assert verdict(half) == BETTER
         assert half.sign_p == pytest.approx(2 * 0.5**8)  # ties tell nothing
@@ -214,6 +256,20 @@ class TestOddData:
         assert verdict(same) == BETTER
         # Eight of eight is not certainty: the interval is that of eight trials.
         assert same.batches_won.low == pytest.approx(0.025 ** (1 / 8))
+
+    def test_none(self):
+        none = compare(np.full((8, 2), np.nan))
+        for value in (none.mean, none.low, none.high, none.sign_p, none.wilcoxon_p, none.effect_size):
+            assert math.isnan(value)
+        assert none.networks == none.direction == none.networks_won.n == 0
+        nothing = none.batches_won
+        assert (nothing.k, nothing.n, nothing.low, nothing.high) == (0, 0, 0.0, 1.0)
+        assert math.isnan(nothing.rate)
+        assert of_independent(0, 0) == nothing
+
+    def test_two_of_the_same_and_two_that_differ(self):
+        assert mean_interval([0.25, 0.25]) == (0.25, 0.25)
+        assert all(map(math.isnan, mean_interval([0.25, 0.5])))
 
     def test_one_network(self):
         one = compare([[0.1, 0.3, 0.2]])
@@ -226,7 +282,25 @@ class TestOddData:
         two = compare([[0.1, 0.3], [0.3, 0.4]])
         assert verdict(two) == TOO_FEW
         assert math.isnan(two.low)
+        assert two.effect_size == pytest.approx(0.275 / (0.15 / math.sqrt(2)))
         assert 0 <= two.batches_won.low <= two.batches_won.rate <= two.batches_won.high
+
+    def test_three_networks_are_enough_to_draw_from(self):
+        events = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, np.nan]])
+        found = of_networks(events)
+        assert (found.k, found.n) == (6, 11)
+        assert (found.low, found.high) == mean_interval([1 / 4, 1 / 2, 1.0])
+
+    def test_the_rate_is_in_its_interval_however_unequal_the_networks(self):
+        # One batch that was won beside a hundred that were lost, and the other way round.
+        events = np.full((2, 100), np.nan)
+        events[0, 0], events[1] = 1, 0
+        few, many = of_networks(events), of_networks(1 - events)
+        assert (few.k, few.n, many.k, many.n) == (1, 101, 100, 101)
+        assert few.low == few.rate and many.high == many.rate
+        # Of two networks' rates of one half, as one of two independent trials.
+        assert few.high == pytest.approx(beta.ppf(0.975, 2, 1))
+        assert many.low == pytest.approx(beta.ppf(0.025, 1, 2))
 
     def test_missing_studies(self):
         generator = np.random.default_rng(9)
@@ -281,6 +355,71 @@ class TestRules:
         found = cross_validated(self.series([[[5, 1], [1, np.nan], [1, 3]]]))
         np.testing.assert_array_equal(found, [[5, np.nan, 3]])
         assert np.isnan(cross_validated(self.series([[[5, 1]]]))).all()
+        # A network with one batch has no other to choose on, whatever other networks have.
+        gap = [np.nan, np.nan]
+        found = cross_validated(self.series([[[5, 1], gap], [[1, 3], [2, 4]]]))
+        np.testing.assert_array_equal(found, [[np.nan, np.nan], [1, 2]])
+
+    def test_a_sample_count_that_is_not_there(self):
+        missing = self.series(np.ones((2, 3, 2))).at(7)
+        assert missing.shape == (2, 3) and np.isnan(missing).all()
+
+    @pytest.mark.parametrize(("batches", "counts"), [(1, 3), (2, 2), (3, 1), (3, 4)])
+    @pytest.mark.parametrize("second", ["drawn", "constant", "constant first"])
+    def test_each_rule_against_loops(self, batches, counts, second):
+        generator = np.random.default_rng(13)
+        networks = 7
+        one, other = generator.normal(0.5, 0.3, (2, networks, batches, counts))
+        line = generator.normal(0.6, 0.3, (networks, batches))
+        drawn = self.series(one)
+        pairs = {
+            "drawn": (drawn, self.series(other)),
+            "constant": (drawn, constant(line)),
+            "constant first": (constant(line), drawn),
+        }
+
+        def loss(series, network, batch, count):
+            fixed = series.samples == (None,)
+            return series.losses[network, batch, 0 if fixed else count]
+
+        def chosen(series, network, batch):
+            others = [b for b in range(batches) if b != batch]
+            sums = [sum(loss(series, network, b, c) for b in others) for c in range(counts)]
+            return loss(series, network, batch, sums.index(min(sums)))
+
+        def lowest(series, network, batch):
+            return min(loss(series, network, batch, c) for c in range(counts))
+
+        def at(count):
+            return lambda series, network, batch: loss(series, network, batch, count)
+
+        def expected(pick):
+            """(mean, Wilcoxon's p) of the networks' means."""
+            first, last = pairs[second]
+            means = [
+                sum(pick(last, n, b) - pick(first, n, b) for b in range(batches)) / batches
+                for n in range(networks)
+            ]
+            return sum(means) / networks, wilcoxon(means).pvalue
+
+        wanted = [(FIXED, 1, at(0))]
+        if counts > 1:
+            wanted += [(EACH, count + 1, at(count)) for count in range(counts)]
+            wanted += [(CHOSEN, None, chosen)] if batches > 1 else []
+            wanted += [(LOWEST, None, lowest)] if second == "drawn" else []
+        found = findings(*pairs[second])
+        assert [(f.rule, f.samples) for f in found] == [(rule, n) for rule, n, _ in wanted]
+        for finding, (rule, _, pick) in zip(found, wanted, strict=True):
+            mean, p = expected(pick)
+            assert finding.comparison.mean == pytest.approx(mean)
+            assert finding.comparison.wilcoxon_p == pytest.approx(p)
+            if rule != EACH:
+                assert finding.p_value == pytest.approx(p)
+
+    def test_two_lines(self):
+        (found,) = findings(constant(np.ones((8, 2))), constant(np.full((8, 2), 1.5)))
+        assert (found.rule, found.samples, found.comparison.mean) == (FIXED, None, 0.5)
+        assert found.p_value == pytest.approx(2 * 0.5**8)
 
     def test_every_rule_that_applies(self):
         generator = np.random.default_rng(11)
@@ -328,6 +467,16 @@ class TestTheNoteS:
         # And over networks: the same with one axis more.
         stacked = note.Losses(*(np.stack([a, a]) for a in losses))
         np.testing.assert_array_equal(note.STATISTICS[key][1](stacked), [expected, expected])
+
+    def test_the_first_and_the_last_of_several(self):
+        below_above = [[0.9, 2.0, 0.5, 1.1], [1.1, 0.5, 2.0, 0.9], [0.9, 2.0, 0.5, 0.9]]
+        three = note.Losses(np.ones(3), np.ones(3), np.array(below_above))
+        assert note.from_below_to_above(three).tolist() == [1, 0, 0]
+        assert note.from_above_to_below(three).tolist() == [0, 1, 0]
+        level = np.array([[1.0, 1.1], [0.9, 1.0], [1.0, 0.9], [1.1, 1.0]])
+        at_the_loss_before = note.Losses(np.ones(4), np.ones(4), level)
+        assert note.from_below_to_above(at_the_loss_before).tolist() == [0, 0, 0, 0]
+        assert note.from_above_to_below(at_the_loss_before).tolist() == [0, 0, 0, 0]
 
     def test_ties_are_not_wins(self):
         one = note.Losses(np.ones(1), np.ones(1), np.ones((1, 2)))

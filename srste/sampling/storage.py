@@ -111,7 +111,6 @@ class _LazyTrials:
 
     def __init__(self, columns: Trials) -> None:
         self._columns = columns
-        self._changed: dict[int, FrozenTrial] = {}
         self._added: list[FrozenTrial] = []
         self._time = datetime.datetime.now()
 
@@ -133,13 +132,11 @@ class _LazyTrials:
             number += len(self)
         if number >= len(self._columns):
             return self._added[number - len(self._columns)]
-        return self._changed.get(number) or self._frozen(number)
+        return self._frozen(number)
 
     def __setitem__(self, number: int, trial: FrozenTrial) -> None:
-        if number >= len(self._columns):
-            self._added[number - len(self._columns)] = trial
-        else:
-            self._changed[number] = trial
+        # Optuna refuses to change a trial that is finished: only those that were added come here.
+        self._added[number - len(self._columns)] = trial
 
     def append(self, trial: FrozenTrial) -> None:
         self._added.append(trial)
@@ -149,10 +146,7 @@ class _LazyTrials:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> list[FrozenTrial]:
         # Trials made from columns are fresh already; only those that are kept need copying.
-        trials = list(self)
-        for number in (*self._changed, *range(len(self._columns), len(self))):
-            trials[number] = copy.deepcopy(trials[number], memo)
-        return trials
+        return [*map(self._frozen, range(len(self._columns))), *copy.deepcopy(self._added, memo)]
 
     def _frozen(self, number: int) -> FrozenTrial:
         columns = self._columns
