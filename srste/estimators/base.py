@@ -62,11 +62,20 @@ def per_tensor(gradient: Mapping[str, Tensor]) -> Direction:
 
 
 def per_row(gradient: Mapping[str, Tensor]) -> Direction:
-    """g / (||g|| + 1e-8) for the weights into each unit; a bias vector counts as one row."""
-    return {
-        name: g / (torch.linalg.vector_norm(g, dim=-1, keepdim=True) + EPSILON)
-        for name, g in gradient.items()
-    }
+    """g / (||g|| + 1e-8) for the weights into each unit: one norm for each place of the first axis, over
+    all other axes, so one for each channel of a convolution, grouped or not. A tensor of one axis or of
+    none, such as a bias, counts as one row.
+
+    The first axis is that of the outputs in `nn.Linear`, `nn.Conv1d` to `3d` and `nn.Bilinear`; a
+    transposed convolution has its inputs there, and is normalised by these.
+    """
+
+    def norm(g: Tensor) -> Tensor:
+        others = tuple(range(1, g.ndim)) or None
+        norms: Tensor = torch.linalg.vector_norm(g, dim=others, keepdim=True)
+        return norms
+
+    return {name: g / (norm(g) + EPSILON) for name, g in gradient.items()}
 
 
 def global_norm(gradient: Mapping[str, Tensor]) -> Direction:
