@@ -242,7 +242,9 @@ class BinaryStep(BinaryActivation):
 
 def levels_of(module: nn.Module) -> tuple[float, float] | None:
     """The two values that a module gives below zero and from zero on; None if its forward is not that of
-    a binary activation of this module."""
+    a binary activation of this module, or within :func:`estimating`, where it may give either."""
+    if getattr(module, "_rule", None) is not None:
+        return None
     for kind in (BinaryActivation, BinaryStep):
         if type(module).forward is kind.forward:
             return kind.levels
@@ -253,12 +255,13 @@ def levels_of(module: nn.Module) -> tuple[float, float] | None:
 def estimating(
     model: nn.Module, quantiser: Quantiser, surrogate: Surrogate, generator: Stream
 ) -> Iterator[None]:
-    """Within it, every binary activation of ``model`` rounds and differentiates by these rules."""
-    activations = [m for m in model.modules() if isinstance(m, BinaryActivation)]
-    for activation in activations:
+    """Within it, every binary activation of ``model`` rounds and differentiates by these rules; after it,
+    whatever happened, by those of before, so that one may stand within another."""
+    before = [(m, m._rule) for m in model.modules() if isinstance(m, BinaryActivation)]
+    for activation, _ in before:
         activation._rule = (quantiser, surrogate, generator)
     try:
         yield
     finally:
-        for activation in activations:
-            activation._rule = None
+        for activation, rule in before:
+            activation._rule = rule

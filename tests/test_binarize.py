@@ -6,10 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from srste.binarize import (
     ApproxSign,
     BinaryActivation,
+    BinaryStep,
     Clipped,
     Identity,
     Sign,
@@ -19,6 +21,7 @@ from srste.binarize import (
     estimating,
     sign,
 )
+from srste.curve import any_curve
 from srste.randomness import stream, uniform
 from tests import oracle
 
@@ -135,6 +138,18 @@ def test_arguments_out_of_range(make, says):
         make()
 
 
+class AllUp:
+    stochastic = False
+
+    def __call__(self, a, generator):
+        return torch.ones_like(a)
+
+
+class AllDown(AllUp):
+    def __call__(self, a, generator):
+        return -torch.ones_like(a)
+
+
 class TestEstimating:
     a = torch.tensor([[-1.5, -0.5, 0.0, 0.5, 1.5]], requires_grad=True)
 
@@ -163,3 +178,53 @@ class TestEstimating:
             raise RuntimeError("inside")
         assert activation(self.a.detach()).tolist() == [[-1, -1, 1, 1, 1]]
         assert not activation(self.a).requires_grad
+
+    def outputs(self, activation):
+        return activation(self.a.detach()).tolist()
+
+    def test_within_another_rule_that_one_is_back_afterwards(self):
+        activation = BinaryActivation()
+        with estimating(activation, AllUp(), Identity(), stream(0)):
+            for _ in range(2):
+                with estimating(activation, AllDown(), Clipped(), stream(0)):
+                    assert self.outputs(activation) == [[-1] * 5]
+                assert self.outputs(activation) == [[1] * 5]
+                (gradient,) = torch.autograd.grad(activation(self.a).sum(), self.a)
+                assert gradient.tolist() == [[1] * 5]
+        assert self.outputs(activation) == [[-1, -1, 1, 1, 1]]
+
+    def test_so_it_is_after_an_error_within(self):
+        activation = BinaryActivation()
+        with estimating(activation, AllUp(), Identity(), stream(0)):
+            with (
+                pytest.raises(RuntimeError, match="inside"),
+                estimating(activation, AllDown(), Identity(), stream(0)),
+            ):
+                raise RuntimeError("inside")
+            assert self.outputs(activation) == [[1] * 5]
+        assert self.outputs(activation) == [[-1, -1, 1, 1, 1]]
+
+    def test_of_a_part_within_the_whole(self):
+        shared = BinaryActivation()
+        model = nn.Sequential(shared, nn.Sequential(BinaryStep(), shared))
+        before = self.outputs(model)
+        with estimating(model, AllUp(), Identity(), stream(0)):
+            with estimating(model[1], AllDown(), Identity(), stream(0)):
+                assert self.outputs(model[1][0]) == [[0] * 5]
+                assert self.outputs(shared) == [[-1] * 5]
+            assert self.outputs(model[1][0]) == self.outputs(shared) == [[1] * 5]
+        assert self.outputs(model) == before
+        assert self.outputs(shared) == [[-1, -1, 1, 1, 1]]
+
+    def test_within_it_no_loss_curve_is_exact(self):
+        """A curve of plain signs would be that of another network than the one that runs."""
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), BinaryActivation(), nn.Linear(4, 1))
+        direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+        x, y = torch.randn(8, 3), torch.randn(8, 1)
+        with estimating(model, AllUp(), Identity(), stream(0)):
+            curve, _ = any_curve(model, direction, x, y)
+            expected = ((model(x) - y).double() ** 2).mean().item()
+        assert not curve.exact
+        assert curve.pre_loss == pytest.approx(expected, rel=1e-6)
+        assert any_curve(model, direction, x, y)[0].exact
