@@ -185,15 +185,38 @@ def test_any_float_dtype_is_taken_as_it_is(dtype):
     )
 
 
+def unclamped(curve, lrs):
+    """The sums of the pieces at learning rates, of which `curve` gives 0 where they are below it."""
+    at = np.searchsorted(curve._pieces.starts, lrs, side="right")
+    c0, c1, c2 = curve._pieces._table[at, 1:].T
+    return (c2 * lrs + c1) * lrs + c0
+
+
 @settings(max_examples=100)
 @given(case=cases)
-def test_a_loss_is_never_negative(case):
+def test_losses_near_zero(case):
+    """From a perfect fit, where all that the sums cancel to is rounding: what is set to 0 for being
+    below it is no more than that, and nothing else is."""
     model, direction, x, _ = make(**case)
     with torch.no_grad():
-        y = model(x)  # a perfect fit at lr = 0
+        y = model(x)
     curve = loss_curve(model, direction, x, y, 1.0)
-    assert (curve(np.linspace(0, 1, 200)) >= 0).all()
-    assert curve.minimum().loss >= 0
+    network, g, inputs, targets = as_oracle(model, direction, x, y, case["bias"])
+    clear = [
+        t
+        for t in np.linspace(0, 1, 200)[1:]
+        if oracle.distance_to_breakpoint(network, g, inputs, t) > 1e-9
+    ]
+    lrs = np.array([0.0, *clear])
+    expected = oracle.brute_force(network, g, inputs, targets, lrs)
+    allowed = 1e-13 * oracle.scale(network, g, inputs, targets, 1.0)
+    sums = unclamped(curve, lrs)
+    np.testing.assert_allclose(sums, expected, rtol=0, atol=allowed)
+    np.testing.assert_array_equal(curve(lrs), np.maximum(sums, 0))
+    assert curve.pre_loss == pytest.approx(0, abs=allowed)
+    lowest = curve.minimum().loss
+    assert 0 <= lowest <= expected[1:].min(initial=np.inf) + allowed
+    assert lowest >= unclamped(curve, np.array([curve.minimum().lr]))[0] - allowed
 
 
 def test_the_model_is_left_alone():
