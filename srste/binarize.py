@@ -255,8 +255,8 @@ def levels_of(module: nn.Module) -> tuple[float, float] | None:
 def estimating(
     model: nn.Module, quantiser: Quantiser, surrogate: Surrogate, generator: Stream
 ) -> Iterator[None]:
-    """Within it, every binary activation of ``model`` rounds and differentiates by these rules; after it,
-    whatever happened, by those of before, so that one may stand within another."""
+    """Within it, every binary activation of ``model`` rounds and differentiates by these rules; after
+    it, also after an error, by those of before, so that one may stand within another."""
     before = [(m, m._rule) for m in model.modules() if isinstance(m, BinaryActivation)]
     for activation, _ in before:
         activation._rule = (quantiser, surrogate, generator)

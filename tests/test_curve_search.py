@@ -85,7 +85,8 @@ def test_losses_near_zero(count):
     """Down to e^-90, from outputs of size 60. What comes out below zero is given as 0: beside an example
     of the other class, whose loss is large just there, nothing is, and the sums are right too."""
     lrs = np.linspace(0, 1, count)
-    first, second = ((out - lrs * d) * np.where(0.7 - lrs >= 0, 1, -1) for out, d in ((1, -50), (-3, 20)))
+    unit = np.where(0.7 - lrs >= 0, 1, -1)
+    first, second = (1 + 50 * lrs) * unit, (-3 - 20 * lrs) * unit
     alone, other = np.logaddexp(0, second - first), np.logaddexp(0, first - second)
     clear = np.abs(lrs - 0.7) > 1e-12
     assert alone.min() < 1e-20

@@ -102,12 +102,13 @@ class LossCurve:
     def __call__(self, lrs: ArrayLike) -> Array:
         """The loss at these learning rates.
 
-        Args: lrs: any shape, each in [0, lr_max].
+        Args: lrs: any shape, each in [0, lr_max]; of a dtype narrower than float64, what is above
+            ``lr_max`` by its rounding alone (one machine epsilon) is taken as ``lr_max``.
         Returns: float64 losses of the same shape. At a breakpoint itself sign(0) = +1 holds, up to
             the rounding of the breakpoint.
         Raises: ValueError for a learning rate outside [0, lr_max] or not a number.
         """
-        losses = as_lrs(lrs)
+        losses = as_lrs(lrs, self.lr_max)
         flat = losses.reshape(-1)
         bad = self._pieces.evaluate(flat)
         if bad >= 0:
