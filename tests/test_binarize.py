@@ -3,6 +3,8 @@ are the derivative of."""
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -228,3 +230,95 @@ class TestEstimating:
         assert not curve.exact
         assert curve.pre_loss == pytest.approx(expected, rel=1e-6)
         assert any_curve(model, direction, x, y)[0].exact
+
+
+class Rule:
+    """A quantiser or a surrogate that gives what it is told to."""
+
+    stochastic = False
+
+    def __init__(self, result):
+        self.result = result
+
+    def __call__(self, a, *generator):
+        return self.result(a)
+
+
+class Ternary(Rule):
+    def __init__(self):
+        super().__init__(lambda a: a.sign() * (a.abs() > 0.7))
+
+
+def rounded_in_place(a):
+    return a.sign_()
+
+
+def all_but_one(value):
+    def result(a):
+        b = sign(a)
+        b[-1, -1] = value
+        return b
+
+    return result
+
+
+WRONG = {
+    "zero and one": (Rule(lambda a: (a >= 0).to(a.dtype)), r"`Rule` gave 0\.0, 1\.0"),
+    "ternary": (Ternary(), r"`Ternary` gave -1\.0, 0\.0, 1\.0"),
+    "scaled": (Rule(lambda a: a.abs().mean() * sign(a)), r"`Rule` gave -0\.8\d*, 0\.8\d*"),
+    "no signs": (Rule(torch.tanh), r"`Rule` gave -0\.905\d*, -0\.4\d*, 0\.0, \.\.\."),
+    "one of all": (Rule(all_but_one(1.5)), r"`Rule` gave -1\.0, 1\.0, 1\.5"),
+    "almost": (Rule(all_but_one(1 - 2**-24)), r"`Rule` gave -1\.0, 0\.9999999403953552, 1\.0"),
+    "not a number": (Rule(all_but_one(float("nan"))), "`Rule` gave nan"),
+    "infinite": (Rule(all_but_one(-float("inf"))), r"`Rule` gave -inf, -1\.0, 1\.0"),
+    "another shape": (
+        Rule(lambda a: sign(a)[:, :1]),
+        r"`Rule` gave float32 \(1, 1\) for float32 \(1, 5\)",
+    ),
+    "a number": (Rule(lambda a: torch.tensor(1.0)), r"`Rule` gave float32 \(\) for float32 \(1, 5\)"),
+    "double": (Rule(lambda a: sign(a).double()), r"`Rule` gave float64 \(1, 5\) for float32 \(1, 5\)"),
+    "truth values": (Rule(lambda a: a >= 0), r"`Rule` gave bool \(1, 5\) for float32 \(1, 5\)"),
+    "no tensor": (Rule(lambda a: np.sign(a.numpy())), "`Rule` gave a ndarray"),
+    "nothing": (Rule(lambda a: None), "`Rule` gave a NoneType"),
+    "in place": (Rule(rounded_in_place), "`Rule` wrote into the pre-activations that it was given"),
+    "a function": (lambda a, generator: 0.5 * sign(a), r"`<lambda>` gave -0\.5, 0\.5"),
+    "part of one": (functools.partial(lambda a, generator: a / 4), r"`<lambda>` gave -0\.375, "),
+}
+SHAPES = ["another shape", "a number", "double", "no tensor", "in place"]
+
+
+class TestOtherValues:
+    """What runs on other than the two levels is another network than the one that the loss curve has."""
+
+    a = torch.tensor([[-1.5, -0.5, 0.0, 0.5, 1.5]])
+
+    @pytest.mark.parametrize("activation", [BinaryActivation(), BinaryStep()])
+    @pytest.mark.parametrize("name", WRONG)
+    def test_of_a_quantiser_are_refused(self, name, activation):
+        quantiser, says = WRONG[name]
+        with (
+            pytest.raises(
+                ValueError, match=rf"^the quantiser {says}.*; it must give -1 or \+1 for each"
+            ),
+            estimating(activation, quantiser, Identity(), stream(0)),
+        ):
+            activation(self.a.clone().requires_grad_() * 1)
+
+    @pytest.mark.parametrize("name", SHAPES)
+    def test_of_a_surrogate_are_refused_if_their_shape_is_another(self, name):
+        surrogate, says = WRONG[name]
+        activation = BinaryActivation()
+        with (
+            pytest.raises(ValueError, match=rf"^the surrogate {says}; it must give a slope for each"),
+            estimating(activation, Sign(), surrogate, stream(0)),
+        ):
+            activation(self.a.clone().requires_grad_() * 1)
+
+    def test_all_that_are_signs_are_taken(self):
+        for quantiser in (Sign(), StochasticRounding(), AllUp(), AllDown(), Rule(lambda a: -sign(a))):
+            for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+                for activation in (BinaryActivation(), BinaryStep()):
+                    with estimating(activation, quantiser, Identity(), stream(0)):
+                        assert set(activation(self.a.to(dtype)).unique().tolist()) <= {-1, 0, 1}
+                        if not quantiser.stochastic:
+                            assert activation(self.a[:0].to(dtype)).shape == (0, 5)

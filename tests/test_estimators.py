@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from srste.config import Job
+from srste.errors import UserError
 from srste.estimators.base import global_norm, per_row, per_tensor
 from srste.preflight import register_resolvers
 from tests import oracle
@@ -215,3 +216,16 @@ def test_the_baseline_of_sr_ste_is_ste_on_the_same_other_axes():
     this = job("estimator=sr_ste", "estimator/surrogate=tanh", "estimator/normalisation=global")
     ste = job("estimator=ste", "estimator/surrogate=tanh", "estimator/normalisation=global")
     assert this.baseline_config == ste.config["estimator"]
+
+
+def test_a_quantiser_of_other_values_is_refused_before_any_work():
+    wrong = job(
+        "estimator=sr_ste",
+        "estimator/quantiser=sign",
+        "estimator.quantiser._target_=tests.test_binarize.Ternary",
+    )
+    with pytest.raises(
+        UserError, match=r"does not run: the quantiser `Ternary` gave -?[01.]+, .*; it must give"
+    ) as error:
+        wrong.rehearse()
+    assert "\n" not in str(error.value)
