@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from srste.curve.chain import as_double
 from srste.curve.exact import network_of
-from srste.curve.network import Array, on_the_fence
+from srste.curve.network import Array, check_direction, on_the_fence
 from srste.losses import Loss, SquaredError
 
 
@@ -55,6 +55,7 @@ def replay(
     Raises: as :func:`srste.curve.loss_curve`.
     """
     loss = SquaredError() if loss is None else loss
+    check_direction(dict(model.named_parameters()), direction)
     with torch.no_grad():
         pre_loss = _in_float64(loss, model(inputs), targets)
         stepped = copy.deepcopy(model)

@@ -126,13 +126,22 @@ def _narrow(dtype: torch.dtype | np.dtype[np.generic]) -> torch.dtype | None:
 
 
 def check_direction(parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> None:
-    """Raises: ValueError if the direction's names or shapes are not those of the parameters."""
-    if unlike := sorted(parameters.keys() ^ direction.keys()):
+    """Raises: ValueError naming the parameter for which the direction has no tensor of its shape, dtype
+    and device, or what it has one for that is no parameter."""
+    if not isinstance(direction, Mapping):
+        kind = type(direction).__name__
+        raise ValueError(f"the direction must have a tensor for every parameter, and is a {kind}")
+    if unlike := sorted(map(str, parameters.keys() ^ direction.keys())):
         raise ValueError(f"direction and model.named_parameters() differ in: {', '.join(unlike)}")
     for name, parameter in parameters.items():
-        if direction[name].shape != parameter.shape:
-            shape, wanted = tuple(direction[name].shape), tuple(parameter.shape)
-            raise ValueError(f"direction[{name!r}] has shape {shape}, the parameter {wanted}")
+        moved = direction[name]
+        if not isinstance(moved, Tensor):
+            raise ValueError(f"direction[{name!r}] is a {type(moved).__name__}, not a tensor")
+        for what in ("shape", "dtype", "device"):
+            given, wanted = (getattr(tensor, what) for tensor in (moved, parameter))
+            if given != wanted:
+                given, wanted = (tuple(v) if what == "shape" else v for v in (given, wanted))
+                raise ValueError(f"direction[{name!r}] has {what} {given}, the parameter {wanted}")
 
 
 class Network(Protocol):

@@ -25,7 +25,10 @@ def print_alarms(alarms: list[Alarm], console: Console) -> None:
             f"[bold red]Alarm: {kind}[/]", f"{len(those)}x, first in", end=" ", highlight=False
         )
         console.print(
-            f"{those[0].where} ({MEANING[kind]})", highlight=False, soft_wrap=True, markup=False
+            f"{those[0].where}: {those[0].detail} ({MEANING[kind]})",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
         )
 
 
