@@ -61,8 +61,8 @@ class EvaluatedCurve:
         model: any module from a batch of inputs to a tensor of outputs, in training or in eval mode. It
             is copied, and so left exactly as it was: parameters, buffers (running statistics, counters),
             modes and PyTorch's random state.
-        direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape,
-            dtype and device.
+        direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape;
+            brought to its device and dtype.
         inputs: (batch, ...); brought to the model's device, and to its dtype if of a floating one.
         targets: (batch, ...), of any dtype; brought to the model's device.
         lr_max: the largest learning rate, > 0.

@@ -125,9 +125,14 @@ def _narrow(dtype: torch.dtype | np.dtype[np.generic]) -> torch.dtype | None:
     return dtype if dtype.is_floating_point and dtype.itemsize < 8 else None
 
 
-def check_direction(parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> None:
-    """Raises: ValueError naming the parameter for which the direction has no tensor of its shape, dtype
-    and device, or what it has one for that is no parameter."""
+def check_direction(
+    parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor], as_they_are: bool = True
+) -> None:
+    """Whether a direction has a tensor like it for every parameter.
+
+    Args: as_they_are: whether dtype and device must be the parameter's too, and not the shape alone.
+    Raises: ValueError naming the parameter for which that is not so, or what is no parameter.
+    """
     if not isinstance(direction, Mapping):
         kind = type(direction).__name__
         raise ValueError(f"the direction must have a tensor for every parameter, and is a {kind}")
@@ -137,7 +142,7 @@ def check_direction(parameters: Mapping[str, Tensor], direction: Mapping[str, Te
         moved = direction[name]
         if not isinstance(moved, Tensor):
             raise ValueError(f"direction[{name!r}] is a {type(moved).__name__}, not a tensor")
-        for what in ("shape", "dtype", "device"):
+        for what in ("shape", "dtype", "device") if as_they_are else ("shape",):
             given, wanted = (getattr(tensor, what) for tensor in (moved, parameter))
             if given != wanted:
                 given, wanted = (tuple(v) if what == "shape" else v for v in (given, wanted))
