@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest, linregress
 
-from srste.checks import NOT_RESTORED, SAME_DRAWS
+from srste.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
 
 DRIFT, SAME_RESULT, SMALLEST = "drift", "same result", "smallest learning rate"
 MISSED = "missed decrease"
@@ -30,6 +30,9 @@ MEANING = {
     "never zeroed and add up; fresh gradients do not do that",
     SAME_DRAWS: "other random draws give the same direction: the quantiser is not the stochastic one "
     "that was asked for",
+    NOT_MOVED: "the direction of these parameter tensors is zero, so that no step moves them: their "
+    "gradient is lost on the way, as in a sign without a straight-through, or all units behind them are "
+    "dead or saturated on this batch; requires_grad=False says that it is meant",
     SAME_RESULT: "different sample counts give the same learning rate and the same loss to the last "
     "digit, as repeated draws do that are none",
     SMALLEST: "the smallest learning rate that was tried is the best: there is no descent, or the grid "

@@ -34,7 +34,10 @@ def _plus_minus(up: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Quantiser(Protocol):
-    """Forward: real pre-activations (batch, units, ...) to {-1, +1}, same shape."""
+    """Forward: real pre-activations (batch, units, ...) to {-1, +1}, same shape, dtype and device.
+
+    Anything else is refused as the network runs: loss curve, replay and held-out examples are of signs.
+    """
 
     stochastic: bool
 
@@ -42,7 +45,7 @@ class Quantiser(Protocol):
 
 
 class Surrogate(Protocol):
-    """Backward: the derivative that is put in place of sign's, elementwise, same shape."""
+    """Backward: the derivative in place of sign's, elementwise, same shape, dtype and device."""
 
     def __call__(self, a: Tensor) -> Tensor: ...
 
@@ -202,10 +205,58 @@ class _Replaced(torch.autograd.Function):
         return gradients[0] * slope, None, None
 
 
+_GIVES = {
+    "quantiser": "it must give -1 or +1 for each pre-activation",
+    "surrogate": "it must give a slope for each pre-activation",
+}
+
+
+def _refused(axis: str, rule: Quantiser | Surrogate, did: str) -> ValueError:
+    """What is said of a rule that does not keep to what a curve of signs takes for granted."""
+    plain = getattr(rule, "func", rule)  # what is called, of a functools.partial
+    name = getattr(plain, "__name__", type(plain).__name__)
+    return ValueError(f"the {axis} `{name}` {did}; {_GIVES[axis]}, of the same shape and dtype")
+
+
+def _check_like(axis: str, rule: Quantiser | Surrogate, result: Any, a: Tensor, written: int) -> None:
+    """Raises: ValueError if a rule's result is no tensor like the pre-activations, or these were written
+    (``written`` times)."""
+    if written:
+        raise _refused(axis, rule, "wrote into the pre-activations that it was given")
+    if not isinstance(result, Tensor):
+        raise _refused(axis, rule, f"gave a {type(result).__name__}")
+    if (result.shape, result.dtype, result.device) != (a.shape, a.dtype, a.device):
+        given, wanted = (
+            f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}"
+            + (f" on {t.device}" if result.device != a.device else "")
+            for t in (result, a)
+        )
+        raise _refused(axis, rule, f"gave {given} for {wanted}")
+
+
+def _is_plus_minus(quantised: Tensor) -> bool:
+    """Whether all of it is -1 or +1. By the extremes, which cost a sixth of a comparison; nan is one."""
+    if not quantised.numel():
+        return True
+    lowest, highest = quantised.abs().aminmax()
+    return float(lowest) == 1 == float(highest)
+
+
+def _values(quantised: Tensor) -> str:
+    """Those that a quantiser gave, if they are few, and of many three that are neither -1 nor +1."""
+    if quantised.isnan().any():
+        return "nan"
+    values: Tensor = torch.unique(quantised) + 0.0  # no -0.0
+    if len(values) <= 3:
+        return ", ".join(map(str, values.tolist()))
+    return ", ".join([*map(str, values[values.abs() != 1][:3].tolist()), "..."])
+
+
 class BinaryActivation(nn.Module):
     """The project's sign module: sign(a), with sign(0) = +1, unless inside :func:`estimating`.
 
     Shape: (batch, ...) to the same, values in {-1, +1}.
+    Raises: ValueError, inside it, that names the quantiser or the surrogate which gives something else.
     """
 
     levels: ClassVar[tuple[float, float]] = (-1.0, 1.0)
@@ -219,9 +270,14 @@ class BinaryActivation(nn.Module):
         if self._rule is None:
             return sign(a)
         quantiser, surrogate, generator = self._rule
-        detached = a.detach()
-        replaced = (a, quantiser(detached, generator), surrogate(detached))
-        binary: Tensor = _Replaced.apply(*replaced)  # type: ignore[no-untyped-call]
+        detached, version = a.detach(), a._version
+        quantised = quantiser(detached, generator)
+        _check_like("quantiser", quantiser, quantised, a, a._version - version)
+        if not _is_plus_minus(quantised):
+            raise _refused("quantiser", quantiser, f"gave {_values(quantised)}")
+        slope = surrogate(detached)
+        _check_like("surrogate", surrogate, slope, a, a._version - version)
+        binary: Tensor = _Replaced.apply(a, quantised, slope)  # type: ignore[no-untyped-call]
         return binary
 
 
@@ -242,7 +298,9 @@ class BinaryStep(BinaryActivation):
 
 def levels_of(module: nn.Module) -> tuple[float, float] | None:
     """The two values that a module gives below zero and from zero on; None if its forward is not that of
-    a binary activation of this module."""
+    a binary activation of this module, or within :func:`estimating`, where it may give either."""
+    if getattr(module, "_rule", None) is not None:
+        return None
     for kind in (BinaryActivation, BinaryStep):
         if type(module).forward is kind.forward:
             return kind.levels
@@ -253,12 +311,13 @@ def levels_of(module: nn.Module) -> tuple[float, float] | None:
 def estimating(
     model: nn.Module, quantiser: Quantiser, surrogate: Surrogate, generator: Stream
 ) -> Iterator[None]:
-    """Within it, every binary activation of ``model`` rounds and differentiates by these rules."""
-    activations = [m for m in model.modules() if isinstance(m, BinaryActivation)]
-    for activation in activations:
+    """Within it, every binary activation of ``model`` rounds and differentiates by these rules; after
+    it, also after an error, by those of before, so that one may stand within another."""
+    before = [(m, m._rule) for m in model.modules() if isinstance(m, BinaryActivation)]
+    for activation, _ in before:
         activation._rule = (quantiser, surrogate, generator)
     try:
         yield
     finally:
-        for activation in activations:
-            activation._rule = None
+        for activation, rule in before:
+            activation._rule = rule

@@ -1,14 +1,16 @@
-"""What is watched while a study runs: that its draws are draws, and that the weights come back."""
+"""What is watched while a study runs: that its draws are draws, that the weights come back, and that the
+step moves all that it may move."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from srste.estimators.base import Estimator
+from srste.estimators.base import Direction, Estimator
 from srste.problem import Batch, Problem
 
 SAME_DRAWS, NOT_RESTORED = "same draws", "weights not restored"
+NOT_MOVED = "tensors that do not move"
 """Kinds of alarm; `srste.alarms.MEANING` says what they mean."""
 
 
@@ -37,3 +39,19 @@ def draws_do_nothing(estimator: Estimator, problem: Problem, batch: Batch) -> bo
     one, other = (estimator.direction(p, batch, 1) for p in (problem, problem.redrawn()))
     alike = (torch.equal(other[name], tensor) for name, tensor in one.items())
     return any(tensor.any() for tensor in one.values()) and all(alike)
+
+
+NAMED = 10
+"""Tensors that an alarm names, at most."""
+
+
+def not_moved(model: nn.Module, direction: Direction) -> str:
+    """The names of the parameter tensors whose direction is zero although they are not declared to stay
+    (``requires_grad=False``), "" if there are none."""
+    still = [
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and p.numel() and not direction[name].any()
+    ]
+    more = [f"and {len(still) - NAMED} more"] if len(still) > NAMED else []
+    return ", ".join([*still[:NAMED], *more])

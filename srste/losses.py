@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,12 +15,6 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 class Loss(Protocol):
     """A loss."""
-
-    @property
-    def form(self) -> str:
-        """What the loss curve knows of it: "squared", "absolute", "logistic" or "cross-entropy"; "" for
-        a loss without an exact form, which is evaluated by real forward passes."""
-        ...
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the batch, a scalar tensor."""
@@ -34,22 +28,24 @@ class Loss(Protocol):
         ...
 
 
-def form_of(loss: LossFunction) -> str:
-    """The form of a loss; "" for a callable that states none, and for one of a class that puts another
-    ``__call__`` in the place of that whose form is stated."""
-    for kind in type(loss).__mro__:
-        if "form" in vars(kind):
-            form: str = loss.form  # type: ignore[attr-defined]
-            return form
-        if "__call__" in vars(kind):
-            break
-    return ""
+class ExactLoss(Loss, Protocol):
+    """A loss whose curve has an exact form; see `srste.curve.forms` for which."""
+
+    @property
+    def form(self) -> Literal["squared", "absolute", "logistic", "cross-entropy"]:
+        """What the loss curve knows of it."""
+        ...
+
+    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
+        """(batch,) what each example's loss can at most be, with outputs of which none is larger in
+        magnitude than ``reach`` (batch, out), float64. targets: (batch, out), or (batch,) classes."""
+        ...
 
 
 class SquaredError:
     """Mean over examples and outputs of (output - target)^2; targets are real, shape of the outputs."""
 
-    form = "squared"
+    form: Literal["squared"] = "squared"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return ((outputs - targets) ** 2).mean()
@@ -57,17 +53,23 @@ class SquaredError:
     def targets(self, outputs: Tensor) -> Tensor:
         return outputs
 
+    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
+        return ((reach + targets.abs()) ** 2).mean(dim=1)
+
 
 class AbsoluteError:
     """Mean over examples and outputs of |output - target|; targets are real, shape of the outputs."""
 
-    form = "absolute"
+    form: Literal["absolute"] = "absolute"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).abs().mean()
 
     def targets(self, outputs: Tensor) -> Tensor:
         return outputs
+
+    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
+        return (reach + targets.abs()).mean(dim=1)
 
 
 class Logistic:
@@ -77,7 +79,7 @@ class Logistic:
     References: Cox (1958), "The regression analysis of binary sequences".
     """
 
-    form = "logistic"
+    form: Literal["logistic"] = "logistic"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         margins = targets * outputs
@@ -86,12 +88,16 @@ class Logistic:
     def targets(self, outputs: Tensor) -> Tensor:
         return torch.where(outputs >= 0, 1.0, -1.0).to(outputs.dtype)
 
+    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
+        margins = reach * targets.abs()
+        return torch.logaddexp(torch.zeros_like(margins), margins).mean(dim=1)
+
 
 class CrossEntropy:
     """Mean over examples of -log softmax(outputs)[target]; targets are classes, (batch,) integers. The
     teacher's is its largest output, of several the first. Raises: ValueError with fewer than two."""
 
-    form = "cross-entropy"
+    form: Literal["cross-entropy"] = "cross-entropy"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(outputs, targets)
@@ -103,3 +109,7 @@ class CrossEntropy:
                 f"cross-entropy needs outputs for two classes or more, not of shape {shape}"
             )
         return outputs.argmax(dim=1)
+
+    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
+        worst = reach.scatter(1, targets[:, None], -reach.gather(1, targets[:, None]))
+        return functional.cross_entropy(worst, targets, reduction="none")

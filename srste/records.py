@@ -37,7 +37,7 @@ from srste.heldout import Heldout
 from srste.sampling import Trials
 from srste.sampling.storage import columnar_study
 
-FORMAT = 4
+FORMAT = 5
 RECORD, TRIALS = "record.json", "trials.parquet"
 FILES = frozenset({RECORD, TRIALS})
 """What a record's folder holds."""
@@ -97,9 +97,9 @@ class Record:
     degrees to the baseline's direction, by parameter tensor, and of all together under ""; None for a
     tensor that does not move. certificate: what holds over all learning rates; None where the loss
     curve has no exact form, and not_exact says why.
-    alarms: kinds of them, see `srste.checks`. seconds: what it took. created: UTC, ISO 8601. config:
-    the whole resolved configuration of the job that made it. git_commit, versions: of the code. table:
-    checksum of `trials.parquet`.
+    alarm_details: of every kind of alarm that rang (see `srste.checks`), what was seen. seconds: what it
+    took. created: UTC, ISO 8601. config: the whole resolved configuration of the job that made it.
+    git_commit, versions: of the code. table: checksum of `trials.parquet`.
     """
 
     key: str
@@ -117,7 +117,7 @@ class Record:
     angles: dict[str, float | None]
     certificate: Certificate | None
     not_exact: str
-    alarms: list[str]
+    alarm_details: dict[str, str]
     seconds: float
     created: str
     config: dict[str, Any]
@@ -149,6 +149,11 @@ class Record:
         """For people: for example "sr_ste N=3 batch 2"."""
         samples = "" if self.samples is None else f" N={self.samples}"
         return f"{self.estimator}{samples} batch {self.batch}"
+
+    @property
+    def alarms(self) -> list[str]:
+        """For people: every kind of alarm with what was seen."""
+        return [f"{kind}: {seen}" for kind, seen in self.alarm_details.items()]
 
     @property
     def common(self) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from srste.curve.chain import as_double
 from srste.curve.exact import network_of
-from srste.curve.network import Array, on_the_fence
-from srste.losses import Loss, SquaredError
+from srste.curve.forms import exact_form
+from srste.curve.network import Array, check_direction, on_the_fence
+from srste.losses import ExactLoss, LossFunction, SquaredError
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def replay(
     targets: Tensor,
     lr: float,
     curve_loss: float,
-    loss: Loss | None = None,
+    loss: LossFunction | None = None,
 ) -> Replay:
     """Steps a copy of ``model`` by ``w - lr * direction`` and holds it against the loss curve.
 
@@ -51,10 +52,12 @@ def replay(
     for every example that the model's dtype can decide.
 
     Args: shapes as for :func:`srste.curve.loss_curve`. lr: >= 0. curve_loss: the curve's at lr. loss:
-        the mean squared error, if none is given.
+        one with an exact form; the mean squared error, if none is given.
     Raises: as :func:`srste.curve.loss_curve`.
     """
     loss = SquaredError() if loss is None else loss
+    exact_loss = exact_form(loss)
+    check_direction(dict(model.named_parameters()), direction)
     with torch.no_grad():
         pre_loss = _in_float64(loss, model(inputs), targets)
         stepped = copy.deepcopy(model)
@@ -70,7 +73,7 @@ def replay(
         undecided, fence = (on_the_fence(hidden, len(inputs), v) for v in (np.finfo(float).eps / 2, u))
 
         exact = torch.from_numpy(last.values).reshape(outputs.shape)
-        size = _largest_loss(loss, last.reach, targets)
+        size = _largest_loss(exact_loss, last.reach, targets)
         allowed = 1e-12 * size.mean() + size[undecided].sum() / len(inputs)
         curve_agrees = abs(curve_loss - _in_float64(loss, exact, targets.cpu())) <= allowed
 
@@ -80,15 +83,14 @@ def replay(
     return Replay(pre_loss, post_loss, int(fence.sum()), bool(curve_agrees) and model_agrees)
 
 
-def _in_float64(loss: Loss, outputs: Tensor, targets: Tensor) -> float:
+def _in_float64(loss: LossFunction, outputs: Tensor, targets: Tensor) -> float:
     # So that the rounding of the loss itself does not blur the comparison.
     return float(loss(outputs.double(), as_double(targets)))
 
 
-def _largest_loss(loss: Loss, reach: Array, targets: Tensor) -> Array:
+def _largest_loss(loss: ExactLoss, reach: Array, targets: Tensor) -> Array:
     """(examples,) what an example's loss can at most be with outputs within their reach."""
-    if loss.form == "cross-entropy":
-        bound: Array = 2 * reach.max(axis=1) + np.log(reach.shape[1])
-        return bound
-    terms = reach + np.abs(targets.detach().cpu().double().numpy().reshape(reach.shape))
-    return (terms**2 if loss.form == "squared" else terms).mean(axis=1)  # type: ignore[no-any-return]
+    there = as_double(targets.detach().cpu())
+    there = there.reshape(reach.shape) if there.is_floating_point() else there
+    largest: Array = loss.bound(torch.from_numpy(reach), there).numpy()
+    return largest

@@ -174,7 +174,7 @@ class _Studies:
             angles=study.angles,
             certificate=study.certificate,
             not_exact=study.not_exact,
-            alarms=study.alarms,
+            alarm_details=study.alarms,
             seconds=seconds,
             created=_now(),
             config=self.job.config | {"estimator": config, "samples": samples},

@@ -12,8 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from srste.certificate import Certificate, certificate
-from srste.checks import NOT_RESTORED, SAME_DRAWS, Unchanged, draws_do_nothing
+from srste.checks import (
+    NOT_MOVED,
+    NOT_RESTORED,
+    SAME_DRAWS,
+    Unchanged,
+    draws_do_nothing,
+    not_moved,
+)
 from srste.curve import EvaluatedCurve, LossCurve, any_curve
+from srste.curve.network import check_direction
 from srste.estimators import Direction, Estimator
 from srste.estimators.angles import angle_of_all, angles
 from srste.heldout import Heldout, held_out, zero_loss
@@ -36,7 +44,7 @@ class Study:
     batch. angles: to the baseline's direction, in degrees, by parameter tensor, and of all parameters
     together under ""; empty without a baseline. probe: the loss after a small step. certificate: what
     holds over all learning rates, None where the loss curve has no exact form, and not_exact says why.
-    alarms: kinds of them, see `srste.checks`.
+    alarms: by kind (see `srste.checks`), what was seen.
     """
 
     trials: Trials
@@ -47,7 +55,7 @@ class Study:
     probe: Probe | None
     certificate: Certificate | None
     not_exact: str
-    alarms: list[str]
+    alarms: dict[str, str]
 
 
 PROBED = 2e-4
@@ -66,18 +74,24 @@ def run_study(
     baseline: Estimator | None = None,
 ) -> Study:
     """Runs one study. heldout: examples on which the winner is measured too. baseline: whose direction
-    the angles are to."""
+    the angles are to.
+
+    Raises: ValueError naming the parameter for which a direction has no tensor like it.
+    """
     name = f"{estimator_name} samples {samples} batch {batch.index}"
     unchanged = Unchanged(problem.model)
-    alarms = []
+    alarms = {}
     direction = estimator.direction(problem, batch, samples)
+    check_direction(dict(problem.model.named_parameters()), direction)
     to_baseline = _angles(problem, batch, direction, baseline)
     if draws_do_nothing(estimator, problem, batch):
-        alarms.append(SAME_DRAWS)
+        alarms[SAME_DRAWS] = "other draws, same direction"
     if unchanged.restore():
-        alarms.append(NOT_RESTORED)
-    for alarm in alarms:
-        log.warning("%s: alarm: %s", name, alarm)
+        alarms[NOT_RESTORED] = "put back afterwards"
+    if still := not_moved(problem.model, direction):
+        alarms[NOT_MOVED] = still
+    for alarm, seen in alarms.items():
+        log.warning("%s: alarm: %s: %s", name, alarm, seen)
 
     curve, not_exact = _curve(problem, batch, direction, sampling.lr_max)
     if isinstance(curve, EvaluatedCurve):
@@ -138,6 +152,7 @@ def _angles(
     if baseline is None:
         return {}
     other = baseline.direction(problem, batch, 1)
+    check_direction(dict(problem.model.named_parameters()), other)
     return {"": angle_of_all(direction, other)} | angles(direction, other)
 
 

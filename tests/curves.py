@@ -13,7 +13,7 @@ TINY = np.nextafter(0.0, 1.0)
 
 
 def normalised(direction, how):
-    """tensor, row, global or none, in NumPy."""
+    """tensor, row (of matrices and vectors), global or none."""
     if how == "tensor":
         return {k: g / (g.norm() + 1e-8) for k, g in direction.items()}
     if how == "row":

@@ -10,6 +10,7 @@ from srste.alarms import (
     DRIFT,
     MEANING,
     MISSED,
+    NOT_MOVED,
     NOT_RESTORED,
     SAME_DRAWS,
     SAME_RESULT,
@@ -70,13 +71,15 @@ class TestWhileAStudyRuns:
     def test_clean_ones_are_silent(self):
         for name in ("ste", "sr_ste", "tilted_ste", "same_angle", "random", "negative_ste"):
             this = job(f"estimator={name}")
-            assert study(this.problem(), this.estimator, this, samples=3).alarms == []
+            assert study(this.problem(), this.estimator, this, samples=3).alarms == {}
 
     @pytest.mark.parametrize("samples", [1, 4])
     def test_draws_that_are_none(self, samples, caplog):
         this = job("estimator=sr_ste")
         fault = StraightThrough(SignThatSaysItRounds(), Clipped(), mean, per_tensor)
-        assert study(this.problem(), fault, this, samples=samples).alarms == [SAME_DRAWS]
+        assert study(this.problem(), fault, this, samples=samples).alarms == {
+            SAME_DRAWS: "other draws, same direction"
+        }
         assert "alarm: same draws" in caplog.text
 
     def test_weights_that_are_not_put_back(self, caplog):
@@ -85,7 +88,7 @@ class TestWhileAStudyRuns:
         before = {k: v.clone() for k, v in problem.model.state_dict().items()}
         fault = LeavesItsStep(Sign(), Clipped(), mean, per_tensor)
         clean = study(problem, this.estimator, this)
-        assert study(problem, fault, this).alarms == [NOT_RESTORED]
+        assert study(problem, fault, this).alarms == {NOT_RESTORED: "put back afterwards"}
         assert "alarm: weights not restored" in caplog.text
         # And the next study is not spoilt by it.
         assert all(torch.equal(before[k], v) for k, v in problem.model.state_dict().items())
@@ -180,4 +183,12 @@ class TestInSeveralStudies:
         assert "misses all of" in alarms_in([beyond])[0].detail
 
     def test_every_kind_has_its_meaning(self):
-        assert set(MEANING) == {DRIFT, SAME_DRAWS, SAME_RESULT, SMALLEST, MISSED, NOT_RESTORED}
+        assert set(MEANING) == {
+            DRIFT,
+            SAME_DRAWS,
+            SAME_RESULT,
+            SMALLEST,
+            MISSED,
+            NOT_RESTORED,
+            NOT_MOVED,
+        }

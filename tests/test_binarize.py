@@ -3,13 +3,17 @@ are the derivative of."""
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from srste.binarize import (
     ApproxSign,
     BinaryActivation,
+    BinaryStep,
     Clipped,
     Identity,
     Sign,
@@ -19,6 +23,7 @@ from srste.binarize import (
     estimating,
     sign,
 )
+from srste.curve import any_curve
 from srste.randomness import stream, uniform
 from tests import oracle
 
@@ -135,6 +140,18 @@ def test_arguments_out_of_range(make, says):
         make()
 
 
+class AllUp:
+    stochastic = False
+
+    def __call__(self, a, generator):
+        return torch.ones_like(a)
+
+
+class AllDown(AllUp):
+    def __call__(self, a, generator):
+        return -torch.ones_like(a)
+
+
 class TestEstimating:
     a = torch.tensor([[-1.5, -0.5, 0.0, 0.5, 1.5]], requires_grad=True)
 
@@ -163,3 +180,145 @@ class TestEstimating:
             raise RuntimeError("inside")
         assert activation(self.a.detach()).tolist() == [[-1, -1, 1, 1, 1]]
         assert not activation(self.a).requires_grad
+
+    def outputs(self, activation):
+        return activation(self.a.detach()).tolist()
+
+    def test_within_another_rule_that_one_is_back_afterwards(self):
+        activation = BinaryActivation()
+        with estimating(activation, AllUp(), Identity(), stream(0)):
+            for _ in range(2):
+                with estimating(activation, AllDown(), Clipped(), stream(0)):
+                    assert self.outputs(activation) == [[-1] * 5]
+                assert self.outputs(activation) == [[1] * 5]
+                (gradient,) = torch.autograd.grad(activation(self.a).sum(), self.a)
+                assert gradient.tolist() == [[1] * 5]
+        assert self.outputs(activation) == [[-1, -1, 1, 1, 1]]
+
+    def test_so_it_is_after_an_error_within(self):
+        activation = BinaryActivation()
+        with estimating(activation, AllUp(), Identity(), stream(0)):
+            with (
+                pytest.raises(RuntimeError, match="inside"),
+                estimating(activation, AllDown(), Identity(), stream(0)),
+            ):
+                raise RuntimeError("inside")
+            assert self.outputs(activation) == [[1] * 5]
+        assert self.outputs(activation) == [[-1, -1, 1, 1, 1]]
+
+    def test_of_a_part_within_the_whole(self):
+        shared = BinaryActivation()
+        model = nn.Sequential(shared, nn.Sequential(BinaryStep(), shared))
+        before = self.outputs(model)
+        with estimating(model, AllUp(), Identity(), stream(0)):
+            with estimating(model[1], AllDown(), Identity(), stream(0)):
+                assert self.outputs(model[1][0]) == [[0] * 5]
+                assert self.outputs(shared) == [[-1] * 5]
+            assert self.outputs(model[1][0]) == self.outputs(shared) == [[1] * 5]
+        assert self.outputs(model) == before
+        assert self.outputs(shared) == [[-1, -1, 1, 1, 1]]
+
+    def test_within_it_no_loss_curve_is_exact(self):
+        """A curve of plain signs would be that of another network than the one that runs."""
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), BinaryActivation(), nn.Linear(4, 1))
+        direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+        x, y = torch.randn(8, 3), torch.randn(8, 1)
+        with estimating(model, AllUp(), Identity(), stream(0)):
+            curve, _ = any_curve(model, direction, x, y)
+            expected = ((model(x) - y).double() ** 2).mean().item()
+        assert not curve.exact
+        assert curve.pre_loss == pytest.approx(expected, rel=1e-6)
+        assert any_curve(model, direction, x, y)[0].exact
+
+
+class Rule:
+    """A quantiser or a surrogate that gives what it is told to."""
+
+    stochastic = False
+
+    def __init__(self, result):
+        self.result = result
+
+    def __call__(self, a, *generator):
+        return self.result(a)
+
+
+class Ternary(Rule):
+    def __init__(self):
+        super().__init__(lambda a: a.sign() * (a.abs() > 0.7))
+
+
+def rounded_in_place(a):
+    return a.sign_()
+
+
+def all_but_one(value):
+    def result(a):
+        b = sign(a)
+        b[-1, -1] = value
+        return b
+
+    return result
+
+
+WRONG = {
+    "zero and one": (Rule(lambda a: (a >= 0).to(a.dtype)), r"`Rule` gave 0\.0, 1\.0"),
+    "ternary": (Ternary(), r"`Ternary` gave -1\.0, 0\.0, 1\.0"),
+    "scaled": (Rule(lambda a: a.abs().mean() * sign(a)), r"`Rule` gave -0\.8\d*, 0\.8\d*"),
+    "no signs": (Rule(torch.tanh), r"`Rule` gave -0\.905\d*, -0\.4\d*, 0\.0, \.\.\."),
+    "one of all": (Rule(all_but_one(1.5)), r"`Rule` gave -1\.0, 1\.0, 1\.5"),
+    "almost": (Rule(all_but_one(1 - 2**-24)), r"`Rule` gave -1\.0, 0\.9999999403953552, 1\.0"),
+    "not a number": (Rule(all_but_one(float("nan"))), "`Rule` gave nan"),
+    "infinite": (Rule(all_but_one(-float("inf"))), r"`Rule` gave -inf, -1\.0, 1\.0"),
+    "another shape": (
+        Rule(lambda a: sign(a)[:, :1]),
+        r"`Rule` gave float32 \(1, 1\) for float32 \(1, 5\)",
+    ),
+    "a number": (Rule(lambda a: torch.tensor(1.0)), r"`Rule` gave float32 \(\) for float32 \(1, 5\)"),
+    "double": (Rule(lambda a: sign(a).double()), r"`Rule` gave float64 \(1, 5\) for float32 \(1, 5\)"),
+    "truth values": (Rule(lambda a: a >= 0), r"`Rule` gave bool \(1, 5\) for float32 \(1, 5\)"),
+    "no tensor": (Rule(lambda a: np.sign(a.numpy())), "`Rule` gave a ndarray"),
+    "nothing": (Rule(lambda a: None), "`Rule` gave a NoneType"),
+    "in place": (Rule(rounded_in_place), "`Rule` wrote into the pre-activations that it was given"),
+    "a function": (lambda a, generator: 0.5 * sign(a), r"`<lambda>` gave -0\.5, 0\.5"),
+    "part of one": (functools.partial(lambda a, generator: a / 4), r"`<lambda>` gave -0\.375, "),
+}
+SHAPES = ["another shape", "a number", "double", "no tensor", "in place"]
+
+
+class TestOtherValues:
+    """What runs on other than the two levels is another network than the one that the loss curve has."""
+
+    a = torch.tensor([[-1.5, -0.5, 0.0, 0.5, 1.5]])
+
+    @pytest.mark.parametrize("activation", [BinaryActivation(), BinaryStep()])
+    @pytest.mark.parametrize("name", WRONG)
+    def test_of_a_quantiser_are_refused(self, name, activation):
+        quantiser, says = WRONG[name]
+        with (
+            pytest.raises(
+                ValueError, match=rf"^the quantiser {says}.*; it must give -1 or \+1 for each"
+            ),
+            estimating(activation, quantiser, Identity(), stream(0)),
+        ):
+            activation(self.a.clone().requires_grad_() * 1)
+
+    @pytest.mark.parametrize("name", SHAPES)
+    def test_of_a_surrogate_are_refused_if_their_shape_is_another(self, name):
+        surrogate, says = WRONG[name]
+        activation = BinaryActivation()
+        with (
+            pytest.raises(ValueError, match=rf"^the surrogate {says}; it must give a slope for each"),
+            estimating(activation, Sign(), surrogate, stream(0)),
+        ):
+            activation(self.a.clone().requires_grad_() * 1)
+
+    def test_all_that_are_signs_are_taken(self):
+        for quantiser in (Sign(), StochasticRounding(), AllUp(), AllDown(), Rule(lambda a: -sign(a))):
+            for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+                for activation in (BinaryActivation(), BinaryStep()):
+                    with estimating(activation, quantiser, Identity(), stream(0)):
+                        assert set(activation(self.a.to(dtype)).unique().tolist()) <= {-1, 0, 1}
+                        if not quantiser.stochastic:
+                            assert activation(self.a[:0].to(dtype)).shape == (0, 5)

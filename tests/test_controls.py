@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srste.estimators.angles import angle_between, angle_of_all, angles, turned
+from tests import oracle
 from tests.test_estimators import flat, job
 
 
@@ -121,32 +122,64 @@ def test_random_is_normalised_like_the_others_and_knows_nothing():
     assert 45 < angle_of_all(found, ste) < 135
 
 
-class TestNeverZeroed:
-    """The sum of all passes, with a loop over all of them as its oracle."""
+class Clip(torch.autograd.Function):
+    """Forward: binary values that are given. Backward: the gradient where |a| <= 1."""
 
-    def summed(self, batches, samples, most):
-        this = job("estimator=never_zeroed", f"estimator.most={most}")
-        problem, estimator = this.problem(), this.estimator
-        total = None
+    @staticmethod
+    def forward(ctx, a, binary):
+        ctx.save_for_backward(a)
+        return binary
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (a,) = ctx.saved_tensors
+        return gradient * ((a >= -1) & (a <= 1)), None
+
+
+class TestNeverZeroed:
+    """The sum of all passes, with a training loop that forgets `zero_grad()` as its oracle."""
+
+    def looped(self, problem, batches, samples, most, estimator="sr_ste"):
+        """`.grad` of weights (out, in) without biases, in float64, after every pass in its order: per
+        batch one of STE, then for N = 1, 2, ... as many as that; the scan of one rounds, on batch 1."""
+        weights = [w.detach().double().requires_grad_() for w in problem.model.parameters()]
         for b in range(1, batches + 1):
-            last = most if b < batches else samples
-            for n in range(last + 1):
-                for i in range(max(n, 1)):
-                    rounds = b == 1 and n == 1 and i == 0
-                    quantiser = (
-                        estimator.quantiser if rounds else job("estimator=ste").estimator.quantiser
+            x = torch.from_numpy(oracle.named_stream(0, "batch", b).standard_normal((40, 5), np.float32))
+            with torch.no_grad():
+                y = problem.teacher(x).double()
+            scans = [(0, 1)] + [(n, n) for n in range(1, (most if b < batches else samples) + 1)]
+            for scan, passes in scans if b < batches or estimator == "sr_ste" else scans[:1]:
+                for sample in range(1, passes + 1):
+                    rounded = oracle.stochastic_rounding(
+                        oracle.named_stream(0, "rounding", "batch", b, "sample", sample)
                     )
-                    g = estimator._gradient(problem, problem.batch(b), quantiser)
-                    g = torch.cat([t.flatten() for t in g]).double()
-                    total = g if total is None else total + g
-        return total
+                    binarise = rounded if (b, scan) == (1, 1) else oracle.sign
+                    h = x.double()
+                    for w in weights[:-1]:
+                        a = h @ w.T
+                        h = Clip.apply(a, torch.from_numpy(binarise(a.detach().numpy())))
+                    ((h @ weights[-1].T - y) ** 2).mean().backward()
+        return torch.cat([w.grad.flatten() for w in weights])
 
     @pytest.mark.parametrize(("batch", "samples"), [(1, 1), (1, 3), (2, 2), (3, 1)])
     def test_against_every_pass_in_its_order(self, batch, samples):
-        own = ["estimator.most=3", "estimator/normalisation=none"]
-        found = flat(direction("estimator=never_zeroed", *own, samples=samples, batch=batch)).double()
-        expected = self.summed(batch, samples, 3)
-        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+        this = job("estimator=never_zeroed", "estimator.most=3", "estimator/normalisation=none")
+        problem = this.problem()
+        found = flat(this.estimator.direction(problem, problem.batch(batch), samples)).double()
+        expected = self.looped(problem, batch, samples, 3)
+        assert torch.allclose(found, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_the_scan_of_ste_is_that_before_all_others_of_its_batch(self, batch):
+        this = job(
+            "estimator=never_zeroed", "estimator.most=3", "estimator/normalisation=none",
+            "estimator.scan=ste",
+        )  # fmt: skip
+        problem = this.problem()
+        assert not this.estimator.stochastic
+        found = flat(this.estimator.direction(problem, problem.batch(batch), 1)).double()
+        expected = self.looped(problem, batch, 1, 3, "ste")
+        assert torch.allclose(found, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
 
     def test_more_samples_than_it_goes_through_are_refused(self):
         with pytest.raises(ValueError, match="samples=4 must be at most most=3"):

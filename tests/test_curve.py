@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import loss_curve
+from srste.curve import EvaluatedCurve, loss_curve
+from srste.losses import SquaredError
 from srste.models.mlp import MLP
 from tests import oracle
 from tests.curves import TINY, as_oracle, assert_equals_brute_force, make, normalised
@@ -185,15 +186,38 @@ def test_any_float_dtype_is_taken_as_it_is(dtype):
     )
 
 
+def unclamped(curve, lrs):
+    """The sums of the pieces at learning rates, of which `curve` gives 0 where they are below it."""
+    at = np.searchsorted(curve._pieces.starts, lrs, side="right")
+    c0, c1, c2 = curve._pieces._table[at, 1:].T
+    return (c2 * lrs + c1) * lrs + c0
+
+
 @settings(max_examples=100)
 @given(case=cases)
-def test_a_loss_is_never_negative(case):
+def test_losses_near_zero(case):
+    """From a perfect fit, where all that the sums cancel to is rounding: what is set to 0 for being
+    below it is no more than that, and nothing else is."""
     model, direction, x, _ = make(**case)
     with torch.no_grad():
-        y = model(x)  # a perfect fit at lr = 0
+        y = model(x)
     curve = loss_curve(model, direction, x, y, 1.0)
-    assert (curve(np.linspace(0, 1, 200)) >= 0).all()
-    assert curve.minimum().loss >= 0
+    network, g, inputs, targets = as_oracle(model, direction, x, y, case["bias"])
+    clear = [
+        t
+        for t in np.linspace(0, 1, 200)[1:]
+        if oracle.distance_to_breakpoint(network, g, inputs, t) > 1e-9
+    ]
+    lrs = np.array([0.0, *clear])
+    expected = oracle.brute_force(network, g, inputs, targets, lrs)
+    allowed = 1e-13 * oracle.scale(network, g, inputs, targets, 1.0)
+    sums = unclamped(curve, lrs)
+    np.testing.assert_allclose(sums, expected, rtol=0, atol=allowed)
+    np.testing.assert_array_equal(curve(lrs), np.maximum(sums, 0))
+    assert curve.pre_loss == pytest.approx(0, abs=allowed)
+    lowest = curve.minimum().loss
+    assert 0 <= lowest <= expected[1:].min(initial=np.inf) + allowed
+    assert lowest >= unclamped(curve, np.array([curve.minimum().lr]))[0] - allowed
 
 
 def test_the_model_is_left_alone():
@@ -245,3 +269,62 @@ class TestRefused:
             loss_curve(self.model, self.direction, self.x[:0], self.y[:0])
         with pytest.raises(ValueError, match="targets must be"):
             loss_curve(self.model, self.direction, self.x, self.y[:, 0])
+
+
+class TestLearningRatesOfOtherDtypes:
+    """`lr_max` itself may lie above it in another dtype."""
+
+    def curves(self, lr_max):
+        model, direction, x, y = make(0, 3, 2, 1, False, 4, "none", False)
+        return (
+            loss_curve(model, direction, x, y, lr_max),
+            EvaluatedCurve(model, direction, x, y, lr_max, SquaredError()),
+        )
+
+    @pytest.mark.parametrize("lr_max", [0.1, 0.2, 0.3, 0.7, 1.1, 1e-7, 1e-40, 3e-42, 12345.678])
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    def test_a_grid_that_ends_there(self, dtype, lr_max):
+        grid = torch.linspace(0, lr_max, 9, dtype=dtype)
+        expected = np.minimum(grid.double().numpy(), lr_max)
+        for curve in self.curves(lr_max):
+            np.testing.assert_array_equal(curve(grid), curve(expected))
+            np.testing.assert_array_equal(curve(grid[-1]), curve(expected[-1]))
+            if dtype != torch.bfloat16:
+                np.testing.assert_array_equal(curve(grid.numpy()), curve(expected))
+                np.testing.assert_array_equal(curve(list(grid.numpy())), curve(expected))
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+    def test_multiples_of_a_step(self, dtype):
+        """The step is rounded, and so is the product: 700 times 0.001 is above 0.7 in float32, and above
+        what is nearest to it."""
+        for count, step in ((700, 1e-3), (300, 1e-3), (7, 0.1), (100, 1e-3)):
+            grid = torch.arange(1, count + 1, dtype=dtype) * torch.tensor(step, dtype=dtype)
+            for curve in self.curves(count * step)[:1]:
+                expected = np.minimum(grid.double().numpy(), count * step)
+                np.testing.assert_array_equal(curve(grid), curve(expected))
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+    def test_beyond_their_rounding(self, dtype):
+        beyond = torch.tensor(0.1 * (1 + 2.1 * torch.finfo(dtype).eps), dtype=dtype)
+        for curve in self.curves(0.1):
+            for lr in (beyond, torch.tensor(torch.inf, dtype=dtype), torch.tensor(-1e-7, dtype=dtype)):
+                with pytest.raises(ValueError, match=r"is outside \[0, lr_max=0\.1\]"):
+                    curve(lr)
+        for curve in self.curves(1e39):  # infinite in all of them
+            with pytest.raises(ValueError, match="learning rate inf is outside"):
+                curve(torch.tensor(torch.inf, dtype=dtype))
+
+    def test_in_float64_there_is_none(self):
+        for curve in self.curves(0.1):
+            beyond = np.nextafter(0.1, 1)
+            for lr in (beyond, float(beyond), [0.05, beyond], torch.from_numpy(np.array([beyond]))):
+                with pytest.raises(ValueError, match="is outside"):
+                    curve(lr)
+
+    def test_what_is_given_is_not_written(self):
+        grid = torch.linspace(0, 0.1, 5)
+        array, before = grid.numpy(), grid.clone()
+        for curve in self.curves(0.1):
+            curve(grid)
+            curve(array)
+        assert torch.equal(grid, before)

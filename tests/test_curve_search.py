@@ -47,7 +47,7 @@ def test_a_valley_with_steep_walls(steepness):
 
 
 def one_unit(w, dw, out, d_out, loss, y, lr_max=1.0):
-    """One example, 1, through one unit ``w - t dw`` to outputs ``(out - t d_out) * unit``."""
+    """Examples, all 1, through one unit ``w - t dw`` to outputs ``(out - t d_out) * unit``."""
     model = nn.Sequential(
         nn.Linear(1, 1, bias=False), BinaryActivation(), nn.Linear(1, len(out), bias=False)
     )
@@ -59,7 +59,7 @@ def one_unit(w, dw, out, d_out, loss, y, lr_max=1.0):
         "0.weight": torch.full((1, 1), dw).double(),
         "2.weight": torch.tensor(d_out).double()[:, None],
     }
-    return loss_curve(model, direction, torch.ones(1, 1).double(), y, lr_max, loss)
+    return loss_curve(model, direction, torch.ones(len(y), 1).double(), y, lr_max, loss)
 
 
 def test_a_limit_is_one_at_a_real_end_alone():
@@ -80,9 +80,19 @@ def test_a_limit_is_one_at_a_real_end_alone():
     assert flat(flat.minimum().lr) == 0.0
 
 
-def test_losses_are_not_below_zero():
-    curve = one_unit(0.7, 1.0, [1.0, -3.0], [-50.0, 20.0], CrossEntropy(), torch.tensor([0]))
-    assert (curve(np.linspace(0, 1, 50_000)) >= 0).all()
+@pytest.mark.parametrize("count", [50_000, 23])  # interpolated; one by one
+def test_losses_near_zero(count):
+    """Down to e^-90, from outputs of size 60. What comes out below zero is given as 0: beside an example
+    of the other class, whose loss is large just there, nothing is, and the sums are right too."""
+    lrs = np.linspace(0, 1, count)
+    unit = np.where(0.7 - lrs >= 0, 1, -1)
+    first, second = (1 + 50 * lrs) * unit, (-3 - 20 * lrs) * unit
+    alone, other = np.logaddexp(0, second - first), np.logaddexp(0, first - second)
+    clear = np.abs(lrs - 0.7) > 1e-12
+    assert alone.min() < 1e-20
+    for classes, expected in (([0], alone), ([0, 1], (alone + other) / 2)):
+        curve = one_unit(0.7, 1.0, [1.0, -3.0], [-50.0, 20.0], CrossEntropy(), torch.tensor(classes))
+        np.testing.assert_allclose(curve(lrs)[clear], expected[clear], rtol=2e-15, atol=2e-14)
 
 
 @settings(max_examples=60)

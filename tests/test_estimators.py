@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from torch import nn
 
 from srste.config import Job
+from srste.errors import UserError
 from srste.estimators.base import global_norm, per_row, per_tensor
 from srste.preflight import register_resolvers
 from tests import oracle
@@ -132,24 +136,74 @@ def test_independent_samples_share_none():
     assert not torch.allclose(nested, independent, atol=1e-3)
 
 
+def loop_over(groups, gradient):
+    """Each group of entries over its own length, entry by entry in float64."""
+    expected = {name: np.zeros(tuple(g.shape)) for name, g in gradient.items()}
+    for group in groups:
+        squares = sum(float(gradient[name][place]) ** 2 for name, place in group)
+        for name, place in group:
+            expected[name][place] = float(gradient[name][place]) / (math.sqrt(squares) + 1e-8)
+    return expected
+
+
+def by_tensor(gradient):
+    return [[(name, place) for place in np.ndindex(*g.shape)] for name, g in gradient.items()]
+
+
+def by_unit(gradient):
+    """A unit is a place of the first axis of what has several, whatever the others are."""
+    groups = []
+    for group in by_tensor(gradient):
+        of_units = {}
+        for name, place in group:
+            of_units.setdefault(place[0] if len(place) > 1 else None, []).append((name, place))
+        groups += of_units.values()
+    return groups
+
+
+def all_together(gradient):
+    return [[entry for group in by_tensor(gradient) for entry in group]]
+
+
+GRADIENTS = {
+    "linear": (nn.Linear(5, 3), (3, 5)),
+    "convolution": (nn.Conv2d(4, 8, 3), (8, 4, 3, 3)),
+    "of one dimension": (nn.Conv1d(3, 6, 5), (6, 3, 5)),
+    "of three dimensions": (nn.Conv3d(2, 3, 2), (3, 2, 2, 2, 2)),
+    "grouped": (nn.Conv2d(4, 8, 3, groups=4), (8, 1, 3, 3)),
+    "one unit": (nn.Linear(7, 1), (1, 7)),
+    "one input": (nn.Linear(1, 4), (4, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
 @pytest.mark.parametrize(
-    ("name", "norms"),
-    [
-        ("tensor", lambda g: [t.norm() for t in g.values()]),
-        ("row", lambda g: torch.cat([t.norm(dim=-1).flatten() for t in g.values()])),
-        ("global", lambda g: [flat(g).norm()]),
-    ],
+    ("normalise", "groups"), [(per_tensor, by_tensor), (per_row, by_unit), (global_norm, all_together)]
 )
-def test_normalisations(name, norms):
+def test_normalisations_against_a_loop_over_entries(normalise, groups, kind):
+    module, shape = GRADIENTS[kind]
+    generator = torch.Generator().manual_seed(0)
+    gradient = {n: torch.randn(p.shape, generator=generator) for n, p in module.named_parameters()}
+    gradient["scale"] = torch.tensor(-0.3)
+    assert gradient["weight"].shape == shape
+    found, expected = normalise(gradient), loop_over(groups(gradient), gradient)
+    assert found.keys() == gradient.keys()
+    for name, array in expected.items():
+        assert found[name].shape == gradient[name].shape
+        # A norm of n squares in float32 is off by some n units of its rounding at most.
+        allowed = 4e-7 * array.size
+        np.testing.assert_allclose(found[name].numpy(), array, rtol=allowed, atol=0)
+
+
+@pytest.mark.parametrize("name", ["tensor", "row", "global", "none"])
+def test_the_choice_names_its_normalisation(name):
     found, _ = direction(f"estimator/normalisation={name}", "model.bias=true", "estimator=ste")
-    for norm in norms(found):
-        # A unit that gets no gradient keeps none.
-        assert norm == pytest.approx(1, abs=1e-4) or norm == 0
     raw, _ = direction("estimator/normalisation=none", "model.bias=true", "estimator=ste")
-    for key, tensor in raw.items():
-        if name != "row":
-            cosine = (tensor * found[key]).sum() / (tensor.norm() * found[key].norm())
-            assert cosine == pytest.approx(1, abs=1e-5)
+    groups = {"tensor": by_tensor, "row": by_unit, "global": all_together, "none": lambda _: []}[name]
+    expected = loop_over(groups(raw), raw) if name != "none" else {n: g.numpy() for n, g in raw.items()}
+    for key, array in expected.items():
+        assert np.abs(array).max() > 0
+        np.testing.assert_allclose(found[key].numpy(), array, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("normalise", [per_tensor, per_row, global_norm])
@@ -162,3 +216,16 @@ def test_the_baseline_of_sr_ste_is_ste_on_the_same_other_axes():
     this = job("estimator=sr_ste", "estimator/surrogate=tanh", "estimator/normalisation=global")
     ste = job("estimator=ste", "estimator/surrogate=tanh", "estimator/normalisation=global")
     assert this.baseline_config == ste.config["estimator"]
+
+
+def test_a_quantiser_of_other_values_is_refused_before_any_work():
+    wrong = job(
+        "estimator=sr_ste",
+        "estimator/quantiser=sign",
+        "estimator.quantiser._target_=tests.test_binarize.Ternary",
+    )
+    with pytest.raises(
+        UserError, match=r"does not run: the quantiser `Ternary` gave -?[01.]+, .*; it must give"
+    ) as error:
+        wrong.rehearse()
+    assert "\n" not in str(error.value)

@@ -70,7 +70,7 @@ def test_tables_alarms_verdicts_figures_and_the_page(tmp_path, name):
     arranged = conditions(records)
     assert name in text_table(arranged[0])
     alarm = Alarm(SMALLEST, f"{name} batch 1", name)
-    assert f"first in {name} batch 1 ({MEANING[SMALLEST]})" in printed(
+    assert f"first in {name} batch 1: {name} ({MEANING[SMALLEST]})" in printed(
         lambda c: print_alarms([alarm], c)
     )
     assert f"~~~~~~\n{text_table(arranged[0])}~~~~~~" in description(arranged)

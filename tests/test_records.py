@@ -65,7 +65,7 @@ def record(table, **changes):
             Interval(0.0, 0.4, 0.0),
         ),
         not_exact="",
-        alarms=[],
+        alarm_details={"tensors that do not move": "0.weight"},
         seconds=0.01,
         created="2026-01-02T03:04:05.678+00:00",
         config={"seed": 0},
@@ -160,7 +160,7 @@ def test_another_format_is_not_read(written):
     plain = json.loads((written / "record.json").read_text())
     del plain["checksum"]
     (written / "record.json").write_bytes(sealed(plain | {"format": 99}))
-    with pytest.raises(DamagedRecordError, match="has format 99, not 4"):
+    with pytest.raises(DamagedRecordError, match="has format 99, not 5"):
         records.read(written)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -104,7 +105,7 @@ def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
                 moved = direction.get(f"{name}.{part}")
                 if parameter is not None:
                     # Without one it may share its parameters with another layer.
-                    if moved is None or moved.shape != parameter.shape:
+                    if not _is_like(moved, parameter):
                         return None
                     pairs.append((parameter, moved))
             used += len(pairs)
@@ -119,6 +120,14 @@ def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
             return None
         wants_linear = not wants_linear
     return None if wants_linear or used != len(direction) else Chain(layers, levels)
+
+
+def _is_like(moved: object, parameter: Tensor) -> TypeGuard[Tensor]:
+    return isinstance(moved, Tensor) and (moved.shape, moved.dtype, moved.device) == (
+        parameter.shape,
+        parameter.dtype,
+        parameter.device,
+    )
 
 
 def _joint(w: Tensor, dw: Tensor) -> Array:

@@ -61,7 +61,8 @@ class EvaluatedCurve:
         model: any module from a batch of inputs to a tensor of outputs, in training or in eval mode. It
             is copied, and so left exactly as it was: parameters, buffers (running statistics, counters),
             modes and PyTorch's random state.
-        direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape.
+        direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape;
+            brought to its device and dtype.
         inputs: (batch, ...); brought to the model's device, and to its dtype if of a floating one.
         targets: (batch, ...), of any dtype; brought to the model's device.
         lr_max: the largest learning rate, > 0.
@@ -126,11 +127,12 @@ class EvaluatedCurve:
     def __call__(self, lrs: ArrayLike) -> Array:
         """The loss at these learning rates; a progress bar if that takes long.
 
-        Args: lrs: any shape, each in [0, lr_max].
+        Args: lrs: any shape, each in [0, lr_max]; of a dtype narrower than float64, what is above
+            ``lr_max`` by its rounding alone (one machine epsilon) is taken as ``lr_max``.
         Returns: float64 losses of the same shape; inf or nan where the model's are.
         Raises: ValueError for a learning rate outside [0, lr_max] or not a number.
         """
-        losses = as_lrs(lrs)
+        losses = as_lrs(lrs, self.lr_max)
         flat = losses.reshape(-1)
         outside = np.flatnonzero(~((flat >= 0) & (flat <= self.lr_max)))
         if len(outside):

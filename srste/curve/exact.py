@@ -102,12 +102,13 @@ class LossCurve:
     def __call__(self, lrs: ArrayLike) -> Array:
         """The loss at these learning rates.
 
-        Args: lrs: any shape, each in [0, lr_max].
+        Args: lrs: any shape, each in [0, lr_max]; of a dtype narrower than float64, what is above
+            ``lr_max`` by its rounding alone (one machine epsilon) is taken as ``lr_max``.
         Returns: float64 losses of the same shape. At a breakpoint itself sign(0) = +1 holds, up to
             the rounding of the breakpoint.
         Raises: ValueError for a learning rate outside [0, lr_max] or not a number.
         """
-        losses = as_lrs(lrs)
+        losses = as_lrs(lrs, self.lr_max)
         flat = losses.reshape(-1)
         bad = self._pieces.evaluate(flat)
         if bad >= 0:
@@ -159,13 +160,13 @@ class LossCurve:
 def network_of(model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor) -> Network:
     """The model on its way along a direction.
 
-    Args: direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape.
-        inputs: (batch, ...), those that it is to run on.
+    Args: direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape,
+        dtype and device. inputs: (batch, ...), those that it is to run on.
     Raises: NotExactError naming what has no exact form, but for links between units that are too many,
-        which is seen when they are asked for; ValueError for a direction whose names or
-        shapes are not the model's, or for weights or a direction that are not finite.
+        which is seen when they are asked for; ValueError naming the parameter that has no tensor
+        like it in the direction, or for weights or a direction that are not finite.
     """
-    found = chain(model, direction) if inputs.ndim == 2 else None
+    found = chain(model, direction) if inputs.ndim == 2 and isinstance(direction, Mapping) else None
     if found is not None and found.is_finite:
         if inputs.shape[1] != found.features:
             raise ValueError(f"inputs must be (batch, {found.features}), not {tuple(inputs.shape)}")
@@ -194,7 +195,8 @@ def loss_curve(
     Args:
         model: made of linear layers, convolutions, binary activations and what else is exact, see
             `srste.curve.traced`.
-        direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape.
+        direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape,
+            dtype and device.
         inputs: (batch, ...), any float dtype and device.
         targets: of the outputs' shape, or (batch,) classes.
         lr_max: the largest learning rate, > 0.

@@ -14,6 +14,7 @@ from numbers import Real
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -101,21 +102,51 @@ def check_lr_max(lr_max: float) -> None:
         raise ValueError(f"lr_max={lr_max!r} must be > 0 and finite")
 
 
-def as_lrs(lrs: ArrayLike | Tensor) -> Array:
-    """A copy of learning rates as float64, of the same shape."""
-    if isinstance(lrs, Tensor):
-        lrs = lrs.detach().cpu().double().numpy()
-    return np.array(lrs, dtype=np.float64, order="C")
+def as_lrs(lrs: ArrayLike | Tensor, lr_max: float) -> Array:
+    """A copy of learning rates as float64, of the same shape.
+
+    Of a dtype narrower than float64, whose number for ``lr_max`` may lie above it (as float32's 0.1
+    does), those above it by no more than their rounding are ``lr_max``: up to the number nearest to it,
+    or to a machine epsilon of it.
+    """
+    given = lrs.detach().cpu().double().numpy() if isinstance(lrs, Tensor) else np.asarray(lrs)
+    array = np.array(given, dtype=np.float64, order="C")
+    if (narrow := _narrow(lrs.dtype if isinstance(lrs, Tensor) else given.dtype)) is not None:
+        nearest = float(torch.tensor(lr_max, dtype=narrow))
+        rounded = max(nearest, lr_max * (1 + torch.finfo(narrow).eps)) if nearest < math.inf else lr_max
+        array[(array > lr_max) & (array <= rounded)] = lr_max
+    return array
 
 
-def check_direction(parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> None:
-    """Raises: ValueError if the direction's names or shapes are not those of the parameters."""
-    if unlike := sorted(parameters.keys() ^ direction.keys()):
+def _narrow(dtype: torch.dtype | np.dtype[np.generic]) -> torch.dtype | None:
+    """A floating dtype narrower than float64, PyTorch's of that name; None if it is none."""
+    if not isinstance(dtype, torch.dtype):
+        return {"float16": torch.float16, "float32": torch.float32}.get(dtype.name)
+    return dtype if dtype.is_floating_point and dtype.itemsize < 8 else None
+
+
+def check_direction(
+    parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor], as_they_are: bool = True
+) -> None:
+    """Whether a direction has a tensor like it for every parameter.
+
+    Args: as_they_are: whether dtype and device must be the parameter's too, and not the shape alone.
+    Raises: ValueError naming the parameter for which that is not so, or what is no parameter.
+    """
+    if not isinstance(direction, Mapping):
+        kind = type(direction).__name__
+        raise ValueError(f"the direction must have a tensor for every parameter, and is a {kind}")
+    if unlike := sorted(map(str, parameters.keys() ^ direction.keys())):
         raise ValueError(f"direction and model.named_parameters() differ in: {', '.join(unlike)}")
     for name, parameter in parameters.items():
-        if direction[name].shape != parameter.shape:
-            shape, wanted = tuple(direction[name].shape), tuple(parameter.shape)
-            raise ValueError(f"direction[{name!r}] has shape {shape}, the parameter {wanted}")
+        moved = direction[name]
+        if not isinstance(moved, Tensor):
+            raise ValueError(f"direction[{name!r}] is a {type(moved).__name__}, not a tensor")
+        for what in ("shape", "dtype", "device") if as_they_are else ("shape",):
+            given, wanted = (getattr(tensor, what) for tensor in (moved, parameter))
+            if given != wanted:
+                given, wanted = (tuple(v) if what == "shape" else v for v in (given, wanted))
+                raise ValueError(f"direction[{name!r}] has {what} {given}, the parameter {wanted}")
 
 
 class Network(Protocol):

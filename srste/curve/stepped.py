@@ -48,7 +48,7 @@ class SteppedModel:
         seed: int,
     ) -> None:
         parameters = dict(model.named_parameters())
-        check_direction(parameters, direction)
+        check_direction(parameters, direction, as_they_are=False)
         self.device = _only_device(parameters, inputs)
         self.examples = len(inputs)
         if not self.examples or len(targets) != self.examples:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from srste.curve.chain import as_float64, held
 from srste.curve.following import Batch
+from srste.curve.forms import exact_form
 from srste.curve.kernels.positions import just_after
 from srste.curve.links import Links
 from srste.curve.network import Array, Network, NotExactError, check_finite
 from srste.curve.pieces import Pieces, pieces
-from srste.losses import LossFunction, form_of
+from srste.losses import LossFunction
 
 if TYPE_CHECKING:
     from srste.curve.convex import ConvexSum
@@ -24,13 +25,18 @@ def summed(
     network: Network, loss: LossFunction, inputs: Tensor, targets: Tensor, lr_max: float
 ) -> Pieces | ConvexSum:
     """The loss along the network's way. Raises: as `srste.curve.loss_curve`."""
-    form = form_of(loss)
-    if form not in ("squared", "absolute", "logistic", "cross-entropy"):
-        raise NotExactError(f"{getattr(loss, '__name__', type(loss).__name__)} has no exact form")
+    exact = exact_form(loss)
+    form = exact.form
     outputs = network.units[-1]
     if not outputs:
         raise ValueError("the model has no outputs")
-    wanted = _targets(form, targets, (len(inputs), *network.output_shape))
+    try:
+        wanted = _targets(form, targets, (len(inputs), *network.output_shape))
+    except ValueError as error:
+        if exact is loss:
+            raise
+        # PyTorch's take more: targets of other shapes, and classes that are probabilities or ignored.
+        raise NotExactError(f"{type(exact).__name__}: {error}") from error
     share = 1 / len(inputs) if form == "cross-entropy" else 1 / (len(inputs) * outputs)
     batch = Batch(held(inputs), wanted, share, just_after(lr_max))
     links = Links.of(network)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from srste.problem import Batch, Problem
 
 Direction = dict[str, Tensor]
-"""A tensor for every name in ``model.named_parameters()``; the step is ``w - lr * direction``."""
+"""A tensor for every name in ``model.named_parameters()``, of its shape, dtype and device; the step is
+``w - lr * direction``. Of parameters with ``requires_grad=False`` it is zero."""
 
 
 class Estimator(Protocol):
@@ -31,6 +32,30 @@ class Estimator(Protocol):
         result depends on nothing else.
         """
         ...
+
+
+def gradient_of(loss: Tensor, model: nn.Module) -> Direction:
+    """The gradient of a scalar loss by every parameter; zero for those with ``requires_grad=False``,
+    which are not to move and are not asked.
+
+    Raises: ValueError naming the parameters that no gradient reaches (None), since the forward does not
+        use them or cuts it off: a direction of zero would look like a poor estimator.
+    """
+    parameters = dict(model.named_parameters())
+    asked = {name: p for name, p in parameters.items() if p.requires_grad}
+    if not asked:
+        raise ValueError("no parameter of the model requires a gradient")
+    found: tuple[Tensor | None, ...] = (None,) * len(asked)
+    if loss.requires_grad:
+        found = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
+    reached = {name: g for name, g in zip(asked, found, strict=True) if g is not None}
+    if len(reached) < len(asked):
+        names = ", ".join(name for name in asked if name not in reached)
+        raise ValueError(
+            f"no gradient reaches {names} (it is None): the forward does not use it, or cuts it off as "
+            "detach() and comparisons do; requires_grad=False is for what is not to move"
+        )
+    return {name: reached.get(name, torch.zeros_like(p)) for name, p in parameters.items()}
 
 
 @contextmanager
@@ -62,11 +87,20 @@ def per_tensor(gradient: Mapping[str, Tensor]) -> Direction:
 
 
 def per_row(gradient: Mapping[str, Tensor]) -> Direction:
-    """g / (||g|| + 1e-8) for the weights into each unit; a bias vector counts as one row."""
-    return {
-        name: g / (torch.linalg.vector_norm(g, dim=-1, keepdim=True) + EPSILON)
-        for name, g in gradient.items()
-    }
+    """g / (||g|| + 1e-8) for the weights into each unit: one norm for each place of the first axis, over
+    all other axes, so one for each channel of a convolution, grouped or not. A tensor of one axis or of
+    none, such as a bias, counts as one row.
+
+    The first axis is that of the outputs in `nn.Linear`, `nn.Conv1d` to `3d` and `nn.Bilinear`; a
+    transposed convolution has its inputs there, and is normalised by these.
+    """
+
+    def norm(g: Tensor) -> Tensor:
+        others = tuple(range(1, g.ndim)) or None
+        norms: Tensor = torch.linalg.vector_norm(g, dim=others, keepdim=True)
+        return norms
+
+    return {name: g / (norm(g) + EPSILON) for name, g in gradient.items()}
 
 
 def global_norm(gradient: Mapping[str, Tensor]) -> Direction:

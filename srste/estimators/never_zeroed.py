@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from srste.binarize import Quantiser, Sign, Surrogate, estimating
-from srste.estimators.base import Direction, Normalisation, buffers_kept
+from srste.estimators.base import Direction, Normalisation, buffers_kept, gradient_of
 from srste.problem import Batch, Problem
 
 
@@ -55,24 +54,21 @@ class NeverZeroed:
         """See :class:`srste.estimators.base.Estimator`."""
         if samples > self.most:
             raise ValueError(f"samples={samples} must be at most most={self.most}")
-        names = [name for name, _ in problem.model.named_parameters()]
-        total = [torch.zeros_like(p) for p in problem.model.parameters()]
+        total = {name: torch.zeros_like(p) for name, p in problem.model.named_parameters()}
         for index in range(1, batch.index + 1):
             this = batch if index == batch.index else problem.batch(index)
             last = samples if index == batch.index else self.most
             drawn = last * (last + 1) // 2 if self.stochastic or index < batch.index else 0
-            with_sign = self._gradient(problem, this, Sign())
             rounds = index == 1 and drawn > 0
-            for sum_, g in zip(total, with_sign, strict=True):
-                sum_.add_(g, alpha=1 + drawn - rounds)
+            for name, g in self._gradient(problem, this, Sign()).items():
+                total[name].add_(g, alpha=1 + drawn - rounds)
             if rounds:
-                for sum_, g in zip(total, self._gradient(problem, this, self.quantiser), strict=True):
-                    sum_.add_(g)
-        return self.normalisation(dict(zip(names, total, strict=True)))
+                for name, g in self._gradient(problem, this, self.quantiser).items():
+                    total[name].add_(g)
+        return self.normalisation(total)
 
-    def _gradient(self, problem: Problem, batch: Batch, quantiser: Quantiser) -> tuple[Tensor, ...]:
+    def _gradient(self, problem: Problem, batch: Batch, quantiser: Quantiser) -> Direction:
         generator = problem.stream("rounding", "batch", batch.index, "sample", 1)
         model = problem.model
         with buffers_kept(model), estimating(model, quantiser, self.surrogate, generator):
-            loss = problem.loss(model(batch.inputs), batch.targets)
-            return torch.autograd.grad(loss, list(model.parameters()))
+            return gradient_of(problem.loss(model(batch.inputs), batch.targets), model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from srste.estimators.base import Direction, Normalisation
 from srste.problem import Batch, Problem
 from srste.randomness import normal
@@ -10,7 +12,8 @@ from srste.randomness import normal
 class Random:
     """A direction that knows nothing of the loss.
 
-    Direction: normalisation(standard normals); each ``samples`` is another draw
+    Direction: normalisation(standard normals, zero where ``requires_grad=False``); each ``samples`` is
+        another draw
 
     What a search of the learning rate finds along any line at all.
 
@@ -26,6 +29,10 @@ class Random:
     def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
         generator = problem.stream("random", "batch", batch.index, "of", samples)
-        parameters = problem.model.named_parameters()
-        draws = {name: normal(generator, tuple(p.shape), p.device) for name, p in parameters}
+        draws = {
+            name: normal(generator, tuple(p.shape), p.device).to(p.dtype)
+            if p.requires_grad
+            else torch.zeros_like(p)
+            for name, p in problem.model.named_parameters()
+        }
         return self.normalisation(draws)

@@ -26,7 +26,8 @@ class SameAngle:
         surrogate, aggregation, normalisation: both estimators'.
     Raises: ValueError as `StraightThrough`.
     Properties: stochastic; ``samples`` + 1 forward-backward passes. A tensor in which one of the two
-        directions is zero is left as STE has it.
+        directions is zero is left as STE has it. With the normalisation `row` the tensors keep their
+        lengths, and not each unit its own.
     """
 
     stochastic = True

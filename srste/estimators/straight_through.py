@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from torch import Tensor
-
 from srste.binarize import Quantiser, Surrogate, estimating
-from srste.estimators.base import Aggregation, Direction, Normalisation, buffers_kept
+from srste.estimators.base import Aggregation, Direction, Normalisation, buffers_kept, gradient_of
 from srste.problem import Batch, Problem
 
 
@@ -27,7 +24,8 @@ class StraightThrough:
         aggregation, normalisation: see `srste.estimators.base`.
         draws: "nested": sample i of a batch is the same draw for every N, so that N + 1 samples are
             the first N and one more; "independent": every N draws anew.
-    Raises: ValueError when ``draws`` is neither.
+    Raises: ValueError when ``draws`` is neither; by `direction`, naming the parameters that no gradient
+        reaches.
     Properties: deterministic with the sign quantiser, which then ignores ``samples``; biased for the
         true gradient (zero almost everywhere); N forward-backward passes.
     References: Bengio et al. (2013), section 4; Courbariaux et al. (2016), section 1.3.
@@ -68,17 +66,12 @@ class StraightThrough:
             self._gradient(problem, batch, samples, sample)
             for sample in range(1, samples + 1 if self.stochastic else 2)
         ]
-        names = [name for name, _ in problem.model.named_parameters()]
-        pooled = {
-            name: self.aggregation(list(g))
-            for name, g in zip(names, zip(*passes, strict=True), strict=True)
-        }
+        pooled = {name: self.aggregation([g[name] for g in passes]) for name in passes[0]}
         return self.normalisation(pooled)
 
-    def _gradient(self, problem: Problem, batch: Batch, samples: int, sample: int) -> tuple[Tensor, ...]:
+    def _gradient(self, problem: Problem, batch: Batch, samples: int, sample: int) -> Direction:
         of_all = () if self.draws == "nested" else ("of", samples)
         generator = problem.stream("rounding", "batch", batch.index, "sample", sample, *of_all)
         model = problem.model
         with buffers_kept(model), estimating(model, self.quantiser, self.surrogate, generator):
-            loss = problem.loss(model(batch.inputs), batch.targets)
-            return torch.autograd.grad(loss, list(model.parameters()))
+            return gradient_of(problem.loss(model(batch.inputs), batch.targets), model)

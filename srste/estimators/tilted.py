@@ -23,8 +23,9 @@ class Tilted:
         surrogate, aggregation, normalisation: STE's, see `StraightThrough`.
         angle: in degrees, > 0, at most 180.
     Raises: ValueError: `Tilted(angle=...)` must be > 0 and at most 180.
-    Properties: stochastic; one draw whatever ``samples``; one forward-backward pass. A normalisation
-        by rows holds for the STE direction, and after the turn for whole tensors only.
+    Properties: stochastic; one draw whatever ``samples``; one forward-backward pass. What is turned is a
+        whole tensor: where the normalisation is `row`, units have norm 1 before the turn, and after it
+        all together are as long as before, but not each of them.
     """
 
     stochastic = True

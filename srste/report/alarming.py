@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from srste.alarms import Alarm, Step, alarms_in
-from srste.checks import NOT_RESTORED, SAME_DRAWS
+from srste.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
 from srste.records import Best, Record
 from srste.report.summary import Condition
 
@@ -43,10 +43,9 @@ def alarms_of(condition: Condition) -> list[Alarm]:
     """All alarms of a condition, those of the whole first."""
     found = alarms_in(steps_of(condition))
     for record in condition.cells.values():
-        for kind in record.alarms:
-            seen = "other draws, same direction" if kind == SAME_DRAWS else "put back afterwards"
+        for kind, seen in record.alarm_details.items():
             found.append(Alarm(kind, record.name, seen))
-    order = [NOT_RESTORED, SAME_DRAWS]
+    order = [NOT_RESTORED, SAME_DRAWS, NOT_MOVED]
     found.sort(key=lambda alarm: order.index(alarm.kind) if alarm.kind in order else len(order))
     prefix = f"{condition.label}: " if condition.label else ""
     return [Alarm(alarm.kind, f"{prefix}{alarm.where}", alarm.detail) for alarm in found]

@@ -23,7 +23,7 @@ def print_alarms(alarms: list[Alarm], console: Console) -> None:
     for kind, those in by_kind(alarms).items():
         console.print(
             Text(f"Alarm: {kind}", "bold red"),
-            f"{len(those)}x, first in {those[0].where} ({MEANING[kind]})",
+            f"{len(those)}x, first in {those[0].where}: {those[0].detail} ({MEANING[kind]})",
             soft_wrap=True,
         )
 

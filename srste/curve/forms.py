@@ -1,0 +1,68 @@
+"""Which losses have an exact curve: those of `srste.losses`, and PyTorch's that are the same."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torch.nn import functional
+
+from srste.curve.chain import is_plain
+from srste.curve.network import NotExactError
+from srste.losses import AbsoluteError, CrossEntropy, ExactLoss, Logistic, LossFunction, SquaredError
+
+_EXACT = (SquaredError, AbsoluteError, Logistic, CrossEntropy)
+_MODULES: dict[type[nn.Module], type[ExactLoss]] = {
+    nn.MSELoss: SquaredError,
+    nn.L1Loss: AbsoluteError,
+    nn.SoftMarginLoss: Logistic,
+    nn.CrossEntropyLoss: CrossEntropy,
+}
+_FUNCTIONS: dict[Callable[..., Any], type[ExactLoss]] = {
+    functional.mse_loss: SquaredError,
+    functional.l1_loss: AbsoluteError,
+    functional.soft_margin_loss: Logistic,
+    functional.cross_entropy: CrossEntropy,
+}
+_AS_BY_DEFAULT = {"reduction": "mean", "weight": None, "ignore_index": -100, "label_smoothing": 0.0}
+"""The settings of PyTorch's losses with which they are those of `srste.losses`."""
+
+
+def exact_form(loss: LossFunction) -> ExactLoss:
+    """The loss with an exact form that a loss is.
+
+    One of `srste.losses` is known by the class whose ``__call__`` it has, so that a subclass which puts
+    another in its place is none; PyTorch's by their settings.
+
+    Raises: NotExactError that names it, and what can be passed in its place.
+    """
+    for kind in _EXACT:
+        if type(loss).__call__ is kind.__call__ and isinstance(loss, kind):
+            return loss
+    function = loss.func if isinstance(loss, functools.partial) else loss
+    if isinstance(function, nn.Module):
+        known, settings = _module(function)
+    else:
+        known, settings = _FUNCTIONS.get(function) if inspect.isroutine(function) else None, {}
+        if isinstance(loss, functools.partial):
+            settings = {str(n): a for n, a in enumerate(loss.args)} | loss.keywords
+    name = getattr(function, "__name__", type(function).__name__)
+    if known is None:
+        raise NotExactError(f"{name} has no exact form")
+    other = {n: v for n, v in settings.items() if n not in _AS_BY_DEFAULT or v != _AS_BY_DEFAULT[n]}
+    if other:
+        said = ", ".join(f"{n}={'...' if hasattr(v, 'shape') else repr(v)}" for n, v in other.items())
+        raise NotExactError(
+            f"{name}({said}) has no exact form; where the plain mean will do, pass "
+            f"srste.losses.{known.__name__}()"
+        )
+    return known()
+
+
+def _module(loss: nn.Module) -> tuple[type[ExactLoss] | None, dict[str, Any]]:
+    """The loss that one of PyTorch's modules is, and with which settings."""
+    known = _MODULES.get(type(loss)) if is_plain(loss) else None
+    return known, {n: getattr(loss, n) for n in _AS_BY_DEFAULT if hasattr(loss, n)}
