@@ -34,7 +34,7 @@ _AS_BY_DEFAULT = {"reduction": "mean", "weight": None, "ignore_index": -100, "la
 def exact_form(loss: LossFunction) -> ExactLoss:
     """The loss with an exact form that a loss is.
 
-    One of `srste.losses` is known by the class whose ``__call__`` it has, so that a subclass which puts
+    One of `srste.losses` is same_as by the class whose ``__call__`` it has, so that a subclass which puts
     another in its place is none; PyTorch's by their settings.
 
     Raises: NotExactError that names it, and what can be passed in its place.
@@ -44,25 +44,25 @@ def exact_form(loss: LossFunction) -> ExactLoss:
             return loss
     function = loss.func if isinstance(loss, functools.partial) else loss
     if isinstance(function, nn.Module):
-        known, settings = _module(function)
+        same_as, settings = _module(function)
     else:
-        known, settings = _FUNCTIONS.get(function) if inspect.isroutine(function) else None, {}
+        same_as, settings = _FUNCTIONS.get(function) if inspect.isroutine(function) else None, {}
         if isinstance(loss, functools.partial):
             settings = {str(n): a for n, a in enumerate(loss.args)} | loss.keywords
     name = getattr(function, "__name__", type(function).__name__)
-    if known is None:
+    if same_as is None:
         raise NotExactError(f"{name} has no exact form")
     other = {n: v for n, v in settings.items() if n not in _AS_BY_DEFAULT or v != _AS_BY_DEFAULT[n]}
     if other:
         said = ", ".join(f"{n}={'...' if hasattr(v, 'shape') else repr(v)}" for n, v in other.items())
         raise NotExactError(
             f"{name}({said}) has no exact form; where the plain mean will do, pass "
-            f"srste.losses.{known.__name__}()"
+            f"srste.losses.{same_as.__name__}()"
         )
-    return known()
+    return same_as()
 
 
 def _module(loss: nn.Module) -> tuple[type[ExactLoss] | None, dict[str, Any]]:
     """The loss that one of PyTorch's modules is, and with which settings."""
-    known = _MODULES.get(type(loss)) if is_plain(loss) else None
-    return known, {n: getattr(loss, n) for n in _AS_BY_DEFAULT if hasattr(loss, n)}
+    same_as = _MODULES.get(type(loss)) if is_plain(loss) else None
+    return same_as, {n: getattr(loss, n) for n in _AS_BY_DEFAULT if hasattr(loss, n)}
