@@ -9,18 +9,18 @@ class UserError(Exception):
 
 _SECRET = re.compile(r"(?i)([?&;]\w*(?:pass|pwd|token|secret|key)\w*=)[^&;\s]*")
 _QUERY = re.compile(r"\?\S*")
+_OF_A_HOST = r"(?<=://)(?<!sqlite://)(?<!file://)"  # after these comes a path, in which an @ may be
 
 
 def without_password(text: str) -> str:
-    """The text without what lets someone in: in every address in it, what stands before an ``@`` (but
-    for a file's, as of SQLite, after whose ``//`` comes a path), and the value of ``password=...`` and
-    the like after a ``?``."""
-    return _QUERY.sub(_masked, re.sub(r"(?<=://)(?!/)\S*@", "", text))
+    """The text without what lets someone in: in every address in it, what stands before an ``@``, and
+    the value of ``password=...`` and the like after a ``?``."""
+    return _QUERY.sub(_masked, re.sub(_OF_A_HOST + r"\S*@", "", text))
 
 
 def address_without_password(uri: str) -> str:
     """The same of a text that is one address, or ends with one, whatever the password is made of."""
-    return _QUERY.sub(_masked, re.sub(r"(?<=://)(?!/).*@", "", uri, flags=re.DOTALL))
+    return _QUERY.sub(_masked, re.sub(_OF_A_HOST + ".*@", "", uri, flags=re.DOTALL))
 
 
 def _masked(query: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ import shlex
 import urllib.parse
 from pathlib import Path
 
-from mlflow.store.tracking import DEFAULT_TRACKING_URI
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH, DEFAULT_TRACKING_URI
 from mlflow.tracking._tracking_service.utils import _get_default_tracking_uri
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +28,8 @@ def resolved(uri: str | None) -> str:
     """The address that MLflow is to open. None: of the environment, or where MLflow looks by default.
     A SQLite file's is absolute: jobs may change the working directory. Raises: UserError."""
     address = _with_credentials(uri) or _get_default_tracking_uri()
+    if address == DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH:  # an old store of files
+        address = Path(address).absolute().as_uri()
     path = sqlite_file(address)
     return address if path is None else sqlite_address(path, address.partition("?")[2])
 

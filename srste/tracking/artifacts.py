@@ -14,6 +14,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from srste.errors import UserError, first_line
+from srste.manifest import is_server
 from srste.tracking.addresses import sqlite_file
 from srste.tracking.databases import check_writable
 
@@ -27,7 +28,7 @@ def check_location(location: str, uri: str, experiment: str, used: bool) -> None
         another machine, and what was written would be apart from the rest.
     """
     other = "name another experiment by tracking.experiment"
-    if not uri.startswith("sqlite"):
+    if is_server(uri):
         other = f"have the server keep artifacts (mlflow server --artifacts-destination), and {other}"
     where = f"tracking.experiment={experiment}: its artifacts go to {location}"
     try:

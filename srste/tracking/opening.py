@@ -69,6 +69,8 @@ def open_anew(given: str | None, name: str, patient: bool = False) -> Store:
                     look_at_tables(uri)
                 client = mlflow.MlflowClient(uri)
                 experiment = client.get_experiment_by_name(name)
+                if experiment is not None and experiment.name != name:
+                    raise MlflowException("its answer is not in a valid JSON format of MLflow")
         # ImportError: of a missing driver
         except (*StoreError, ValueError, ImportError, TypeError) as error:
             raise refusal(uri, _no_answer(uri, error)) from error
@@ -138,13 +140,13 @@ def _no_answer(uri: str, error: BaseException) -> str:
 
 def _new_experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
     """Makes it. Where its files go is looked at first: it would stay, unusable. Raises: UserError."""
-    path = sqlite_file(uri)
     try:
-        if path is None:
+        if not is_database(uri):
             made = client.create_experiment(name, tags=EXPERIMENT_TAGS)
             check_location(client.get_experiment(made).artifact_location, uri, name, used=False)
             return str(made)
-        root = artifact_root(path.resolve())
+        # Of a database that is no file, where MLflow has them, but by a name that it reads as it is.
+        root = artifact_root((sqlite_file(uri) or Path("database").absolute()).resolve())
         check_location(root, uri, name, used=False)
         store = SqlAlchemyStore(uri, root)  # type: ignore[no-untyped-call]
         tags = [ExperimentTag(key, value) for key, value in EXPERIMENT_TAGS.items()]
