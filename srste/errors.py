@@ -8,17 +8,23 @@ class UserError(Exception):
 
 
 _SECRET = re.compile(r"(?i)([?&;]\w*(?:pass|pwd|token|secret|key)\w*=)[^&;\s]*")
+_QUERY = re.compile(r"\?\S*")
+_OF_A_HOST = r"(?<=://)(?<!sqlite://)(?<!file://)"  # after these comes a path, in which an @ may be
 
 
 def without_password(text: str) -> str:
     """The text without what lets someone in: in every address in it, what stands before an ``@``, and
     the value of ``password=...`` and the like after a ``?``."""
-    return _SECRET.sub(r"\1***", re.sub(r"(?<=://)\S*@", "", text))
+    return _QUERY.sub(_masked, re.sub(_OF_A_HOST + r"\S*@", "", text))
 
 
 def address_without_password(uri: str) -> str:
     """The same of a text that is one address, or ends with one, whatever the password is made of."""
-    return _SECRET.sub(r"\1***", re.sub(r"(?<=://).*@", "", uri, flags=re.DOTALL))
+    return _QUERY.sub(_masked, re.sub(_OF_A_HOST + ".*@", "", uri, flags=re.DOTALL))
+
+
+def _masked(query: re.Match[str]) -> str:
+    return _SECRET.sub(r"\1***", query[0])
 
 
 def printable(text: str) -> str:

@@ -238,6 +238,5 @@ def _track(
             file=sys.stderr,
         )
         return False
-    where = "" if store.uri.startswith("http") else "run `mlflow ui` in this folder, then open "
-    printer.print(f"Charts: {where}{store.link(results.launch)}", soft_wrap=True)
+    printer.print(f"Charts: {store.charts(results.launch)}", soft_wrap=True)
     return True

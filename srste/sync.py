@@ -88,5 +88,4 @@ def _sync(results: Results) -> None:
     missing = len(results.contents.keys) - len(results.found)
     lacking = f", {missing} studies are missing" if missing else ""
     print(f"{root}: {added} runs added, {len(results.found)} studies there{lacking}")
-    where = "" if store.uri.startswith("http") else "run `mlflow ui` in this folder, then open "
-    print(f"Charts: {where}{store.link(launch)}")
+    print(f"Charts: {store.charts(launch)}")

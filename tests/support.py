@@ -163,10 +163,10 @@ def mlflow_server(folder, port, *options, store=None):
 @cache
 def empty_database():
     """A store of MLflow in SQLite as it is when new; one that it makes itself takes it seconds."""
-    from srste.tracking.store import _make_database
+    from srste.tracking.databases import make_database
 
     with tempfile.TemporaryDirectory() as folder:
-        _make_database(Path(folder) / "new.db")
+        make_database(Path(folder) / "new.db")
         return (Path(folder) / "new.db").read_bytes()
 
 

@@ -107,8 +107,11 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
         ("-m hydra.sweep.dir=/proc/x", "hydra.sweep.dir=/proc/x: must be a folder that can be writt"),
         ("cache=/dev/null/x", "cache=/dev/null/x: must be a folder that can be written"),
         ("tracking.uri=http://127.0.0.1:9", "tracking.uri=http://127.0.0.1:9: no answer ("),
-        ("tracking.uri=sqlite:////proc/x.db", "tracking.uri=sqlite:////proc/x.db: no answer ("),
-        ("tracking.uri=sqlite:////nowhere/x.db", "tracking.uri=sqlite:////nowhere/x.db: no answer ("),
+        ("tracking.uri=sqlite:////proc/x.db", "tracking.uri=sqlite:////proc/x.db: cannot be used ("),
+        (
+            "tracking.uri=sqlite:////nowhere/x.db",
+            "x.db: there is no folder /nowhere; `mkdir -p /nowhere`",
+        ),
         ("tracking.uri=5", "tracking.uri=5: must be a text"),
         ("-m tracking.experiment=a,b", "tracking: cannot be swept; one launch has one store"),
         ("model.in_features=5", "the configuration does not run: mat1 and mat2 shapes cannot be multi"),

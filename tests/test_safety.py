@@ -71,7 +71,7 @@ def test_names_stay_in_the_launch_s_folder(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b"]
     assert sorted(p.name for p in work.iterdir()) == [
-        ".srste", "mlflow.db", "mlflow.db.lock", "mlruns", "multirun",
+        ".mlflow.db.srste.lock", ".srste", "mlflow.db", "mlruns", "multirun",
     ]  # fmt: skip
 
 
@@ -134,16 +134,16 @@ def test_the_password_in_a_configuration_file_is_not_copied(tmp_path, server):
 
 
 def test_what_lets_in_to_one_server_is_not_shown_to_another(monkeypatch):
-    from srste.tracking import store
+    from srste.tracking import addresses
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:hunter2@one:5000")
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD", raising=False)
-    assert store._with_credentials("http://one:5000") == "http://one:5000"
+    assert addresses._with_credentials("http://one:5000") == "http://one:5000"
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "hunter2"
-    assert store._with_credentials("http://two:5000") == "http://two:5000"
+    assert addresses._with_credentials("http://two:5000") == "http://two:5000"
     assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "the user's own")
-    assert store._with_credentials("http://three:5000") == "http://three:5000"
+    assert addresses._with_credentials("http://three:5000") == "http://three:5000"
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "the user's own"
 
 
@@ -157,6 +157,9 @@ def test_what_lets_in_to_one_server_is_not_shown_to_another(monkeypatch):
         ("http://h/?access_token=t;pwd=x&n=1", "http://h/?access_token=***;pwd=***&n=1"),
         ("http://u:it's@h", "http://h"),
         ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+        ("sqlite:////a@b;key=c/x.db", "sqlite:////a@b;key=c/x.db"),
+        ("sqlite:///x.db?key=a;pwd=b", "sqlite:///x.db?key=***;pwd=***"),
+        ("sqlite+pysqlcipher://:secret@/x.db", "sqlite+pysqlcipher:///x.db"),
         ("did you mean model.width?", "did you mean model.width?"),
         ("mail me@home, see http://h/", "mail me@home, see http://h/"),
     ],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from unittest.mock import patch
 
 import pytest
 from filelock import FileLock
+from sqlalchemy.engine import make_url
 
 import srste.tracking  # noqa: F401  now, so that what it sets in the environment outlives a test
 from srste.__main__ import main
@@ -84,6 +87,20 @@ def test_the_launch_s_run_carries_its_table_and_figure(copied, tmp_path):
     names = {f.path for f in mlflow.MlflowClient(uri).list_artifacts(launch.info.run_id)}
     assert {"results.csv", "table.txt", "figure.png", "note.log", "config.yaml"} <= names
     assert launch.data.params["samples"] == "1, 2"
+
+
+def test_a_store_and_a_working_directory_of_any_name(copied, tmp_path):
+    cwd = tmp_path / "it's a? %20b"
+    cwd.mkdir()
+    done = sync(cwd, copied, "--uri", "sqlite:///my%20db%3F.db")
+    assert done.returncode == 0, done.stderr
+    (command,) = re.findall("run `(.*)`, then open", done.stdout)
+    *words, address = shlex.split(command)
+    assert words == ["mlflow", "ui", "--backend-store-uri"]
+    assert make_url(address).database == str(cwd / "my db?.db")
+    tracked_once(address, studies(copied))
+    names = sorted(path.name for path in cwd.iterdir())
+    assert names == [".my db?.db.srste.lock", "mlruns", "my db?.db"]
 
 
 def test_a_launch_that_lacks_studies_is_completed_later(copied, tmp_path):

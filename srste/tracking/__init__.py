@@ -1,6 +1,26 @@
 """MLflow, the only package that imports it (more than a second, so others do where they need it)."""
 
+import os
+import tempfile
+from pathlib import Path
+
+# Before the import: no usage data to anyone, and a dead server is given up within seconds.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+# Its links, with the password that the address may hold, are not for logs.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+try:
+    Path.home()
+    import mlflow
+except RuntimeError:  # HOME is unset and the account has no name, and MLflow asks as it is imported
+    os.environ["HOME"] = tempfile.gettempdir()
+    import mlflow  # noqa: F401
+
+    del os.environ["HOME"]
+
+from srste.tracking.opening import open_store
 from srste.tracking.runs import entries
-from srste.tracking.store import Store, StoreError, open_store
+from srste.tracking.store import Store, StoreError
 
 __all__ = ["Store", "StoreError", "entries", "open_store"]

@@ -257,18 +257,18 @@ def test_kill_9_while_a_new_store_is_made(tmp_path):
     """MLflow migrates a new database table by table; half of one could never be opened again."""
     for moment in (0.2, 0.5, 0.8):
         process = start(tmp_path, "batches=1", *SMALL[1:])
-        made = tmp_path / "mlflow.db.lock"
+        made = tmp_path / ".mlflow.db.srste.lock"
         eventually(made.exists)
         time.sleep(moment)
         process.kill()
         process.communicate()
         made.unlink()
-        if (tmp_path / "mlflow.db").stat().st_size == 0:  # it was killed in time
-            assert list(tmp_path.glob(".mlflow.db.*.tmp*"))
+        if not (tmp_path / "mlflow.db").exists():  # it was killed in time
+            assert list(tmp_path.glob(".mlflow.db.*.srste.new*"))
     done = train(tmp_path, "batches=1", *SMALL[1:])
     assert done.returncode == 0, done.stderr
     assert len(runs_in(f"sqlite:///{tmp_path}/mlflow.db")) == 3
-    assert not list(tmp_path.glob(".mlflow.db.*"))
+    assert not list(tmp_path.glob(".mlflow.db.*.srste.new*"))
 
 
 def test_eight_writers_of_one_record(tmp_path):

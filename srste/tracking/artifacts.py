@@ -1,0 +1,94 @@
+"""Where the files of an experiment's runs go, and whether they can."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+from srste.errors import UserError, first_line
+from srste.manifest import is_server
+from srste.tracking.addresses import sqlite_file
+from srste.tracking.databases import check_writable
+
+
+def check_location(location: str, uri: str, experiment: str, used: bool) -> None:
+    """Raises: UserError unless files can be written where the experiment keeps its artifacts. What a
+    server or a cloud keeps is not looked at.
+
+    Args: used: whether the experiment has, or may have, files there already. A folder that is not there
+        is then made only below the one of the SQLite file: elsewhere it has been moved away, or is on
+        another machine, and what was written would be apart from the rest.
+    """
+    other = "name another experiment by tracking.experiment"
+    if is_server(uri):
+        other = f"have the server keep artifacts (mlflow server --artifacts-destination), and {other}"
+    where = f"tracking.experiment={experiment}: its artifacts go to {location}"
+    try:
+        folder = local_folder(location, uri)
+    except (MlflowException, ImportError, OSError, ValueError) as error:
+        raise UserError(f"{where}, which cannot be used here ({first_line(error)}); {other}") from error
+    if folder is None:
+        return
+    where = f"tracking.experiment={experiment}: its artifacts go to {folder}"
+    if not folder.is_absolute():
+        raise UserError(f"{where}, which is a folder of another machine; {other}")
+    database = sqlite_file(uri)
+    try:
+        if used and not folder.exists() and not _is_beside(folder, database):
+            raise UserError(f"{where}, which is not there; {_moved(folder, database)}{other}")
+        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
+    except OSError as error:
+        raise UserError(f"{where}, which cannot be written ({first_line(error)}); {other}") from error
+
+
+def local_folder(location: str, uri: str) -> Path | None:
+    """The folder of this machine that MLflow reads the location as; None if it is not of this machine.
+    Raises: whatever MLflow has against the location."""
+    repository = get_artifact_repository(location, tracking_uri=uri)
+    return Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
+
+
+def remove_artifacts(location: str, uri: str, names: Iterable[str]) -> None:
+    """Removes files and folders of that name from a run's artifacts, where its store can do so.
+
+    On this machine MLflow's own function is not used: it decodes the folder's name twice.
+    """
+    folder = local_folder(location, uri)
+    repository = get_artifact_repository(location, tracking_uri=uri) if folder is None else None
+    for name in names:
+        if folder is None:
+            assert repository is not None
+            with suppress(NotImplementedError, MlflowException, OSError):
+                repository.delete_artifacts(name)  # type: ignore[no-untyped-call]
+        elif (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _is_beside(folder: Path, database: Path | None) -> bool:
+    return database is not None and folder.resolve().is_relative_to(database.resolve().parent)
+
+
+def _moved(folder: Path, database: Path | None) -> str:
+    """The command by which a store that was moved finds its files again, for an advice that goes on."""
+    if database is None:
+        return ""
+    before, now = folder.parent, database.resolve().parent / folder.parent.name
+    if before.exists() or before.is_symlink() or not (now / folder.name).is_dir():
+        return ""
+    there = next(parent for parent in before.parents if parent.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return ""
+    make = shlex.join(["mkdir", "-p", str(before.parent)])
+    link = shlex.join(["ln", "-s", str(now), str(before)])
+    return f"if this folder was moved, `{make} && {link}` leads to them; or "
