@@ -170,7 +170,7 @@ def _store(tracking: dict[str, Any]) -> Store | None:
         return None
     from srste.tracking import open_store
 
-    return open_store(tracking)
+    return open_store(tracking, launching=True)
 
 
 def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, seconds: float) -> int:

@@ -34,7 +34,7 @@ _AS_BY_DEFAULT = {"reduction": "mean", "weight": None, "ignore_index": -100, "la
 def exact_form(loss: LossFunction) -> ExactLoss:
     """The loss with an exact form that a loss is.
 
-    One of `srste.losses` is same_as by the class whose ``__call__`` it has, so that a subclass which puts
+    One of `srste.losses` is told by the class whose ``__call__`` it has, so that a subclass which puts
     another in its place is none; PyTorch's by their settings.
 
     Raises: NotExactError that names it, and what can be passed in its place.

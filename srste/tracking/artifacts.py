@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -58,9 +57,10 @@ def local_folder(location: str, uri: str) -> Path | None:
 
 
 def remove_artifacts(location: str, uri: str, names: Iterable[str]) -> None:
-    """Removes files and folders of that name from a run's artifacts, where its store can do so.
+    """Removes files from a run's artifacts, where its store can do so, and folders that are empty then.
 
     On this machine MLflow's own function is not used: it decodes the folder's name twice.
+    Args: names: of files, below the run's artifacts.
     """
     folder = local_folder(location, uri)
     repository = get_artifact_repository(location, tracking_uri=uri) if folder is None else None
@@ -69,10 +69,10 @@ def remove_artifacts(location: str, uri: str, names: Iterable[str]) -> None:
             assert repository is not None
             with suppress(NotImplementedError, MlflowException, OSError):
                 repository.delete_artifacts(name)  # type: ignore[no-untyped-call]
-        elif (folder / name).is_dir():
-            shutil.rmtree(folder / name)
         else:
-            (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
+                (folder / name).parent.rmdir()
 
 
 def _is_beside(folder: Path, database: Path | None) -> bool:

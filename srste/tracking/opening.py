@@ -38,9 +38,15 @@ _ANSWER_WITHIN = "9"  # seconds
 _KIND = "mlflow.experimentKind"
 
 
-def open_store(tracking: Mapping[str, Any], patient: bool = False) -> Store:
-    """The store of a launch's ``tracking``, opened once a process. patient: whether to try again when
-    it does not answer, for about a minute, rather than to give up within 10 s. Raises: UserError."""
+def open_store(tracking: Mapping[str, Any], patient: bool = False, launching: bool = False) -> Store:
+    """The store of a launch's ``tracking``, opened once a launch: jobs may change the working directory.
+
+    Args: patient: whether to try again when it does not answer, for about a minute, rather than to give
+        up within 10 s. launching: whether the launch begins; in a notebook one follows another.
+    Raises: UserError.
+    """
+    if launching:
+        _opened_once.cache_clear()
     return _opened_once(tracking["uri"], tracking["experiment"], patient)
 
 

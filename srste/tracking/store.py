@@ -140,12 +140,12 @@ class Store:
             failed=not complete,
         )
         reused = self._reused(synced.former, run)
+        logged = [*(path.name for path in files), *run.texts]
+        logged += [f"{f.name}/{p.relative_to(f)}" for f in folders for p in f.rglob("*") if p.is_file()]
         for former in synced.former:
-            logged = [path.name for path in folders]
             if former is not reused:
                 self._client.delete_run(former.info.run_id)
-                logged += [*(path.name for path in files), *run.texts]
-            remove_artifacts(former.info.artifact_uri, self.uri, logged)
+                remove_artifacts(former.info.artifact_uri, self.uri, logged)
         own = self._write(launch, launch.id, 1, run, reused)
         shown = [own, *(synced.runs[key][0] for key in front if key in synced.runs)]
         for place, run_id in enumerate(shown):
