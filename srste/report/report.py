@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
-from matplotlib.figure import Figure
 
 from srste.alarms import MEANING, Alarm, Step, by_kind
 from srste.files import slug, write_atomically
@@ -33,6 +33,9 @@ from srste.report.summary import Condition, conditions
 from srste.report.table import csv_table, text_table
 from srste.report.words import loss_words, signed
 from srste.statistics.paired import FEWEST_NETWORKS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LARGEST_SVG = 300_000  # bytes; beyond, the page shows the PNG
 ALARMS_SHOWN = 10
