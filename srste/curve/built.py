@@ -25,7 +25,7 @@ from srste.curve.network import (
     is_finite,
     on_the_fence,
 )
-from srste.curve.traced import Levels, Pass, error_line, trace
+from srste.curve.traced import Levels, Pass, advice, error_line, trace
 
 _AT_ONCE = 4_000_000  # numbers of the largest layer in a pass that finds links
 _MOST_EDGES = 50_000_000  # of one link, 1.2 GB
@@ -53,9 +53,12 @@ class Traced:
                 moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
                 moving = Moving(parameter.detach(), moved if moved.any() else None)
                 self._parameters[id(parameter)] = moving
-            self._look_at(inputs, model, direction)
             some = inputs[:: math.ceil(len(inputs) / _LOOKED_AT)]
-            self._check_that_it_is_the_model(model, direction, some)
+            try:
+                self._look_at(inputs, model, direction)
+                self._check_that_it_is_the_model(model, direction, some)
+            except NotExactError as error:
+                raise NotExactError(f"{error}{advice(self._traced)}") from error
 
     def _look_at(self, inputs: Tensor, given: nn.Module, direction: Mapping[str, Tensor]) -> None:
         """Finds the layers, from the first of the inputs. given: the model itself."""

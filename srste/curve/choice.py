@@ -23,6 +23,10 @@ def any_curve(
 ) -> tuple[LossCurve | EvaluatedCurve, str]:
     """The curve, and why it has no exact form; "" if it has one.
 
+    It takes any ``torch.nn.Module`` of Python's on one device whose forward takes the inputs alone and
+    gives one real tensor. Not: outputs that are dicts, tuples or complex, TorchScript, `nn.DataParallel`
+    and `DistributedDataParallel`, whose ``.module`` it takes.
+
     Args: as for :func:`srste.curve.loss_curve`. seed: of layers that draw random numbers, for an
         evaluated curve. Raises: ValueError, as they do.
     """

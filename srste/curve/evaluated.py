@@ -58,7 +58,7 @@ class EvaluatedCurve:
     The interface is that of :class:`srste.curve.LossCurve`, without what only a closed form can tell.
 
     Args:
-        model: any module from a batch of inputs to a tensor of outputs, in training or in eval mode. It
+        model: as `srste.curve.any_curve` says, in training or in eval mode. It
             is copied, and so left exactly as it was: parameters, buffers (running statistics, counters),
             modes and PyTorch's random state.
         direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape;

@@ -27,6 +27,7 @@ from srste.curve.network import (
     as_lrs,
     check_direction,
     check_lr_max,
+    check_model,
     is_finite,
 )
 from srste.losses import LossFunction, SquaredError
@@ -166,6 +167,7 @@ def network_of(model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor
         which is seen when they are asked for; ValueError naming the parameter that has no tensor
         like it in the direction, or for weights or a direction that are not finite.
     """
+    check_model(model)
     found = chain(model, direction) if inputs.ndim == 2 and isinstance(direction, Mapping) else None
     if found is not None and found.is_finite:
         if inputs.shape[1] != found.features:

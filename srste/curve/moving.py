@@ -25,6 +25,10 @@ class Moving:
     unit, of which there may be more than of a; None for nothing. reach: a bound on the sum of magnitudes
     that the value is made of at one learning rate, None where it is not asked for; terms: on the number
     of roundings in it.
+    summands: the values that it is the sum of, each with how often; none where it is its own. What is
+    added and taken away again cancels, as in ``x + (sign(x) - x).detach()``.
+    unusable: why nothing may be done with it but that; "" for a value as it should be. sign_of: of an
+    unusable value, the one that has its sign, and is 0 where it is, if there is one.
     """
 
     a: Tensor
@@ -35,6 +39,9 @@ class Moving:
     reach: Tensor | None = None
     terms: int = 0
     own: bool = False
+    summands: tuple[tuple[Moving, int], ...] = ()
+    unusable: str = ""
+    sign_of: Moving | None = None
 
     @property
     def moves(self) -> bool:
@@ -59,16 +66,54 @@ def value(x: Any, own: bool = False) -> Moving:
     return Moving(tensor, reach=tensor.abs() if tensor.dtype != torch.bool else tensor.double(), own=own)
 
 
+def _check_usable(*values: Moving) -> None:
+    for x in values:
+        if x.unusable:
+            raise NotExactError(x.unusable)
+
+
 def each(function: Function, x: Moving) -> Moving:
-    """A linear function without negative weights."""
+    """A linear function without negative weights. Raises: NotExactError."""
+    _check_usable(x)
     parts = {part: function(p) for part in _PARTS if (p := getattr(x, part)) is not None}
     averaged = math.ceil(x.a.numel() / max(1, parts["a"].numel()))
-    return replace(x, **parts, terms=x.terms + averaged)
+    return replace(x, **parts, terms=x.terms + averaged, summands=())
 
 
 def add(x: Any, y: Any, alpha: int = 1) -> Moving:
     """x + alpha y, alpha being 1 or -1."""
     x, y = value(x), value(y)
+    total = _added(x, y, alpha)
+    if x.a.shape[1:] != y.a.shape[1:] and not (x.still and y.still):
+        return total
+    left, cancelled = _together(x, y, alpha)
+    if not cancelled:
+        return replace(total, summands=left)
+    # What is left is exact; the model's own sum is rounded as that of all its terms.
+    rest: Moving | None = None
+    for summand, times in left:
+        sign = 1 if times > 0 else -1
+        for _ in range(abs(times)):
+            nothing = Moving(torch.zeros_like(summand.a))
+            first = rest is None and sign == 1
+            rest = summand if first else _added(rest or nothing, summand, sign)
+    rest = rest or Moving(torch.zeros_like(total.a))
+    if rest.a.shape[1:] != total.a.shape[1:] or rest.a.dtype != total.a.dtype:
+        return total
+    return replace(rest, reach=total.reach, terms=total.terms, summands=left)
+
+
+def _together(x: Moving, y: Moving, alpha: int) -> tuple[tuple[tuple[Moving, int], ...], bool]:
+    """The summands of both, and whether any of them have cancelled."""
+    times: dict[int, tuple[Moving, int]] = {}
+    for sign, one in ((1, x), (alpha, y)):
+        for summand, n in one.summands or ((one, 1),):
+            times[id(summand)] = (summand, times.get(id(summand), (summand, 0))[1] + sign * n)
+    left = tuple(pair for pair in times.values() if pair[1])
+    return left, len(left) < len(times)
+
+
+def _added(x: Moving, y: Moving, alpha: int) -> Moving:
     a = x.a + alpha * y.a
 
     def total(part: str) -> Tensor | None:
@@ -81,8 +126,11 @@ def add(x: Any, y: Any, alpha: int = 1) -> Moving:
 
     reach = None if x.reach is None or y.reach is None else x.reach + y.reach
     jumps, terms = x.jumps or y.jumps, max(x.terms, y.terms) + 1
-    own = x.own or y.own
-    return Moving(a, total("d"), jumps, total("answer"), total("answer_d"), reach, terms, own)
+    unusable = x.unusable or y.unusable
+    return Moving(
+        a, total("d"), jumps, total("answer"), total("answer_d"), reach, terms, x.own or y.own,
+        unusable=unusable,
+    )  # fmt: skip
 
 
 def _filled(part: Tensor, a: Tensor) -> Tensor:
@@ -99,6 +147,7 @@ def negative(x: Moving) -> Moving:
 def product(function: Function, x: Moving, w: Moving, terms: int, name: str) -> Moving:
     """A function that is linear in both, with ``terms`` roundings. At most one of them moves, and x
     alone depends on binary units. name: of the place in the model. Raises: NotExactError."""
+    _check_usable(x, w)
     if x.moves and w.moves:
         raise NotExactError(f"{name}: its input moves and so do its weights")
     if w.jumps:
@@ -119,8 +168,9 @@ def product(function: Function, x: Moving, w: Moving, terms: int, name: str) -> 
 
 
 def join(function: Function, values: Sequence[Any]) -> Moving:
-    """A function that puts several tensors into one."""
+    """A function that puts several tensors into one. Raises: NotExactError."""
     moving = [value(v) for v in values]
+    _check_usable(*moving)
 
     def whole(part: str) -> Tensor | None:
         found = [getattr(v, part) for v in moving]

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -123,6 +123,18 @@ def _narrow(dtype: torch.dtype | np.dtype[np.generic]) -> torch.dtype | None:
     if not isinstance(dtype, torch.dtype):
         return {"float16": torch.float16, "float32": torch.float32}.get(dtype.name)
     return dtype if dtype.is_floating_point and dtype.itemsize < 8 else None
+
+
+def check_model(model: nn.Module) -> None:
+    """Raises: ValueError for what is no module of Python's that stands on one device."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the model must be a torch.nn.Module, not a {type(model).__name__}")
+    for name, module in model.named_modules():
+        place = f"{name or 'the model'} is a {type(module).__name__}"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{place}: TorchScript cannot be stepped; give the module it was made of")
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            raise ValueError(f"{place}, which runs on several devices; give its .module")
 
 
 def check_direction(

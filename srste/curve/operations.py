@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,6 +36,11 @@ LINEAR_METHODS = frozenset(
         "mean", "sum",
     }
 )  # fmt: skip
+UNCHANGED = frozenset({"detach", "clone", "contiguous"})
+"""Methods that give the value that they are of."""
+UNCHANGING: frozenset[Function] = frozenset({torch.clone, torch.detach})
+CONSTANTS: frozenset[Function] = frozenset({torch.zeros_like, torch.ones_like, torch.full_like})
+"""Of a tensor's shape alone."""
 TRANSPOSES = frozenset({"T", "mT"})
 """Attributes."""
 IN_PARTS: frozenset[Function] = frozenset({torch.chunk, torch.split, torch.unbind, torch.tensor_split})
@@ -66,3 +73,23 @@ LINEAR_MODULES = (
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 DROPOUT = nn.modules.dropout._DropoutNd
+_CLAMPS = frozenset({"clamp", "clip", "hardtanh", "Hardtanh"})
+_SQUASHES = frozenset({"tanh", "Tanh", "softsign", "Softsign"})
+
+
+def bounded(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float, bool] | None:
+    """How large in magnitude an elementwise function of that name is at most, and whether it has the
+    sign of its argument; None if that is not known. args, kwargs: what else it takes, numbers."""
+    if name in _SQUASHES:
+        return 1.0, True
+    if name in ("sigmoid", "Sigmoid"):
+        return 1.0, False
+    if name not in _CLAMPS:
+        return None
+    hard = name in ("hardtanh", "Hardtanh")
+    low, high = (-1.0, 1.0) if hard else (None, None)
+    low = args[0] if args else kwargs.get("min_val" if hard else "min", low)
+    high = args[1] if len(args) > 1 else kwargs.get("max_val" if hard else "max", high)
+    if not (isinstance(low, int | float) and isinstance(high, int | float)):
+        return None
+    return max(abs(low), abs(high)), low < 0 < high

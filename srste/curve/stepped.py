@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from srste.curve.chain import as_double
 from srste.curve.memory import peak_bytes
-from srste.curve.network import check_direction
+from srste.curve.network import check_direction, check_model
 from srste.errors import first_line
 from srste.losses import LossFunction
 
@@ -47,6 +48,7 @@ class SteppedModel:
         loss: LossFunction,
         seed: int,
     ) -> None:
+        check_model(model)
         parameters = dict(model.named_parameters())
         check_direction(parameters, direction, as_they_are=False)
         self.device = _only_device(parameters, inputs)
@@ -113,8 +115,7 @@ class SteppedModel:
         # Told every place by itself: what `functional_call` ties to one that is given, it does not give
         # back to a module that stands in several places.
         everywhere = {place: state[name] for place, name in self._places.items() if name in state}
-        outputs: Tensor = functional_call(self._copy, everywhere, (inputs,), tie_weights=False)
-        return outputs
+        return _one_tensor(functional_call(self._copy, everywhere, (inputs,), tie_weights=False))
 
     @cached_property
     def whole_batch(self) -> str | None:
@@ -174,8 +175,7 @@ class SteppedModel:
         x = self._fresh(inputs)
         if self._writes_buffers:
             return self._called(self._fresh_buffers(), x)
-        outputs: Tensor = self._copy(x)
-        return outputs
+        return _one_tensor(self._copy(x))
 
     def _fresh_buffers(self) -> dict[str, Tensor]:
         return {name: b.clone() for name, b in self._copy.named_buffers()}
@@ -185,8 +185,9 @@ class SteppedModel:
 
     def _loss(self, outputs: Tensor) -> Tensor:
         loss = self._loss_of(as_double(outputs), self._targets)
-        if loss.ndim:
-            raise ValueError(f"loss(outputs, targets) must be a scalar, not {tuple(loss.shape)}")
+        if not isinstance(loss, Tensor) or loss.ndim:
+            given = tuple(loss.shape) if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise ValueError(f"loss(outputs, targets) must be a scalar tensor, not {given}")
         return loss.double()
 
     @contextmanager
@@ -205,6 +206,17 @@ class SteppedModel:
         if self.device.type == "cuda":
             states.append(torch.cuda.get_rng_state(self.device))
         return states
+
+
+def _one_tensor(output: Any) -> Tensor:
+    """Raises: ValueError if a model's output is anything else."""
+    if not isinstance(output, Tensor) or output.is_complex():
+        kind = f"{output.dtype} tensor" if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(
+            f"the model gives a {kind}, and a loss curve needs one real tensor: wrap the model in a "
+            "module whose forward gives that"
+        )
+    return output
 
 
 def _places(model: nn.Module) -> dict[str, str]:

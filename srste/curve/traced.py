@@ -47,6 +47,12 @@ def trace(model: nn.Module) -> fx.GraphModule:
         raise NotExactError(f"{type(model).__name__}: {reason}") from error
 
 
+def advice(traced: fx.GraphModule) -> str:
+    """What is added to the reason why a forward has no exact form: "" where nothing is known to help."""
+    detaches = (n.target in ("detach", torch.detach) for n in traced.graph.nodes)
+    return "; a straight-through sign is exact as srste.binarize.BinaryActivation" * any(detaches)
+
+
 def error_line(error: Exception) -> str:
     """The first line of what it says, its name if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
@@ -79,6 +85,7 @@ class Pass(fx.Interpreter):
         self._parameters = parameters
         self._binarise = binarise
         self._layers = 0
+        self._bounded: dict[tuple[str, int, str], tuple[Moving, Moving]] = {}
 
     def output_of(self, inputs: Tensor) -> Moving:
         """The output for inputs (rows, ...). Raises: NotExactError naming what is in the way."""
@@ -86,6 +93,8 @@ class Pass(fx.Interpreter):
             output = self.run(value(inputs, own=True))
         if not isinstance(output, Moving):
             raise NotExactError(f"the model gives a {type(output).__name__}, not one tensor")
+        if output.unusable:
+            raise NotExactError(output.unusable)
         return output
 
     def run_node(self, n: fx.Node) -> Any:
@@ -96,6 +105,25 @@ class Pass(fx.Interpreter):
             raise
         except Exception as error:
             raise NotExactError(f"{self._place}: {error_line(error)}") from error
+
+    def _in_its_place(
+        self, function: Function, x: Moving, name: str, reason: str, args: Any, kwargs: Any
+    ) -> Moving:
+        """What is not linear in x may take part in a sum if it cancels there, as in the straight-through
+        ``c = hardtanh(x); c + (sign(x) - c).detach()``. The same of the same value is one."""
+        known_bound = known.bounded(name, args, kwargs)
+        if known_bound is None or x.unusable:
+            raise NotExactError(reason)
+        key = (name, id(x), repr((args, kwargs)))
+        if key not in self._bounded:
+            size, has_sign = known_bound
+            a = function(x.a.clone(), *args, **kwargs)  # which may be told to write in place
+            stand_in = Moving(
+                a, jumps=True, reach=None if x.reach is None else torch.full_like(x.reach, size),
+                terms=x.terms, own=x.own, unusable=reason, sign_of=x if has_sign else None,
+            )  # fmt: skip
+            self._bounded[key] = x, stand_in
+        return self._bounded[key][1]
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         attribute = self.fetch_attr(target)
@@ -141,13 +169,18 @@ class Pass(fx.Interpreter):
         if isinstance(module, known.DROPOUT):
             return x
         if not x.still:
-            raise self._no(module, "has an input that moves")
+            reason = str(self._no(module, "has an input that moves"))
+            ends = {n: v for n, v in vars(module).items() if n in ("min_val", "max_val")}
+            return self._in_its_place(lambda a, **_: module(a), x, kind.__name__, reason, (), ends)
         if any(self._tensor(parameter).moves for parameter in module.parameters()):
             raise self._no(module, "moves and is not linear")
         return value(module(x.a), x.own)
 
     def _binary(self, levels: Levels, x: Moving) -> Moving:
         low, high = levels
+        x = x.sign_of or x
+        if x.unusable:
+            raise NotExactError(x.unusable)
         if x.still:
             return value(torch.where(x.a >= 0, high, low), x.own)
         self._layers += 1
@@ -155,9 +188,17 @@ class Pass(fx.Interpreter):
 
     def _compared(self, comparison: str, x: Any, y: Any) -> Moving:
         """1 where it holds, 0 elsewhere."""
+        x, y = (self._signed(one, other) for one, other in ((x, y), (y, x)))
         less = comparison in ("le", "gt")
         holds = self._binary((0.0, 1.0), add(y, x, -1) if less else add(x, y, -1))
         return add(1.0, holds, -1) if comparison in ("gt", "lt") else holds
+
+    def _signed(self, x: Any, y: Any) -> Any:
+        """In the place of x, the value whose sign it has, where it is compared with zero."""
+        if not isinstance(x, Moving) or x.sign_of is None:
+            return x
+        zero = value(y)
+        return x.sign_of if zero.still and not zero.a.any() else x
 
     def _sign(self, x: Moving) -> Moving:
         """That of `torch.sign`: 0 at 0."""
@@ -209,6 +250,8 @@ class Pass(fx.Interpreter):
             return super().call_method(target, args, kwargs)
         if target in ("size", "dim", "numel"):
             return getattr(x.a, target)(*args[1:], **kwargs)
+        if target in known.UNCHANGED and not x.still:
+            return x
         if target in known.LINEAR_METHODS:
             return self._linear(_method(target), x, args[1:], kwargs)
         if target in known.METHODS_IN_PARTS:
@@ -243,8 +286,12 @@ class Pass(fx.Interpreter):
             return self._matrix_product(target, value(args[0]), value(args[1]))
         if target in known.KERNELS:
             return self._kernel(target, *args, **kwargs)
+        if target in known.UNCHANGING and isinstance(args[0], Moving) and not args[0].still:
+            return args[0]
         if target in known.LINEAR and isinstance(args[0], Moving):
             return self._linear(target, args[0], args[1:], kwargs)
+        if target in known.CONSTANTS and isinstance(args[0], Moving):
+            return value(target(args[0].a, *args[1:], **kwargs))
         if target in known.IN_PARTS:
             return self._in_parts(target, args[0], args[1:], kwargs)
         if target in known.JOINS:
@@ -291,7 +338,10 @@ class Pass(fx.Interpreter):
     def _anything(self, function: Function, args: Any, kwargs: Any, name: str) -> Any:
         """Any function, of what is still."""
         if _any(lambda v: not v.still, (args, kwargs)):
-            raise NotExactError(f"{self._place}: {name} of a value that moves")
+            reason = f"{self._place}: {name} of a value that moves"
+            if not isinstance(args[0], Moving) or _any(lambda _: True, (args[1:], kwargs)):
+                raise NotExactError(reason)
+            return self._in_its_place(function, args[0], name, reason, args[1:], kwargs)
         if kwargs.get("training"):
             raise NotExactError(f"{self._place}: {name} in training mode")
         result = function(*_tensors(args), **_tensors(kwargs))
