@@ -175,13 +175,15 @@ def in_quotes(text):
 WORDS = st.sampled_from(
     ["a", "b-c", "1", "-2", "0.5", "1e-3", "true", "null", "a\\,b", "a\\ b", "x/y", "${seed}", "inf"]
 )
+CASTS = ["int({})", "str({})", "float({})", "bool({})"]
+OF_SWEEPS = ["sort({})", "tag(t,{})", "int({})", "str({})", "sort({},reverse=true)", "choice({})"]
 ELEMENTS = st.recursive(
     WORDS | QUOTABLE.map(in_quotes) | st.sampled_from(["", "  ", "'", "\\"]),
     lambda inner: st.lists(inner, max_size=3).map(lambda e: f"[{','.join(e)}]")
     | st.dictionaries(st.sampled_from(["k", "l"]), inner, max_size=2).map(
         lambda d: "{" + ",".join(f"{k}:{v}" for k, v in d.items()) + "}"
     )
-    | st.tuples(st.sampled_from(["int", "str", "float", "bool"]), inner).map(lambda c: f"{c[0]}({c[1]})"),
+    | st.tuples(st.sampled_from(CASTS), inner).map(lambda c: c[0].format(c[1])),
     max_leaves=4,
 )  # fmt: skip
 NUMBERS = st.sampled_from(["0", "1", "4", "-2", "0.5", "2.5"])
@@ -191,7 +193,7 @@ SWEEPS = st.recursive(
     | st.lists(NUMBERS, min_size=1, max_size=3).map(lambda n: f"range({','.join(n)})")
     | st.lists(NUMBERS, min_size=2, max_size=2).map(lambda n: f"interval({','.join(n)})")
     | st.sampled_from(["glob(*)", "glob(a*)", "glob([n*,x],exclude=[none])", "glob()"]),
-    lambda inner: st.tuples(st.sampled_from(["sort({})", "tag(t,{})", "int({})", "str({})", "sort({},reverse=true)", "choice({})"]), inner).map(lambda c: c[0].format(c[1])),
+    lambda inner: st.tuples(st.sampled_from(OF_SWEEPS), inner).map(lambda c: c[0].format(c[1])),
     max_leaves=2,
 )  # fmt: skip
 KEYS = st.sampled_from(
@@ -250,17 +252,21 @@ def plain_folders(conf, overrides, multirun):
 
 
 SUBDIRS = [
-    "${hydra.job.num}", "${hydra.job.id}", "${hydra:job.num}", "x/${samples}", "${hydra.job.name}_${samples}",
+    "${hydra.job.num}", "${hydra.job.id}", "${hydra:job.num}",
+    "x/${samples}", "${hydra.job.name}_${samples}",
     "${hydra.job.override_dirname}", "${hydra.runtime.choices.estimator}-${hydra.job.num}",
     "${hydra:runtime.choices.model}${samples}", "${oc.env:SET}${samples}", "${oc.env:UNSET}${samples}",
-    "${oc.env:UNSET,other}${samples}", "${hydra.job.nmu}", "${nope}", "${nope:1}", "${now:%Y}-${samples}",
+    "${oc.env:UNSET,other}${samples}",
+    "${hydra.job.nmu}", "${nope}", "${nope:1}", "${now:%Y}-${samples}",
     "${hydra.mode}${samples}", "./${samples}", "${hydra.job.config_name}${samples}", "${samples", "???",
     "${hydra.overrides.task}", "a b${samples}", "${python_version:}${samples}",
 ]  # fmt: skip
 DIRS = [
-    "o", "o/${hydra.job.name}", "${hydra.job.num}", "${hydra:job.name}", "o/${now:%Y-%m}", "o/${oc.env:SET}",
+    "o", "o/${hydra.job.name}", "${hydra.job.num}",
+    "${hydra:job.name}", "o/${now:%Y-%m}", "o/${oc.env:SET}",
     "o/${oc.env:UNSET}", "o/${seed}", "o/${samples}", "o/${hydra.job.override_dirname}",
-    "${hydra.sweep.subdir}", "${hydra.sweep.dir}x", "${hydra:runtime.cwd}/o", "${hydra.runtime.cwd}/o", "o/${nope}", "o/${hydra.mode}",
+    "${hydra.sweep.subdir}", "${hydra.sweep.dir}x",
+    "${hydra:runtime.cwd}/o", "${hydra.runtime.cwd}/o", "o/${nope}", "o/${hydra.mode}",
     "o/${hydra.job.config_name}",
 ]  # fmt: skip
 
