@@ -365,7 +365,7 @@ class TestOldStoreOfFiles:
 
 def test_no_server_is_spoken_of_where_none_was_named(tmp_path):
     (tmp_path / "mlflow.db").write_text("words")
-    assert "server" not in refused()
+    assert "that server" not in refused()
 
 
 def test_a_launch_is_refused_before_its_work(tmp_path):
