@@ -31,7 +31,7 @@ NAMES = [
     "a*b", "$HOME", "a;key=b", "a\nb", "é", "e\u0301", "😀", "a@b:c", "~", "-x", "`x`", "<!|>", "\u2028",
     "\x01", "a+b", "C:\\x", "sqlite:", "?#%", "a?key=1", "file:x", "%2e%2e", ":memory:", "日" * 80,
 ]  # fmt: skip
-LAUNCH = Launch("1" * 32, "one", False, "train.py", "2026-01-01T00:00:00", {"granularity": "study"})
+LAUNCH = Launch("1" * 32, "one", [], False, "", "2026-01-01T00:00:00", {"granularity": "study"})
 
 
 @pytest.fixture(autouse=True)

@@ -226,7 +226,7 @@ def test_eight_processes_at_once_on_a_fresh_store_and_eight_writers_on_one(tmp_p
     monkeypatch.chdir(tmp_path)
     found = [(f, r) for f, r in records.find(tmp_path) if r.samples]
     tracking = {"uri": f"sqlite:///{tmp_path}/fresh.db", "experiment": "srste"}
-    launch = Launch("1" * 32, "eight", False, "", found[0][1].created, tracking)
+    launch = Launch("1" * 32, "eight", [], False, "", found[0][1].created, tracking)
 
     def writer(study):
         open_store(tracking).add(launch, entries([study], [], "study"))
