@@ -135,11 +135,10 @@ def _imported(module: str) -> frozenset[str]:
 
 @cache
 def _is_installed(module: str) -> bool:
+    """Whether its file is; a namespace has none of its own, and may have parts in several places."""
     spec = _spec(module)
-    if spec is None or (spec.submodule_search_locations is not None and not spec.has_location):
-        return False  # a namespace may have portions in several places
-    if spec.origin is None or not spec.has_location:
-        return True  # built into the interpreter
+    if spec is None or spec.origin is None or not spec.has_location:
+        return False
     path = Path(spec.origin)
     return bool(_INSTALLED & set(path.parts)) or any(path.is_relative_to(s) for s in _STANDARD)
 
