@@ -97,7 +97,9 @@ def _spec(module: str) -> ModuleSpec | None:
 
 def _spec_at_the_top(module: str) -> ModuleSpec | None:
     try:
-        return find_spec(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # setuptools' finder of distutils has something to say
+            return find_spec(module)
     except (ImportError, ValueError):  # ValueError: for one thing a script, which is imported already
         file = getattr(sys.modules.get(module), "__file__", None)
         return ModuleSpec(module, SourceFileLoader(module, file), origin=file) if file else None

@@ -75,7 +75,9 @@ class TestContract:
                 assert trial.state == TrialState.COMPLETE
             else:
                 assert trial.state == TrialState.FAIL
-                assert "not finite" in trial.user_attrs["reason"]
+                assert trial.value is None
+                loss = float(partly_infinite(lr))
+                assert trial.user_attrs["reason"] == f"loss after the update is {loss}, not finite"
         assert trials.failed.tolist() == [t.state == TrialState.FAIL for t in study.trials]
 
     def test_all_failed(self, name):
@@ -103,6 +105,22 @@ class TestGrid:
         for k in {1, len(lrs) // 2, len(lrs)} - {0}:
             assert lrs[k - 1] == float(k * Fraction(step))
         assert lrs[-1] <= float(lr_max)
+
+    def test_steps_of_many_digits(self):
+        # Products and denominators beyond what a float holds: a division of floats would round twice.
+        for step in (0.00012345678901234567, 1.2345678901234567e-3, 0.4999999999999999):
+            lrs = Grid(lr_max=0.5, step=step).learning_rates()
+            exact = Fraction(str(step))
+            assert lrs.tolist() == [float(k * exact) for k in range(1, int(Fraction("0.5") / exact) + 1)]
+
+    def test_one_step_is_enough(self):
+        assert Grid(lr_max=0.5, step=0.5).learning_rates().tolist() == [0.5]
+
+    def test_optuna_is_told_which_learning_rates_there_are(self):
+        study, trials = Grid(lr_max=0.5, step=0.125).run(bowl, 1.0, "s", 0)
+        distribution = optuna.distributions.FloatDistribution(0.125, 0.5, step=0.125)
+        assert trials.distribution == distribution
+        assert study.trials[0].distributions == {"lr": distribution}
 
     @pytest.mark.parametrize(
         ("arguments", "says"),
@@ -227,9 +245,11 @@ class TestColumnarStudy:
             storage.get_trial(500)
         with pytest.raises(KeyError):
             storage.get_trial_id_from_study_id_trial_number(study_id, 500)
-        trials = few.get_trials(deepcopy=False)
+        trials = storage._studies[study_id].trials
         assert [t.number for t in trials[1:7:2]] == [1, 3, 5]
-        assert trials[-1].number == 499
+        assert (trials[-1].number, trials[-500].number) == (499, 0)
+        assert trials[3].duration.total_seconds() == 0
+        assert trials[3].intermediate_values == trials[3].system_attrs == {}
         with pytest.raises(KeyError):
             storage.get_n_trials(study_id + 1)
 
