@@ -54,6 +54,7 @@ class TestContract:
         assert isinstance(study, optuna.Study)
         assert study.study_name == "s"
         assert len(study.trials) == len(trials) == this.trials
+        assert trials.pre_loss == 1.0
         for trial, lr, post_loss in zip(study.trials, trials.lr, trials.post_loss, strict=True):
             assert trial.state == TrialState.COMPLETE
             assert trial.params == {"lr": lr}
@@ -146,7 +147,8 @@ class TestSearched:
         [
             ({"n_trials": 0}, r"`Searched\(n_trials=0\)` must be an integer >= 1"),
             ({"n_trials": 1.5}, "must be an integer"),
-            ({"lr_max": 0}, "must be > 0"),
+            ({"lr_max": 0}, r"`Searched\(lr_max=0\)` must be > 0"),
+            ({"lr_max": math.inf}, r"`Searched\(lr_max=inf\)` must be > 0"),
             ({"lr_min": 0}, "must be > 0 and below"),
             ({"lr_min": 0.5}, r"below lr_max=0\.5"),
             ({"step": 0.1}, r"`Searched\(step=0\.1\)` must be null where log is true"),
@@ -155,6 +157,13 @@ class TestSearched:
     def test_refused(self, arguments, says):
         with pytest.raises(ValueError, match=says):
             Searched(optuna.samplers.RandomSampler, **arguments)
+
+    def test_one_trial_on_the_scale_that_was_asked_for(self):
+        for log in (True, False):
+            this = Searched(optuna.samplers.RandomSampler, n_trials=1, lr_min=0.1, lr_max=0.4, log=log)
+            study, trials = this.run(bowl, 1.0, "s", 0)
+            assert len(study.trials) == len(trials) == this.trials == 1
+            assert trials.distribution == optuna.distributions.FloatDistribution(0.1, 0.4, log=log)
 
     def test_tpe_finds_the_bowl(self):
         study, _ = sampling("tpe").run(bowl, 1.0, "s", 0)
