@@ -97,7 +97,9 @@ def _spec(module: str) -> ModuleSpec | None:
 
 def _spec_at_the_top(module: str) -> ModuleSpec | None:
     try:
-        return find_spec(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # setuptools' finder of distutils has something to say
+            return find_spec(module)
     except (ImportError, ValueError):  # ValueError: for one thing a script, which is imported already
         file = getattr(sys.modules.get(module), "__file__", None)
         return ModuleSpec(module, SourceFileLoader(module, file), origin=file) if file else None
@@ -135,11 +137,10 @@ def _imported(module: str) -> frozenset[str]:
 
 @cache
 def _is_installed(module: str) -> bool:
+    """Whether its file is; a namespace has none of its own, and may have parts in several places."""
     spec = _spec(module)
-    if spec is None or (spec.submodule_search_locations is not None and not spec.has_location):
-        return False  # a namespace may have portions in several places
-    if spec.origin is None or not spec.has_location:
-        return True  # built into the interpreter
+    if spec is None or spec.origin is None or not spec.has_location:
+        return False
     path = Path(spec.origin)
     return bool(_INSTALLED & set(path.parts)) or any(path.is_relative_to(s) for s in _STANDARD)
 

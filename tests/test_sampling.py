@@ -54,6 +54,7 @@ class TestContract:
         assert isinstance(study, optuna.Study)
         assert study.study_name == "s"
         assert len(study.trials) == len(trials) == this.trials
+        assert trials.pre_loss == 1.0
         for trial, lr, post_loss in zip(study.trials, trials.lr, trials.post_loss, strict=True):
             assert trial.state == TrialState.COMPLETE
             assert trial.params == {"lr": lr}
@@ -75,7 +76,9 @@ class TestContract:
                 assert trial.state == TrialState.COMPLETE
             else:
                 assert trial.state == TrialState.FAIL
-                assert "not finite" in trial.user_attrs["reason"]
+                assert trial.value is None
+                loss = float(partly_infinite(lr))
+                assert trial.user_attrs["reason"] == f"loss after the update is {loss}, not finite"
         assert trials.failed.tolist() == [t.state == TrialState.FAIL for t in study.trials]
 
     def test_all_failed(self, name):
@@ -104,6 +107,22 @@ class TestGrid:
             assert lrs[k - 1] == float(k * Fraction(step))
         assert lrs[-1] <= float(lr_max)
 
+    def test_steps_of_many_digits(self):
+        # Products and denominators beyond what a float holds: a division of floats would round twice.
+        for step in (0.00012345678901234567, 1.2345678901234567e-3, 0.4999999999999999):
+            lrs = Grid(lr_max=0.5, step=step).learning_rates()
+            exact = Fraction(str(step))
+            assert lrs.tolist() == [float(k * exact) for k in range(1, int(Fraction("0.5") / exact) + 1)]
+
+    def test_one_step_is_enough(self):
+        assert Grid(lr_max=0.5, step=0.5).learning_rates().tolist() == [0.5]
+
+    def test_optuna_is_told_which_learning_rates_there_are(self):
+        study, trials = Grid(lr_max=0.5, step=0.125).run(bowl, 1.0, "s", 0)
+        distribution = optuna.distributions.FloatDistribution(0.125, 0.5, step=0.125)
+        assert trials.distribution == distribution
+        assert study.trials[0].distributions == {"lr": distribution}
+
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
@@ -128,7 +147,8 @@ class TestSearched:
         [
             ({"n_trials": 0}, r"`Searched\(n_trials=0\)` must be an integer >= 1"),
             ({"n_trials": 1.5}, "must be an integer"),
-            ({"lr_max": 0}, "must be > 0"),
+            ({"lr_max": 0}, r"`Searched\(lr_max=0\)` must be > 0"),
+            ({"lr_max": math.inf}, r"`Searched\(lr_max=inf\)` must be > 0"),
             ({"lr_min": 0}, "must be > 0 and below"),
             ({"lr_min": 0.5}, r"below lr_max=0\.5"),
             ({"step": 0.1}, r"`Searched\(step=0\.1\)` must be null where log is true"),
@@ -137,6 +157,13 @@ class TestSearched:
     def test_refused(self, arguments, says):
         with pytest.raises(ValueError, match=says):
             Searched(optuna.samplers.RandomSampler, **arguments)
+
+    def test_one_trial_on_the_scale_that_was_asked_for(self):
+        for log in (True, False):
+            this = Searched(optuna.samplers.RandomSampler, n_trials=1, lr_min=0.1, lr_max=0.4, log=log)
+            study, trials = this.run(bowl, 1.0, "s", 0)
+            assert len(study.trials) == len(trials) == this.trials == 1
+            assert trials.distribution == optuna.distributions.FloatDistribution(0.1, 0.4, log=log)
 
     def test_tpe_finds_the_bowl(self):
         study, _ = sampling("tpe").run(bowl, 1.0, "s", 0)
@@ -227,9 +254,11 @@ class TestColumnarStudy:
             storage.get_trial(500)
         with pytest.raises(KeyError):
             storage.get_trial_id_from_study_id_trial_number(study_id, 500)
-        trials = few.get_trials(deepcopy=False)
+        trials = storage._studies[study_id].trials
         assert [t.number for t in trials[1:7:2]] == [1, 3, 5]
-        assert trials[-1].number == 499
+        assert (trials[-1].number, trials[-500].number) == (499, 0)
+        assert trials[3].duration.total_seconds() == 0
+        assert trials[3].intermediate_values == trials[3].system_attrs == {}
         with pytest.raises(KeyError):
             storage.get_n_trials(study_id + 1)
 

@@ -119,6 +119,7 @@ LAYOUTS = {
                 def own():
                     import_module("text.one"), importlib.import_module(".two", __package__)
                     __import__("text_helper")
+                    str("text.three")
             """,
             "text/one.py": "A = 1",
             "text/two.py": "A = 1",
@@ -145,6 +146,11 @@ LAYOUTS = {
         },
         "bare.inner.est.Own",
         {"bare.inner.est", "bare.lib.core"},
+    ),
+    "a folder without __init__ beside it": (
+        {"ns.py": "from ns_lib.core import A\nclass Own: pass", "ns_lib/core.py": "A = 1"},
+        "ns.Own",
+        {"ns", "ns_lib.core"},
     ),
     "imports in a circle": (
         {
@@ -200,8 +206,20 @@ MADE_NAMES = {
             spec.loader.exec_module(module)
     """,
     "files/plugin.py": "A = 1",
-    "renames/__init__.py": "from importlib import import_module as load\nx = load('renames.' + 'x')",
+    "renames/__init__.py": """
+        from importlib import import_module as load
+        Own = load('renames.' + 'x').Own
+    """,
     "renames/x.py": "class Own: pass",
+    "renames/alone/__init__.py": "A = 1",
+    "paths/__init__.py": """
+        from pathlib import Path
+        from runpy import run_path as go
+
+        def own():
+            go(str(Path(__file__).with_name("x.py")))
+    """,
+    "paths/x.py": "A = 1",
 }
 """Packages that import by names that they make, or by paths."""
 
@@ -252,7 +270,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def loaded(folder):
     targets = [target for _, target, _ in LAYOUTS.values()]
-    targets += ["lazy.Own", "files.est.own", "renames.x.Own"]
+    targets += ["lazy.Own", "files.est.own", "renames.Own", "paths.own"]
     done = subprocess.run(
         [sys.executable, "-c", LOADED, str(folder), *targets], check=True, capture_output=True,
         text=True, env=os.environ | {"PYTHONPATH": str(folder)},
@@ -269,7 +287,7 @@ def test_what_counts_is_what_python_loads(layout, folder, loaded, monkeypatch, f
     assert target.partition(".")[0] not in sys.modules
 
 
-@pytest.mark.parametrize("target", ["lazy.Own", "files.est.own", "renames.x.Own"])
+@pytest.mark.parametrize("target", ["lazy.Own", "files.est.own", "renames.Own", "paths.own"])
 def test_where_only_running_tells_all_of_the_package_counts(
     target, folder, loaded, monkeypatch, forgetful
 ):
@@ -329,7 +347,7 @@ def test_installed_packages_are_followed_within_themselves_alone(tmp_path, monke
 
 def test_what_is_no_python_or_is_not_there_is_no_error(tmp_path, monkeypatch, forgetful):
     files = {
-        "odd/__init__.py": "from .broken import A\nfrom ...far import B\nfrom .nowhere import C",
+        "odd/__init__.py": "from .broken import A\nfrom ...far import B\nfrom .c import C\nimport odd1",
         "odd/broken.py": "print 'Python 2'\x00",
         "odd/warned.py": "A = '\\d'",
     }
