@@ -20,7 +20,7 @@ from srste.hints import nearest_of
 from srste.losses import Loss
 from srste.pretraining import Pretraining
 from srste.problem import Problem
-from srste.rules import Boolean, Device, Integer, OneOf, Positive, Rule, Text
+from srste.rules import Boolean, Device, Integer, Name, OneOf, Positive, Rule, Text
 from srste.sampling import Sampling
 from srste.unbuilt import why_not_built, why_not_run
 
@@ -74,14 +74,14 @@ RULES: dict[str, Rule] = {
     "sampling.n_trials": Integer(1),
     "sampling.log": Boolean(),
     "tracking.uri": Text(),
-    "tracking.experiment": Text(),
+    "tracking.experiment": Name(),
     "tracking.granularity": OneOf(("study", "job")),
-    "model.name": Text(),
-    "data.name": Text(),
-    "loss.name": Text(),
-    "estimator.name": Text(),
-    "pretraining.name": Text(),
-    "sampling.name": Text(),
+    "model.name": Name(),
+    "data.name": Name(),
+    "loss.name": Name(),
+    "estimator.name": Name(),
+    "pretraining.name": Name(),
+    "sampling.name": Name(),
 }
 """What is checked before anything is built; the parts check the rest of their arguments themselves."""
 

@@ -63,6 +63,14 @@ class Text:
         return None if isinstance(value, str) and value.strip() else "must be a text, not empty"
 
 
+class Name:
+    """A rule: a text in one line, as tables, figures and files show it."""
+
+    def broken_by(self, value: object) -> str | None:
+        fits = isinstance(value, str) and value.strip() and value.isprintable()
+        return None if fits else "must be a text in one line, not empty, without control characters"
+
+
 @dataclass(frozen=True)
 class Device:
     """A rule: a PyTorch device, one that is here unless the job runs elsewhere."""
