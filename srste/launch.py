@@ -16,7 +16,13 @@ from srste import preflight, records
 from srste.console import console
 from srste.errors import UserError, address_without_password, first_line, printable, without_password
 from srste.launch_folder import alone_in, refuse_foreign_files, tidy
-from srste.manifest import Contents, Launch, open_launch, read_contents
+from srste.manifest import (
+    Contents,
+    Launch,
+    open_launch,
+    read_contents,
+    refuse_another_command,
+)
 from srste.preflight import Plan
 from srste.progress import Reporter, reporting
 from srste.report.ending import FIGURES_DRAWN, show, write_files
@@ -94,8 +100,7 @@ def _in_the_environment(uri: str | None) -> Iterator[None]:
 
 
 def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
-    before = read_contents(plan.root)
-    this = _open(plan)
+    refuse_another_command(plan.folder_key, plan.root, plan.overrides, plan.multirun)
     try:
         store = _store(plan.tracking)
     except UserError as error:
@@ -103,6 +108,8 @@ def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
     _end_left_over(plan.root)
     tidy(plan.root, plan.contents)
     started = time.perf_counter()
+    before = read_contents(plan.root)
+    this = _open(plan)
     sys.argv[1:] = plan.argv
     _announce(plan, before)
     with reporting(len(plan.contents.keys)) as reporter:

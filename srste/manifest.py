@@ -96,6 +96,16 @@ class Contents:
         return self.keys.union(groups, self.pretrainings)
 
 
+def refuse_another_command(key: str, root: Path, overrides: list[str], multirun: bool) -> None:
+    """Raises: UserError where the folder holds the launch of another command. key: of the setting that
+    names the folder."""
+    before = read_launch(root)
+    if before and (before.overrides, before.multirun) != (overrides, multirun):
+        raise UserError(
+            f"{key}={root}: holds the launch of another command ({before.command}); name another folder"
+        )
+
+
 def open_launch(
     root: Path,
     name: str,
@@ -105,16 +115,8 @@ def open_launch(
     tracking: dict[str, Any],
     contents: Contents,
 ) -> Launch:
-    """The launch of that folder, made (and the folder with it) if there is none yet.
-
-    Raises: UserError where the folder holds the launch of another command.
-    """
+    """The launch of that folder, made (and the folder with it) if there is none yet."""
     before = read_launch(root)
-    if before and (before.overrides, before.multirun) != (overrides, multirun):
-        key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
-        raise UserError(
-            f"{key}={root}: holds the launch of another command ({before.command}); name another folder"
-        )
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     launch = Launch(
         id=before.id if before else uuid.uuid4().hex,
