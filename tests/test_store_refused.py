@@ -163,6 +163,18 @@ class TestMoved:
         shutil.rmtree(now / "mlruns")
         assert "`" not in refused(sqlite_address(now / "mlflow.db"))
 
+    def test_a_copy_does_not_write_beside_the_original(self, tmp_path):
+        database = a_store(tmp_path / "original")
+        takes_runs(sqlite_address(database), "srste", tmp_path)
+        copy = tmp_path / "copy" / database.name
+        copy.parent.mkdir()
+        shutil.copy(database, copy)
+        line = refused(sqlite_address(copy), "srste")
+        assert f"with those of {database}, of which {copy} is a copy" in line
+        # As the line says.
+        assert takes_runs(sqlite_address(copy), "another", tmp_path).is_relative_to(copy.parent)
+        assert takes_runs(sqlite_address(database), "srste", tmp_path).is_relative_to(database.parent)
+
     def test_back_again(self, moved, tmp_path):
         before, now = moved
         refused(sqlite_address(now / "mlflow.db"))

@@ -43,6 +43,8 @@ def check_location(location: str, uri: str, experiment: str, used: bool) -> None
     try:
         if used and not folder.exists() and not _is_beside(folder, database):
             raise UserError(f"{where}, which is not there; {_moved(folder, database)}{other}")
+        if (original := _original_of(folder, database)) is not None:
+            raise UserError(f"{where}, with those of {original}, of which {database} is a copy; {other}")
         folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder)
     except OSError as error:
@@ -77,6 +79,14 @@ def remove_artifacts(location: str, uri: str, names: Iterable[str]) -> None:
 
 def _is_beside(folder: Path, database: Path | None) -> bool:
     return database is not None and folder.resolve().is_relative_to(database.resolve().parent)
+
+
+def _original_of(folder: Path, database: Path | None) -> Path | None:
+    """The other SQLite file beside which the experiment's files lie, where this one is a copy of it."""
+    if database is None or _is_beside(folder, database):
+        return None
+    original = folder.parent.parent / database.name
+    return original if original.is_file() and not original.samefile(database) else None
 
 
 def _moved(folder: Path, database: Path | None) -> str:
