@@ -89,7 +89,7 @@ class Composer:
         except Exception:
             return overrides
         there = set(_keys(config, "hydra."))
-        plain = [o for o in values if o.type == OverrideType.CHANGE and o.package is None]
+        plain = [o for o in values if o.type == OverrideType.CHANGE and not o.is_sweep_override()]
         lacking = {
             line_of(o) for o in plain if not o.is_hydra_override() and o.key_or_group not in there
         }
@@ -103,6 +103,8 @@ class Composer:
         except Exception as of_choices:
             return self._of_choice(of_choices, choices, mode)
         for override in values:
+            if override.is_sweep_override():
+                continue  # set in each job only
             try:
                 self.loader._apply_overrides_to_config([override], config)
             except Exception as of_value:

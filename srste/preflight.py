@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from hydra._internal.utils import _locate
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -275,7 +276,20 @@ def _launcher(master: DictConfig, multirun: bool) -> Options | None:
     launcher = options_of(master.hydra.launcher)
     if launcher is not None and not multirun:
         raise UserError(f"hydra/launcher={launcher.name}: needs -m (--multirun)")
+    for key in ("hydra.launcher", *(f"hydra.callbacks.{name}" for name in master.hydra.callbacks)):
+        node = OmegaConf.select(master, key)
+        _there_is(f"{key}._target_", node.get("_target_") if OmegaConf.is_dict(node) else None)
     return launcher
+
+
+def _there_is(key: str, target: object) -> None:
+    """Raises: UserError if there is no class of that name."""
+    try:
+        _locate(str(target))
+    except (Exception, SystemExit) as error:
+        cause = error.__cause__ or error
+        why = f"{type(cause).__name__}: {in_one_line(cause)}"
+        raise UserError(f"{key}={target}: must be a class ({why})") from error
 
 
 def _gpus(jobs: list[Job], launcher: Options | None) -> None:
