@@ -113,6 +113,11 @@ class TestSameAngle:
             assert angle_between(found[name], ste[name]) == pytest.approx(angle, abs=1e-3)
 
 
+def test_angles_from_just_above_zero_to_half_a_turn_are_allowed():
+    for angle in (1e-3, 0.5, 180):
+        assert job("estimator=tilted_ste", f"estimator.angle={angle}").estimator.angle == angle
+
+
 def test_negative_is_minus_ste():
     assert torch.equal(flat(direction("estimator=negative_ste")), -flat(direction("estimator=ste")))
 
