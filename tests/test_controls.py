@@ -10,7 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from srste.binarize import Clipped, Sign
 from srste.estimators.angles import angle_between, angle_of_all, angles, turned
+from srste.estimators.base import per_tensor
+from srste.estimators.never_zeroed import NeverZeroed
 from tests import oracle
 from tests.test_estimators import flat, job
 
@@ -110,6 +113,11 @@ class TestSameAngle:
             assert angle_between(found[name], ste[name]) == pytest.approx(angle, abs=1e-3)
 
 
+def test_angles_from_just_above_zero_to_half_a_turn_are_allowed():
+    for angle in (1e-3, 0.5, 180):
+        assert job("estimator=tilted_ste", f"estimator.angle={angle}").estimator.angle == angle
+
+
 def test_negative_is_minus_ste():
     assert torch.equal(flat(direction("estimator=negative_ste")), -flat(direction("estimator=ste")))
 
@@ -184,3 +192,19 @@ class TestNeverZeroed:
     def test_more_samples_than_it_goes_through_are_refused(self):
         with pytest.raises(ValueError, match="samples=4 must be at most most=3"):
             direction("estimator=never_zeroed", "estimator.most=3", samples=4)
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"scan": "both"}, r"`NeverZeroed\(scan=both\)` must be one of ste, sr_ste"),
+            ({"most": 0}, r"`NeverZeroed\(most=0\)` must be a whole number >= 1"),
+            ({"most": 1.5}, r"most=1.5\)` must be a whole"),
+            ({"most": True}, r"most=True\)` must be a whole"),
+        ],
+    )
+    def test_refused(self, arguments, says):
+        with pytest.raises(ValueError, match=says):
+            NeverZeroed(Sign(), Clipped(), per_tensor, **arguments)
+
+    def test_one_scan_that_rounds_is_enough(self):
+        assert NeverZeroed(Sign(), Clipped(), per_tensor, most=1).stochastic

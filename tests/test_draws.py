@@ -43,3 +43,30 @@ def test_of_a_gradient_of_the_size_of_epsilon_half_is_left(normalise):
     # One entry, so that tensor, row and all together have the same norm: g / (|g| + 1e-8).
     gradient = {"weight": torch.tensor([[-1e-8]], dtype=torch.float64)}
     assert normalise(gradient)["weight"].item() == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("name", [name for name in choices("estimator") if name != "never_zeroed"])
+def test_no_random_stream_serves_two_batches_or_numbers_of_samples(name, monkeypatch):
+    """All but gradients never zeroed, which go through the batches before theirs. What is asked for is
+    noted on its way; that of STE is asked for too, and nothing drawn from it."""
+    estimator, problem = made(name)
+    batch, opened, stream = problem.batch(1), {}, problem.stream
+
+    def noted(*names):
+        opened[names] = stream(*names)
+        return opened[names]
+
+    def state(generator):
+        return repr(generator.bit_generator.state)
+
+    monkeypatch.setattr(problem, "stream", noted)
+    earlier = set()
+    for index, samples in itertools.product((1, 2), (1, 2, 3)):
+        opened.clear()
+        estimator.direction(problem, replace(batch, index=index), samples)
+        drawn = {
+            names for names, generator in opened.items() if state(generator) != state(stream(*names))
+        }
+        assert bool(drawn) == estimator.stochastic
+        assert not drawn & earlier
+        earlier |= drawn

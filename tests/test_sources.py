@@ -212,6 +212,12 @@ MADE_NAMES = {
     """,
     "renames/x.py": "class Own: pass",
     "renames/alone/__init__.py": "A = 1",
+    "nest/__init__.py": "A = 1",
+    "nest/other.py": "class Own: pass",
+    "nest/inner/__init__.py": """
+        import importlib
+        Own = importlib.import_module(".".join(["nest", "other"])).Own
+    """,
     "paths/__init__.py": """
         from pathlib import Path
         from runpy import run_path as go
@@ -222,6 +228,8 @@ MADE_NAMES = {
     "paths/x.py": "A = 1",
 }
 """Packages that import by names that they make, or by paths."""
+USED = ["lazy.Own", "files.est.own", "renames.Own", "nest.inner.Own", "paths.own"]
+"""What is used of each."""
 
 
 def write(folder, files):
@@ -270,7 +278,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def loaded(folder):
     targets = [target for _, target, _ in LAYOUTS.values()]
-    targets += ["lazy.Own", "files.est.own", "renames.Own", "paths.own"]
+    targets += USED
     done = subprocess.run(
         [sys.executable, "-c", LOADED, str(folder), *targets], check=True, capture_output=True,
         text=True, env=os.environ | {"PYTHONPATH": str(folder)},
@@ -287,7 +295,7 @@ def test_what_counts_is_what_python_loads(layout, folder, loaded, monkeypatch, f
     assert target.partition(".")[0] not in sys.modules
 
 
-@pytest.mark.parametrize("target", ["lazy.Own", "files.est.own", "renames.Own", "paths.own"])
+@pytest.mark.parametrize("target", USED)
 def test_where_only_running_tells_all_of_the_package_counts(
     target, folder, loaded, monkeypatch, forgetful
 ):
@@ -330,7 +338,10 @@ def test_parts_of_one_package_in_two_places(tmp_path, monkeypatch, forgetful):
 def test_installed_packages_are_followed_within_themselves_alone(tmp_path, monkeypatch, forgetful):
     installed = {
         "theirs/__init__.py": "from .core import A",
-        "theirs/core.py": "import others\nimport json\nimport srste.data\nA = 1",
+        "theirs/core.py": "import others, json, srste.data, theirs.sub.deep\nA = 1",
+        "theirs/sub/__init__.py": "A = 1",
+        "theirs/sub/deep.py": "from .. import more",
+        "theirs/more.py": "A = 1",
         "others.py": "A = 1",
     }
     write(tmp_path / "site-packages", installed)
@@ -341,7 +352,9 @@ def test_installed_packages_are_followed_within_themselves_alone(tmp_path, monke
     assert {name for name in ours if not name.startswith("srste")} == {"ours"}
     assert "srste.estimators.angles" in ours
     theirs = modules_of(["theirs.A"])
-    assert {name for name in theirs if not name.startswith("srste")} == {"theirs", "theirs.core"}
+    assert {name for name in theirs if not name.startswith("srste")} == {
+        "theirs", "theirs.core", "theirs.sub", "theirs.sub.deep", "theirs.more",
+    }  # fmt: skip
     assert "srste.data" in theirs
 
 

@@ -469,10 +469,12 @@ class TestTheNoteS:
         np.testing.assert_array_equal(note.STATISTICS[key][1](stacked), [expected, expected])
 
     def test_the_first_and_the_last_of_several(self):
-        below_above = [[0.9, 2.0, 0.5, 1.1], [1.1, 0.5, 2.0, 0.9], [0.9, 2.0, 0.5, 0.9]]
-        three = note.Losses(np.ones(3), np.ones(3), np.array(below_above))
-        assert note.from_below_to_above(three).tolist() == [1, 0, 0]
-        assert note.from_above_to_below(three).tolist() == [0, 1, 0]
+        drawn = [
+            [0.9, 2.0, 0.5, 1.1], [1.1, 0.5, 2.0, 0.9], [0.9, 2.0, 0.5, 0.9], [1.1, 0.5, 2.0, 1.1]
+        ]  # fmt: skip
+        four = note.Losses(np.ones(4), np.ones(4), np.array(drawn))
+        assert note.from_below_to_above(four).tolist() == [1, 0, 0, 0]
+        assert note.from_above_to_below(four).tolist() == [0, 1, 0, 0]
         level = np.array([[1.0, 1.1], [0.9, 1.0], [1.0, 0.9], [1.1, 1.0]])
         at_the_loss_before = note.Losses(np.ones(4), np.ones(4), level)
         assert note.from_below_to_above(at_the_loss_before).tolist() == [0, 0, 0, 0]
