@@ -28,15 +28,15 @@ QUICK = ["batches=1", "batch_size=16", "sampling.step=0.1", "heldout=0", "model.
 
 def snapshot(folder):
     """What lies there: names, contents, where links lead, modes; nothing is followed."""
-    found = {}
+    contents = {}
     for path in sorted(Path(folder).rglob("*")):
         if path.is_symlink():
-            found[path] = ("link", str(path.readlink()))
+            contents[path] = ("link", str(path.readlink()))
         elif path.is_dir():
-            found[path] = ("folder", path.stat().st_mode)
+            contents[path] = ("folder", path.stat().st_mode)
         else:
-            found[path] = ("file", path.read_bytes(), path.stat().st_mode)
-    return found
+            contents[path] = ("file", path.read_bytes(), path.stat().st_mode)
+    return contents
 
 
 def same(before, folder):

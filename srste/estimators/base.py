@@ -45,10 +45,10 @@ def gradient_of(loss: Tensor, model: nn.Module) -> Direction:
     asked = {name: p for name, p in parameters.items() if p.requires_grad}
     if not asked:
         raise ValueError("no parameter of the model requires a gradient")
-    found: tuple[Tensor | None, ...] = (None,) * len(asked)
+    gradients: tuple[Tensor | None, ...] = (None,) * len(asked)
     if loss.requires_grad:
-        found = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
-    reached = {name: g for name, g in zip(asked, found, strict=True) if g is not None}
+        gradients = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
+    reached = {name: g for name, g in zip(asked, gradients, strict=True) if g is not None}
     if len(reached) < len(asked):
         names = ", ".join(name for name in asked if name not in reached)
         raise ValueError(
