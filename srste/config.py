@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from srste.curve import any_curve
+from srste.curve.network import check_direction
 from srste.data import RandomTeacher
 from srste.errors import UserError, address_without_password, first_line
 from srste.estimators import Estimator
@@ -198,9 +199,11 @@ class Job:
             small = Problem(model, data, seed=0, batch_size=2, device=_CPU, loss=loss)
             batch = small.batch(1)
             _ = estimator.stochastic
-            direction = estimator.direction(small, batch, 1)
+            weights = dict(small.model.named_parameters())
             if self.baseline_config is not None:
-                build(self.baseline_config).direction(small, batch, 1)
+                check_direction(weights, build(self.baseline_config).direction(small, batch, 1))
+            direction = estimator.direction(small, batch, 1)
+            check_direction(weights, direction)
             any_curve(small.model, direction, batch.inputs, batch.targets, sampling.lr_max, loss)
             sampling.rehearse()
         except Exception as error:  # whatever a user's class raises

@@ -250,15 +250,16 @@ def test_a_direction_that_is_not_like_the_parameters(how):
     for estimator, baseline in ((Spoils(how), None), (this.estimator, Spoils(how))):
         with pytest.raises(ValueError, match=says):
             run_study(problem, batch, estimator, 1, this.sampling, "s", baseline=baseline)
-    without = [f"~estimator.{a}" for a in ("quantiser", "surrogate", "aggregation", "normalisation")]
-    as_typed = job(
-        "estimator=ste",
-        "estimator._target_=tests.test_not_moved.Spoils",
-        f"+estimator.how='{how}'",
-        *without,
-    )
-    with pytest.raises(UserError, match=f"does not run: .*{says.removesuffix('$')}"):
-        as_typed.rehearse()
+    axes = ("quantiser", "surrogate", "aggregation", "normalisation")
+    for name, place in (("ste", "estimator"), ("sr_ste", "estimator.baseline")):
+        as_typed = job(
+            f"estimator={name}",
+            f"{place}._target_=tests.test_not_moved.Spoils",
+            f"+{place}.how='{how}'",
+            *(f"~{place}.{axis}" for axis in axes),
+        )
+        with pytest.raises(UserError, match=f"does not run: .*{says.removesuffix('$')}"):
+            as_typed.rehearse()
 
 
 def test_a_launch_names_them_everywhere(tmp_path):
