@@ -98,10 +98,11 @@ def job_cost(folder: Path, few: int, many: int) -> float:
     def swept(count: int) -> float:
         return train(
             folder, "-m", f"samples=range(1,{count + 1})", "batches=1", "batch_size=16",
-            "sampling.step=0.05", "tracking=none", "hydra.sweep.dir=jobs",
+            "sampling.step=0.05", "tracking=none", f"hydra.sweep.dir=jobs-{count}",
         )  # fmt: skip
 
-    swept(many)  # makes the records
+    for count in (few, many):  # makes the records
+        swept(count)
     return (swept(many) - swept(few)) / (many - few)
 
 
@@ -129,18 +130,18 @@ def many_records(folder: Path, count: int) -> tuple[Path, Launch, Contents]:
         key = f"{number:064x}"
         place = (original.estimator, original.samples, seed)
         name = f"seed={seed}-{original.estimator}-{original.samples}"
-        job = jobs.setdefault(place, JobContents(name, [], [f"{len(jobs):064d}"], None))
-        job.keys.append(key)
+        job = jobs.setdefault(place, JobContents(name, {}, [f"{len(jobs):064d}"], None))
         record: Record = replace(
             original, key=key, group=job.groups[0], identity=original.identity | {"seed": seed},
             config=original.config | {"seed": seed},
         )  # fmt: skip
-        path = root / job.folder / "studies" / f"batch-{record.batch:02d}"
+        job.studies[key] = f"{job.folder}/studies/batch-{record.batch:02d}"
+        path = root / job.studies[key]
         path.mkdir(parents=True)
         os.link(source / records.TRIALS, path / records.TRIALS)
         (path / records.RECORD).write_bytes(sealed(asdict(record)))
     tracking = {"name": "mlflow", "uri": None, "experiment": "srste", "granularity": "job"}
-    launch = Launch("0" * 32, "many", True, "", "2026-01-01T00:00:00+00:00", tracking)
+    launch = Launch("0" * 32, "many", [], True, "", "2026-01-01T00:00:00+00:00", tracking)
     return root, launch, Contents(list(jobs.values()))
 
 

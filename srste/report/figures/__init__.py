@@ -1,14 +1,18 @@
 """The figures, one a module; each takes records or arrays and gives a matplotlib figure.
 
 They are written to files, without pyplot and its backends. A notebook names one for all processes that
-it starts (MPLBACKEND), which need not know it: so matplotlib is imported without that variable.
+it starts (MPLBACKEND), and matplotlib cannot be imported where it does not know that one. So it is told
+after its import, as the notebook's own figures need it, and not at all where it does not know it.
 """
 
 import os
+import sys
+from contextlib import suppress
 
-_BACKEND = os.environ.pop("MPLBACKEND", None)
-try:
-    import matplotlib  # noqa: F401
-finally:
-    if _BACKEND is not None:
-        os.environ["MPLBACKEND"] = _BACKEND
+if "matplotlib" not in sys.modules and (_backend := os.environ.pop("MPLBACKEND", None)):
+    try:
+        import matplotlib
+    finally:
+        os.environ["MPLBACKEND"] = _backend
+    with suppress(ValueError):
+        matplotlib.rcParams["backend"] = _backend
