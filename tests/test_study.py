@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from torch import nn
 
 from srste.binarize import BinaryActivation
 from srste.config import Job
@@ -146,6 +147,8 @@ class TestReplay:
         stepped.load_state_dict({k: v - 0.125 * direction[k] for k, v in model.state_dict().items()})
         with torch.no_grad():
             expected = float(((stepped(x) - y).double() ** 2).mean())
+            before = float(((model(x) - y).double() ** 2).mean())
+        assert found.pre_loss == pytest.approx(before, rel=1e-7)
         assert found.post_loss == pytest.approx(expected, rel=1e-7)
         assert found.explained
         assert found.on_the_fence < 40
@@ -170,6 +173,30 @@ class TestReplay:
         right = float(loss_curve(model, direction, x, y)(0.1))
         assert replay(model, direction, x, y, 0.1, right).explained
         assert not replay(model, direction, x, y, 0.1, right + off).explained
+
+    @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+    def test_what_rounding_may_explain_grows_with_the_loss(self, size):
+        model, direction, x, y = self.case()
+        y = size * y + size
+        right = float(loss_curve(model, direction, x, y)(0.1))
+        scale = max(right, float((y.abs().double() ** 2).mean()))
+        assert replay(model, direction, x, y, 0.1, right + 1e-14 * scale).explained
+        assert not replay(model, direction, x, y, 0.1, right + 1e-9 * scale + 1e-9).explained
+
+    def test_an_undecided_example_explains_its_share_and_no_more(self):
+        """One example of a hundred is on the threshold: its loss is at most (|output| + |target|)²."""
+        model = nn.Sequential(nn.Linear(1, 1, False), BinaryActivation(), nn.Linear(1, 1, False))
+        with torch.no_grad():
+            model[0].weight.fill_(1.0)
+            model[2].weight.fill_(0.5)
+        still = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+        x, y = torch.ones(100, 1), torch.ones(100, 1)
+        x[0] = 0
+        right = float(loss_curve(model, still, x, y)(0.25))
+        share = (0.5 + 1) ** 2 / 100
+        for off, explained in ((0.9 * share, True), (-0.9 * share, True), (1.1 * share, False)):
+            found = replay(model, still, x, y, 0.25, right + off)
+            assert (found.explained, found.on_the_fence) == (explained, 1)
 
     def test_a_model_that_computes_something_else_is_not_explained(self):
         model, direction, x, y = self.case()
