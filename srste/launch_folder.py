@@ -50,7 +50,7 @@ def refuse_foreign_files(key: str, root: Path, contents: Contents, report: bool)
     """
     if not _is_of_a_launch(root):
         for folder, patterns in [(root, _OF_A_LAUNCH), *((f, _OF_A_JOB) for f in _jobs(root, contents))]:
-            for path in (path for pattern in patterns for path in folder.glob(pattern)):
+            for path in (path for pattern in patterns for path in _matching(folder, pattern)):
                 raise UserError(
                     f"{key}={root}: holds {path.relative_to(root)}, over which a launch would "
                     "write, and which none has left there; name another folder"
@@ -81,6 +81,12 @@ def tidy(root: Path, contents: Contents) -> None:
 def _is_of_a_launch(root: Path) -> bool:
     # A manifest that was damaged is made anew.
     return read_launch(root) is not None or all((root / name).exists() for name in (LAUNCH, CONTENTS))
+
+
+def _matching(folder: Path, pattern: str) -> Iterator[Path]:
+    """What is there of that name or pattern, links that lead nowhere included."""
+    path = folder / pattern
+    yield from [path] if path.is_symlink() else folder.glob(pattern)
 
 
 def _jobs(root: Path, contents: Contents) -> set[Path]:

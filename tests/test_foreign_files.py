@@ -258,6 +258,12 @@ def test_a_folder_with_files_of_our_names_is_refused(tmp_path, name):
     assert not list(tmp_path.rglob(records.RECORD))
 
 
+def test_a_link_of_our_name_that_leads_nowhere_is_refused_too(tmp_path):
+    (tmp_path / "results.csv").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"holds results\.csv, over which a launch would write"):
+        refuse_foreign_files("hydra.run.dir", tmp_path, CONTENT, report=False)
+
+
 def test_what_lies_in_the_place_of_a_record_is_refused_or_kept(tmp_path):
     assert train(tmp_path, "-m", "samples=1,2", *QUICK, "tracking=none").returncode == 0
     root = only(tmp_path / "multirun")
