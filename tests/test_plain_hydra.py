@@ -28,7 +28,7 @@ from srste.errors import UserError
 from srste.sweep import handed_over, job_lines
 from tests.support import CONF
 
-QUIET = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
+QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]  # "disabled" would disable all loggers
 
 
 @pytest.fixture(scope="module")

@@ -273,7 +273,7 @@ def numbers() -> None:
     print("The main job's network, STE direction per tensor, 1,024 examples:")
     print(f"  breakpoints in (0, 0.5]: {curve.breakpoints.size:,}")
     print(f"  loss before: {curve.pre_loss:.6f}")
-    print(f"  exact minimum: {lowest.loss:.6f} at {lowest.lr:.8f}, attained: {lowest.attained}")
+    print(f"  exact minimum: {lowest.loss:.6f} at {lowest.lr:.6f}, attained: {lowest.attained}")
     starts = np.append(curve.breakpoints, curve.lr_max)
     after = starts[starts > lowest.lr][0]
     print(f"  the piece of the minimum: {after - starts[starts <= lowest.lr][-1]:.0e} wide")
