@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 from timing import least_seconds
 from torch import Tensor, nn
 
-from srste.curve import loss_curve
+from srste import loss_curve
 
 EVENT = 32  # bytes
 

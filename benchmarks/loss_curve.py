@@ -26,8 +26,8 @@ from floor import EVENT, copy_rate, counts, floor, products_by_tables, rates
 from timing import times_of
 from torch import Tensor
 
+from srste import loss_curve
 from srste.binarize import Clipped, Sign, estimating, sign
-from srste.curve import loss_curve
 from srste.estimators.base import Direction, global_norm, per_row, per_tensor
 from srste.losses import SquaredError
 from srste.models.mlp import MLP

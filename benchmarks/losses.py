@@ -22,8 +22,8 @@ from typing import TypeVar
 import torch
 from loss_curve import LRS
 
+from srste import loss_curve
 from srste.binarize import Clipped, Sign, estimating
-from srste.curve import loss_curve
 from srste.estimators.base import per_tensor
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, Loss, SquaredError
 from srste.models.mlp import MLP

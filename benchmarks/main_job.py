@@ -22,10 +22,9 @@ ROOT = Path(__file__).parent.parent
 
 PARTS = {
     "estimators": [("srste.estimators.straight_through", "StraightThrough.direction")],
-    "loss curves": [("srste.study", "_curve"), ("srste.curve.exact", "LossCurve.__call__")],
+    "loss curves": [("srste.study", "_curve"), ("srste.curve.curves", "ExactCurve.__call__")],
     "held-out loss": [("srste.heldout", "held_out")],
     "draws checked": [("srste.checks", "draws_do_nothing")],
-    "Optuna studies": [("srste.sampling.storage", "columnar_study")],
     "replays": [("srste.replay", "replay")],
     "records": [("srste.records", "encode_trials"), ("srste.records", "write")],
     "MLflow store": [("srste.tracking.store", "Store.__init__")],

@@ -19,8 +19,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from srste import loss_curve
 from srste.binarize import BinaryActivation, Clipped, Sign, estimating
-from srste.curve import loss_curve
 from srste.estimators.base import per_tensor
 from srste.losses import CrossEntropy, Logistic, Loss, SquaredError
 from srste.models.conv import Conv
@@ -106,7 +106,7 @@ def main() -> None:
         for case in cases():
             exact, events, passes = measure(case, options.passes)
             print(
-                f"{case.name:<17}{case.loss.form:<15}{case.batch:>6}{exact:>7.3f} s{events:>8.1f}"
+                f"{case.name:<17}{case.loss.label:<20}{case.batch:>6}{exact:>7.3f} s{events:>8.1f}"
                 f"{passes:>7.0f} s{passes / exact:>9,.0f}"
             )
 

@@ -18,9 +18,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from threadpoolctl import threadpool_limits
 
-from srste import provenance
+from srste import loss_curve, provenance
 from srste.config import Job, Plain, build
-from srste.curve import loss_curve
 from srste.preflight import register_resolvers
 from srste.pretraining import pretrained
 from srste.problem import Problem
@@ -204,7 +203,7 @@ def run_case(case: Case, wanted: dict[str, int]) -> list[Run]:
     this = problem(case.network, case.seed, case.overrides, case.cache)
     batch = this.batch(case.batch)
     direction = of.estimator.direction(this, batch, 1)
-    curve = loss_curve(this.model, direction, batch.inputs, batch.targets, of.sampling.lr_max)
+    curve = loss_curve(this.model, direction, batch.inputs, batch.targets, lr_max=of.sampling.lr_max)
     infimum = curve.minimum().loss
     # The name and so the seed of the same study in a job.
     name = f"{case.estimator} samples 1 batch {case.batch}"

@@ -18,7 +18,8 @@ import optuna
 from loss_curve import cases
 from sampler_runs import prepare, sampling
 
-from srste.curve import LossCurve, loss_curve
+from srste import loss_curve
+from srste.curve import LossCurve
 
 SAMPLERS = ("random-log", "tpe-log", "gp-log")
 COUNTS = (10, 100, 200, 500, 1_000)

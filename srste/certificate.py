@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from srste.curve import Interval, LossCurve
+from srste.curve import ExactCurve, Interval
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Certificate:
         return self.intervals > 0
 
 
-def certificate(curve: LossCurve, post_loss: float | None) -> Certificate:
+def certificate(curve: ExactCurve, post_loss: float | None) -> Certificate:
     """Args: post_loss: of the best trial, None if every trial failed."""
     lowest, descent = curve.minimum(), curve.descent()
     regret = fraction = None

@@ -12,7 +12,7 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from srste.curve import any_curve
+from srste.curve import Line
 from srste.curve.network import check_direction
 from srste.data import RandomTeacher
 from srste.errors import UserError, address_without_password, first_line
@@ -203,8 +203,8 @@ class Job:
             if self.baseline_config is not None:
                 check_direction(weights, build(self.baseline_config).direction(small, batch, 1))
             direction = estimator.direction(small, batch, 1)
-            check_direction(weights, direction)
-            any_curve(small.model, direction, batch.inputs, batch.targets, sampling.lr_max, loss)
+            line = Line(small.model, direction)
+            line.loss(batch.inputs, batch.targets, loss, sampling.lr_max)
             sampling.rehearse()
         except Exception as error:  # whatever a user's class raises
             why = why_not_run(error, self.config)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from srste.curve import LossCurve, any_curve
-from srste.estimators.base import Direction
+from srste.curve import Line
 from srste.problem import Batch, Problem
 
 
@@ -40,18 +39,14 @@ def zero_loss(problem: Problem, batch: Batch) -> float:
     return float(problem.loss(outputs, targets))
 
 
-def held_out(
-    problem: Problem, direction: Direction, heldout: Batch, lr: float, lr_max: float
-) -> Heldout:
-    """What the step ``w - lr * direction`` does to the loss on ``heldout``, and what is the best that
-    any step along that direction does.
+def held_out(line: Line, problem: Problem, heldout: Batch, lr: float, lr_max: float) -> Heldout:
+    """What the step of size ``lr`` along the line does to the loss on ``heldout``, and what is the best
+    that any step along it does.
 
-    Args: lr: the winning learning rate, in [0, lr_max].
+    Args: line: of the problem's model. lr: the winning learning rate, in [0, lr_max].
     """
-    curve, _ = any_curve(
-        problem.model, direction, heldout.inputs, heldout.targets, lr_max, problem.loss, problem.seed
-    )
-    lowest = curve.minimum() if isinstance(curve, LossCurve) else None
+    curve = line.loss(heldout.inputs, heldout.targets, problem.loss, lr_max, problem.seed)
+    lowest = curve.minimum() if curve.exact else None
     return Heldout(
         examples=len(heldout.inputs),
         pre_loss=curve.pre_loss,

@@ -35,7 +35,6 @@ from srste.files import (
 )
 from srste.heldout import Heldout
 from srste.sampling import Trials
-from srste.sampling.storage import columnar_study
 
 FORMAT = 5
 RECORD, TRIALS = "record.json", "trials.parquet"
@@ -338,7 +337,7 @@ def load_study(folder: str | Path) -> optuna.Study:
     record = read(folder)
     if record is None:
         raise FileNotFoundError(f"no {RECORD} in {folder}")
-    return columnar_study(read_trials(folder), record.name)
+    return read_trials(folder).to_optuna(record.name)
 
 
 def find(root: Path, damaged: list[Path] | None = None) -> Iterator[tuple[Path, Record]]:

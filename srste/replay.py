@@ -7,18 +7,16 @@ says whether such units explain the difference.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from srste.curve.chain import as_double
-from srste.curve.exact import network_of
 from srste.curve.forms import exact_form
-from srste.curve.network import Array, check_direction, on_the_fence
+from srste.curve.line import Line
+from srste.curve.network import Array, on_the_fence
 from srste.losses import ExactLoss, LossFunction, SquaredError
 
 
@@ -37,38 +35,32 @@ class Replay:
 
 
 def replay(
-    model: nn.Module,
-    direction: Mapping[str, Tensor],
+    line: Line,
     inputs: Tensor,
     targets: Tensor,
     lr: float,
     curve_loss: float,
     loss: LossFunction | None = None,
 ) -> Replay:
-    """Steps a copy of ``model`` by ``w - lr * direction`` and holds it against the loss curve.
+    """Steps a copy of the line's model by ``lr`` and holds it against the loss curve.
 
     Between the two stands one float64 forward pass of the stepped network. The curve must give its
     loss, but for examples that float64 itself cannot decide; and the real model must give its output
     for every example that the model's dtype can decide.
 
-    Args: shapes as for :func:`srste.curve.loss_curve`. lr: >= 0. curve_loss: the curve's at lr. loss:
-        one with an exact form; the mean squared error, if none is given.
-    Raises: as :func:`srste.curve.loss_curve`.
+    Args: shapes as for :meth:`srste.curve.line.Line.loss`. lr: >= 0. curve_loss: the curve's at lr.
+        loss: one with an exact form; the mean squared error, if none is given.
+    Raises: as :meth:`srste.curve.line.Line.exact_loss`.
     """
     loss = SquaredError() if loss is None else loss
     exact_loss = exact_form(loss)
-    check_direction(dict(model.named_parameters()), direction)
     with torch.no_grad():
-        pre_loss = _in_float64(loss, model(inputs), targets)
-        stepped = copy.deepcopy(model)
-        for name, parameter in stepped.named_parameters():
-            # As a tensor, so that a learning rate beyond the dtype is infinite and not an exception.
-            parameter.sub_(direction[name] * torch.tensor(lr, dtype=parameter.dtype))
-        outputs = stepped(inputs)
+        pre_loss = _in_float64(loss, line.model(inputs), targets)
+        outputs = line.at(lr)(inputs)
         post_loss = _in_float64(loss, outputs, targets)
 
     with np.errstate(over="ignore", invalid="ignore"):
-        *hidden, last = network_of(model, direction, inputs).stepped(inputs, lr)
+        *hidden, last = line.network(inputs).stepped(inputs, lr)
         u = torch.finfo(outputs.dtype).eps / 2
         undecided, fence = (on_the_fence(hidden, len(inputs), v) for v in (np.finfo(float).eps / 2, u))
 

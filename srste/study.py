@@ -1,4 +1,4 @@
-"""One study: a direction, its loss curve, an Optuna study over it, the winner replayed and held out."""
+"""One study: a direction, its loss curve, trials of learning rates, the winner replayed and held out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import optuna
 import torch
 from numpy.typing import NDArray
 
@@ -20,7 +19,7 @@ from srste.checks import (
     draws_do_nothing,
     not_moved,
 )
-from srste.curve import EvaluatedCurve, LossCurve, any_curve
+from srste.curve import EvaluatedCurve, ExactCurve, Line, LossCurve
 from srste.curve.network import check_direction
 from srste.estimators import Direction, Estimator
 from srste.estimators.angles import angle_of_all, angles
@@ -31,7 +30,6 @@ from srste.randomness import integer_seed
 from srste.records import Best, Probe
 from srste.replay import Replay, replay
 from srste.sampling import Sampling, Trials
-from srste.sampling.base import LR
 
 log = logging.getLogger(__name__)
 
@@ -93,32 +91,39 @@ def run_study(
     for alarm, seen in alarms.items():
         log.warning("%s: alarm: %s: %s", name, alarm, seen)
 
-    curve, not_exact = _curve(problem, batch, direction, sampling.lr_max)
-    if isinstance(curve, EvaluatedCurve):
-        weights = sum(g.numel() for g in direction.values())
-        _announce(not_exact, (sampling.trials, len(batch.inputs), weights), curve)
-    seed = integer_seed(problem.seed, "sampler", name)
-    study, trials = sampling.run(curve, curve.pre_loss, name, seed)
-    failed = bool(trials.failed.all())
-    found = Study(
+    line, seed = Line(problem.model, direction), integer_seed(problem.seed, "sampler", name)
+    curve = _curve(line, problem, batch, sampling.lr_max)
+    if curve is None:
+        trials = sampling.run(_no_losses, _pre_loss(problem, batch), seed)
+    else:
+        if isinstance(curve, EvaluatedCurve):
+            weights = sum(g.numel() for g in direction.values())
+            _announce((sampling.trials, len(batch.inputs), weights), curve)
+        trials = sampling.run(curve, curve.pre_loss, seed)
+    study = Study(
         trials=trials,
         best=None,
         heldout=None,
         zero_loss=zero_loss(problem, batch),
         angles=to_baseline,
         probe=None,
-        certificate=_certificate(curve, trials),
-        not_exact=not_exact,
+        certificate=None,
+        not_exact=curve.why_not if curve else "",
         alarms=alarms,
     )
-    if failed:
-        return found
-    winner = study.best_trial
-    lr, small = winner.params[LR], PROBED * sampling.lr_max
+    if curve is None:
+        return study
+    winner = trials.best()
+    if isinstance(curve, ExactCurve):
+        post_loss = None if winner is None else float(trials.post_loss[winner])
+        study = replace(study, certificate=certificate(curve, post_loss))
+    if winner is None:
+        return study
+    lr, small = float(trials.lr[winner]), PROBED * sampling.lr_max
     return replace(
-        found,
-        best=_replayed(problem, batch, direction, curve, trials, winner, name),
-        heldout=held_out(problem, direction, heldout, lr, sampling.lr_max) if heldout else None,
+        study,
+        best=_replayed(line, problem, batch, curve, trials, winner, name),
+        heldout=held_out(line, problem, heldout, lr, sampling.lr_max) if heldout else None,
         probe=Probe(small, float(curve(np.array([small]))[0])),
     )
 
@@ -126,24 +131,17 @@ def run_study(
 _announced: set[tuple[str, tuple[int, ...]]] = set()
 
 
-def _announce(not_exact: str, size: tuple[int, ...], curve: EvaluatedCurve) -> None:
+def _announce(size: tuple[int, ...], curve: EvaluatedCurve) -> None:
     """Says, once for each reason and each size of a study in a process, that learning rates cost forward
     passes here, and how long those of a study will take. size: how many, and what else decides."""
     trials = size[0]
-    if (not_exact, size) not in _announced:
-        _announced.add((not_exact, size))
+    if (curve.why_not, size) not in _announced:
+        _announced.add((curve.why_not, size))
         log.warning(
             "The loss curve has no exact form, and is evaluated by forward passes: %s. The %s learning "
             "rates of a study will take about %s",
-            not_exact, f"{trials:,}", duration(curve.seconds(trials)),
+            curve.why_not, f"{trials:,}", duration(curve.seconds(trials)),
         )  # fmt: skip
-
-
-def _certificate(curve: LossCurve | EvaluatedCurve | _NoCurve, trials: Trials) -> Certificate | None:
-    if not isinstance(curve, LossCurve):
-        return None
-    best = trials.best()
-    return certificate(curve, None if best is None else float(trials.post_loss[best]))
 
 
 def _angles(
@@ -157,24 +155,24 @@ def _angles(
 
 
 def _replayed(
+    line: Line,
     problem: Problem,
     batch: Batch,
-    direction: Direction,
-    curve: LossCurve | EvaluatedCurve | _NoCurve,
+    curve: LossCurve,
     trials: Trials,
-    winner: optuna.trial.FrozenTrial,
+    winner: int,
     name: str,
 ) -> Best:
-    """The winner, and what a real update with it gives."""
-    lr, post_loss = winner.params[LR], winner.user_attrs["post_loss"]
-    if isinstance(curve, EvaluatedCurve):
+    """The winner, and what a real update with it gives. winner: the number of the trial."""
+    lr, post_loss = float(trials.lr[winner]), float(trials.post_loss[winner])
+    if curve.exact:
+        real = replay(line, batch.inputs, batch.targets, lr, post_loss, problem.loss)
+    else:
         # By real passes as it is: one more may differ in the last bits, where many go together.
         again = float(curve(lr))
-        precision = max(torch.finfo(p.dtype).eps for p in direction.values())
+        precision = max(torch.finfo(p.dtype).eps for p in line.direction.values())
         agrees = math.isclose(again, post_loss, rel_tol=100 * precision)
         real = Replay(curve.pre_loss, again, on_the_fence=0, explained=agrees)
-    else:
-        real = replay(problem.model, direction, batch.inputs, batch.targets, lr, post_loss, problem.loss)
     if not real.explained:
         log.warning(
             "%s: the real update gives a loss of %.9g where the loss curve says %.9g, and rounding "
@@ -182,7 +180,7 @@ def _replayed(
             name, real.post_loss, post_loss,
         )  # fmt: skip
     return Best(
-        number=winner.number,
+        number=winner,
         lr=lr,
         smallest_lr=float(trials.lr.min()),
         largest_lr=float(trials.lr.max()),
@@ -194,33 +192,24 @@ def _replayed(
     )
 
 
-class _NoCurve:
-    """The losses along a direction, or from weights, that are not finite: all nan, so that the trials
-    fail, each with its reason, and not the job."""
+def _curve(line: Line, problem: Problem, batch: Batch, lr_max: float) -> LossCurve | None:
+    """The loss along the line; None, and a line in the log, where weights or direction are not finite:
+    the trials fail then, each with its reason, and not the job."""
+    parts = {"weights are": dict(line.model.named_parameters()), "direction is": line.direction}
+    for what, tensors in parts.items():
+        if names := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            log.warning("The %s not finite in %s: all trials fail", what, ", ".join(names))
+            return None
+    return line.loss(batch.inputs, batch.targets, problem.loss, lr_max, problem.seed)
 
-    def __init__(self, pre_loss: float) -> None:
-        self.pre_loss = pre_loss
 
-    def __call__(self, lrs: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.full(np.shape(lrs), np.nan)
+def _no_losses(lrs: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.full(np.shape(lrs), np.nan)
 
 
-def _curve(
-    problem: Problem, batch: Batch, direction: Direction, lr_max: float
-) -> tuple[LossCurve | EvaluatedCurve | _NoCurve, str]:
-    """The loss curve, and why it has no exact form, as `srste.curve.any_curve`."""
-
-    def along(direction: Direction) -> tuple[LossCurve | EvaluatedCurve, str]:
-        return any_curve(
-            problem.model, direction, batch.inputs, batch.targets, lr_max, problem.loss, problem.seed
-        )
-
-    weights = dict(problem.model.named_parameters())
-    if spoilt := [n for n, w in weights.items() if not w.isfinite().all()]:
-        log.warning("The weights are not finite in %s: all trials fail", ", ".join(spoilt))
-        return _NoCurve(math.nan), ""
-    if spoilt := [n for n, g in direction.items() if not g.isfinite().all()]:
-        log.warning("The direction is not finite in %s: all trials fail", ", ".join(spoilt))
-        at_rest = {name: torch.zeros_like(g) for name, g in direction.items()}
-        return _NoCurve(along(at_rest)[0].pre_loss), ""
-    return along(direction)
+def _pre_loss(problem: Problem, batch: Batch) -> float:
+    """The loss before the step where there is no curve; nan where the weights are not finite."""
+    still = {name: torch.zeros_like(p) for name, p in problem.model.named_parameters()}
+    if not all(p.isfinite().all() for p in problem.model.parameters()):
+        return math.nan
+    return Line(problem.model, still).loss(batch.inputs, batch.targets, problem.loss).pre_loss

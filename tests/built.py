@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from srste.binarize import BinaryActivation, BinaryStep
-from srste.curve import loss_curve
 from srste.losses import SquaredError
+from tests.lines import loss_curve
 
 
 def stepped(model, direction, lr):

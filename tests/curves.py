@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from srste.curve import loss_curve
 from srste.models.mlp import MLP
 from tests import oracle
+from tests.lines import loss_curve
 
 TINY = np.nextafter(0.0, 1.0)
 

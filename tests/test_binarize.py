@@ -23,9 +23,9 @@ from srste.binarize import (
     estimating,
     sign,
 )
-from srste.curve import any_curve
 from srste.randomness import stream, uniform
 from tests import oracle
+from tests.lines import curve_and_reason
 
 
 def test_sign_of_zero_is_plus_one():
@@ -225,11 +225,11 @@ class TestEstimating:
         direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
         x, y = torch.randn(8, 3), torch.randn(8, 1)
         with estimating(model, AllUp(), Identity(), stream(0)):
-            curve, _ = any_curve(model, direction, x, y)
+            curve, _ = curve_and_reason(model, direction, x, y)
             expected = ((model(x) - y).double() ** 2).mean().item()
         assert not curve.exact
         assert curve.pre_loss == pytest.approx(expected, rel=1e-6)
-        assert any_curve(model, direction, x, y)[0].exact
+        assert curve_and_reason(model, direction, x, y)[0].exact
 
 
 class Rule:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import EvaluatedCurve, loss_curve
+from srste.curve import EvaluatedCurve
 from srste.losses import SquaredError
 from srste.models.mlp import MLP
 from tests import oracle
 from tests.curves import TINY, as_oracle, assert_equals_brute_force, make, normalised
+from tests.lines import loss_curve
 
 shapes = {
     "seed": st.integers(0, 2**31),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from srste.curve import loss_curve
 from srste.models.mlp import MLP
 from tests.curves import TINY, assert_equals_brute_force, make
+from tests.lines import loss_curve
 
 
 def one_unit(w1, g1, w2, g2, x=1.0, y=0.0, lr_max=2.0):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from srste import progress
-from srste.curve import evaluated, loss_curve
+from srste.curve import evaluated
 from srste.curve.evaluated import EvaluatedCurve
 from srste.models.mlp import MLP
 from tests.curves import make
@@ -30,6 +30,7 @@ from tests.evaluated import (
     case,
     everything,
 )
+from tests.lines import loss_curve
 
 
 @pytest.fixture(autouse=True)

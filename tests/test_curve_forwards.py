@@ -12,9 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from srste.binarize import BinaryActivation, BinaryStep
-from srste.curve import NotExactError, any_curve, loss_curve
+from srste.curve import NotExactError
 from srste.losses import SquaredError
 from tests.built import InputsTwice, Residual, a_direction, assert_exact, ready, stepped
+from tests.lines import curve_and_reason, loss_curve
 
 
 class Written(nn.Module):
@@ -212,7 +213,7 @@ def test_whole_numbers_as_inputs():
     torch.manual_seed(0)
     model = Written(lambda m, x: m.o(m.b(m.f(functional.one_hot(x, 6).to(m.f.weight.dtype))))).double()
     x, y, direction = torch.randint(0, 6, (9,)), torch.randn(9, 2).double(), a_direction(model)
-    curve, why = any_curve(model, direction, x, y)
+    curve, why = curve_and_reason(model, direction, x, y)
     assert (curve.exact, why) == (True, "")
     for lr in (0.0, 0.1, 0.4):
         expected = SquaredError()(stepped(model, direction, lr)(x), y).item()

@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srste.curve import NotExactError, any_curve, loss_curve
+from srste.curve import NotExactError
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, SquaredError
 from srste.models.mlp import MLP
 from tests import oracle
 from tests.curves import as_oracle, make
+from tests.lines import curve_and_reason, loss_curve
 
 
 def by_hand(name, outputs, targets):
@@ -267,10 +268,10 @@ class TestRefused:
         model, direction, x, y = make(0, 3, 1, 1, False, 4, "none", False)
         twice = DoubledError()
         for loss in (twice, twice.__call__):
-            curve, why = any_curve(model, direction, x, y, 0.5, loss)
+            curve, why = curve_and_reason(model, direction, x, y, 0.5, loss)
             assert why.endswith("has no exact form")
             assert curve.pre_loss == pytest.approx(2 * SquaredError()(model(x), y).item(), rel=1e-6)
-        assert any_curve(model, direction, x, y, loss=RenamedError())[0].exact
+        assert curve_and_reason(model, direction, x, y, loss=RenamedError())[0].exact
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from srste.binarize import BinaryActivation, BinaryStep
-from srste.curve import NotExactError, loss_curve
+from srste.curve import NotExactError
 from tests.built import InputsTwice, Pooled, Residual, Tree, a_direction, assert_exact, conv, ready
+from tests.lines import loss_curve
 
 
 class TestExact:

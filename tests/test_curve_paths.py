@@ -12,12 +12,13 @@ from numba.core.caching import CompileResultCacheImpl
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import following, loss_curve
+from srste.curve import following
 from srste.curve.kernels import compiling
 from srste.curve.links import _grid, rounded
 from srste.curve.network import Dense
 from tests import oracle
 from tests.curves import a_case, as_oracle, make, normalised
+from tests.lines import loss_curve
 
 
 def network(*widths):

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import Interval, loss_curve
+from srste.curve import Interval
 from srste.models.mlp import MLP
 from tests.curves import TINY
+from tests.lines import loss_curve
 from tests.support import ROOT
 from tests.test_curve_losses import LOSSES, brute, case, clear_of_breakpoints
 
@@ -149,7 +150,7 @@ def test_many_equal_examples_are_one(name):
 MILLION = """
 import resource, time
 import numpy as np
-from srste.curve import Interval, loss_curve
+from srste.curve import Interval
 from tests.test_curve_robust import one_example
 model, direction, x, y = one_example("squared")
 one = loss_curve(model, direction, x, y)

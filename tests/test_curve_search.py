@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import Interval, LossCurve, loss_curve
+from srste.curve import ExactCurve, Interval
 from srste.curve.convex import ConvexSum
 from srste.curve.kernels.positions import just_after
 from srste.curve.steps import Steps, StepSum
 from srste.losses import CrossEntropy, Logistic, SquaredError
+from tests.lines import loss_curve
 from tests.test_curve_losses import LOSSES
 
 
@@ -299,7 +300,7 @@ def of_steps(*steps):
     outputs.view(np.uint64)[:, 0] = [position for position, _, _ in steps[1:]]
     counts, target = np.array([len(outputs)]), np.ones((1, 1))
     sums = StepSum([Steps(rest, counts, outputs, target, False)], 1.0)
-    return LossCurve(ConvexSum(sums, 1.0), 1.0)
+    return ExactCurve(ConvexSum(sums, 1.0), 1.0)
 
 
 def at(lr):

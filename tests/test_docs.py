@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import NotExactError, loss_curve
-from srste.replay import replay
+from srste.curve import NotExactError
+from tests.lines import loss_curve, replayed
 from tests.support import ROOT
 
 PAGE = (ROOT / "docs" / "loss_curve.md").read_text()
@@ -174,6 +174,6 @@ def test_a_structural_zero_is_on_the_fence():
             direction[name][:] = direction[name][:1].clone()
     x, y = torch.randn(50, 4), torch.randn(50, 1)
     curve = loss_curve(model, direction, x, y)
-    found = replay(model, direction, x, y, 0.3, float(curve(0.3)))
+    found = replayed(model, direction, x, y, 0.3, float(curve(0.3)))
     assert found.on_the_fence == 50
     assert found.explained

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional
 
-from srste.curve import NotExactError, any_curve, loss_curve
+from srste.curve import NotExactError
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, SquaredError
-from srste.replay import replay
+from tests.lines import curve_and_reason, loss_curve, replayed
 from tests.support import CONF, choices
 from tests.test_curve_losses import LOSSES, case
 
@@ -38,12 +38,12 @@ def test_pytorch_s_are_exact(name):
     expected = loss_curve(*parts, 0.5, LOSSES[name])
     lrs = np.linspace(0, 0.5, 9)
     for loss in SAME[name]:
-        curve, why = any_curve(*parts, 0.5, loss)
+        curve, why = curve_and_reason(*parts, 0.5, loss)
         assert (curve.exact, why) == (True, "")
         np.testing.assert_array_equal(curve(lrs), expected(lrs))
         assert curve.minimum() == expected.minimum()
         assert curve.pre_loss == pytest.approx(loss(parts[0](parts[2]), parts[3]).item(), rel=1e-12)
-        assert replay(*parts, 0.1, float(curve(0.1)), loss).explained
+        assert replayed(*parts, 0.1, float(curve(0.1)), loss).explained
 
 
 class Subclass(nn.MSELoss):
@@ -95,12 +95,12 @@ def test_with_other_settings_they_are_evaluated(name):
     loss, says = OTHERS[name]
     form = "cross-entropy" if isinstance(loss, nn.CrossEntropyLoss) else "squared"
     model, direction, x, y = case(form, 1, 4, 1, 2, True, 9, "tensor")
-    curve, why = any_curve(model, direction, x, y, 0.5, loss)
+    curve, why = curve_and_reason(model, direction, x, y, 0.5, loss)
     assert not curve.exact
     assert re.search(says, why)
     assert curve.pre_loss == pytest.approx(loss(model(x), y).item(), rel=1e-9)
     with pytest.raises(NotExactError, match=says):
-        replay(model, direction, x, y, 0.1, 1.0, loss)
+        replayed(model, direction, x, y, 0.1, 1.0, loss)
 
 
 def test_targets_that_pytorch_s_take_and_ours_do_not():
@@ -111,13 +111,13 @@ def test_targets_that_pytorch_s_take_and_ours_do_not():
         (ignored, "targets must be classes from 0 to 2"),
         (soft, r"targets must be \(9,\) integer classes, not float64 \(9, 3\)"),
     ):
-        curve, why = any_curve(model, direction, x, targets, 0.5, nn.CrossEntropyLoss())
+        curve, why = curve_and_reason(model, direction, x, targets, 0.5, nn.CrossEntropyLoss())
         assert not curve.exact
         assert re.search(f"^CrossEntropy: {says}$", why)
         expected = nn.CrossEntropyLoss()(model(x), targets).item()
         assert curve.pre_loss == pytest.approx(expected, rel=1e-9)
         with pytest.raises(ValueError, match=says):
-            any_curve(model, direction, x, targets, 0.5, CrossEntropy())
+            curve_and_reason(model, direction, x, targets, 0.5, CrossEntropy())
 
 
 class StatesAForm:
@@ -137,11 +137,11 @@ class StatesAForm:
 def test_what_a_loss_says_of_itself_makes_it_no_exact_one(form):
     parts = case("squared", 1, 4, 1, 2, True, 9, "tensor")
     loss = StatesAForm(form)
-    curve, why = any_curve(*parts, 0.5, loss)
+    curve, why = curve_and_reason(*parts, 0.5, loss)
     assert (curve.exact, why) == (False, "StatesAForm has no exact form")
     assert curve.pre_loss == pytest.approx(loss(parts[0](parts[2]), parts[3]).item(), rel=1e-9)
     with pytest.raises(NotExactError, match="StatesAForm has no exact form"):
-        replay(*parts, 0.1, 1.0, loss)
+        replayed(*parts, 0.1, 1.0, loss)
 
 
 @pytest.mark.parametrize("choice", choices("loss"))

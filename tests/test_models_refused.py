@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from srste.binarize import BinaryActivation
-from srste.curve import EvaluatedCurve, any_curve, loss_curve
+from srste.curve import EvaluatedCurve
 from srste.losses import SquaredError
+from tests.lines import curve_and_reason, loss_curve
 
 
 def network():
@@ -60,7 +61,7 @@ def test_refused(make, says):
     x, y = torch.randn(8, 4), torch.randn(8, 2)
     named = model.named_parameters() if isinstance(model, nn.Module) else []
     direction = {n: torch.randn_like(p) for n, p in named}
-    for curve in (any_curve, EvaluatedCurve):
+    for curve in (curve_and_reason, EvaluatedCurve):
         with pytest.raises(ValueError, match=says) as error:
             curve(model, direction, x, y, 0.5, SquaredError())
         assert "\n" not in str(error.value)
@@ -71,7 +72,7 @@ def test_losses_that_are_no_scalar(loss):
     model = network()
     direction = {n: torch.randn_like(p) for n, p in model.named_parameters()}
     with pytest.raises(ValueError, match=r"^loss\(outputs, targets\) must be a scalar tensor, not"):
-        any_curve(model, direction, torch.randn(8, 4), torch.randn(8, 2), loss=loss)
+        curve_and_reason(model, direction, torch.randn(8, 4), torch.randn(8, 2), loss=loss)
 
 
 def test_the_module_of_a_data_parallel_one_is_taken():

@@ -10,12 +10,11 @@ from torch import nn
 
 from srste.binarize import BinaryActivation, Clipped, Sign
 from srste.checks import NOT_MOVED
-from srste.curve import any_curve, loss_curve
 from srste.errors import UserError
 from srste.estimators.base import mean, no_norm, per_row, per_tensor
 from srste.estimators.straight_through import StraightThrough
-from srste.replay import replay
 from srste.study import run_study
+from tests.lines import curve_and_reason, loss_curve, replayed
 from tests.support import only, runs_in, studies, train
 from tests.test_estimators import choices, job
 
@@ -242,11 +241,11 @@ def test_a_direction_that_is_not_like_the_parameters(how):
     problem = this.problem()
     batch = problem.batch(1)
     spoilt = change(this.estimator.direction(problem, batch, 1))
-    for curve in (any_curve, loss_curve):
+    for curve in (curve_and_reason, loss_curve):
         with pytest.raises(ValueError, match=says):
             curve(problem.model, spoilt, batch.inputs, batch.targets)
     with pytest.raises(ValueError, match=says):
-        replay(problem.model, spoilt, batch.inputs, batch.targets, 0.1, 1.0)
+        replayed(problem.model, spoilt, batch.inputs, batch.targets, 0.1, 1.0)
     for estimator, baseline in ((Spoils(how), None), (this.estimator, Spoils(how))):
         with pytest.raises(ValueError, match=says):
             run_study(problem, batch, estimator, 1, this.sampling, "s", baseline=baseline)

@@ -103,7 +103,7 @@ def test_the_optuna_study_comes_back(written):
 
 
 def test_a_grid_of_fifty_thousand_survives(tmp_path):
-    _, columns = Grid().run(np.sin, 0.5, "s", 0)
+    columns = Grid().run(np.sin, 0.5, 0)
     table = records.encode_trials(columns)
     back = records.decode_trials(table)
     np.testing.assert_array_equal(back.post_loss, columns.post_loss)

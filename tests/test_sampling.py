@@ -21,7 +21,6 @@ from srste.preflight import register_resolvers
 from srste.sampling.base import Trials
 from srste.sampling.grid import Grid
 from srste.sampling.searched import Searched
-from srste.sampling.storage import columnar_study
 from tests.support import CONF, choices
 
 
@@ -40,6 +39,12 @@ def sampling(name, *overrides):
         return build(compose("config", [f"sampling={name}", *overrides]).sampling)
 
 
+def studied(this, losses, name="s"):
+    """An Optuna study of a sampling, and its trials as columns."""
+    trials = this.run(losses, 1.0, 0)
+    return trials.to_optuna(name), trials
+
+
 @pytest.mark.parametrize("name", choices("sampling"))
 class TestContract:
     """A new sampling's YAML is enough to be tested here."""
@@ -50,7 +55,7 @@ class TestContract:
 
     def test_a_finished_study_and_its_columns_agree(self, name):
         this = self.make(name)
-        study, trials = this.run(bowl, 1.0, "s", 0)
+        study, trials = studied(this, bowl)
         assert isinstance(study, optuna.Study)
         assert study.study_name == "s"
         assert len(study.trials) == len(trials) == this.trials
@@ -66,11 +71,11 @@ class TestContract:
         assert study.best_value == trials.post_loss.min()
 
     def test_reproducible_from_the_seed(self, name):
-        one, two = (self.make(name).run(bowl, 1.0, "s", 3)[1] for _ in range(2))
+        one, two = (self.make(name).run(bowl, 1.0, 3) for _ in range(2))
         np.testing.assert_array_equal(one.lr, two.lr)
 
     def test_a_loss_that_is_not_finite_fails_its_trial_and_not_the_study(self, name):
-        study, trials = self.make(name).run(partly_infinite, 1.0, "s", 0)
+        study, trials = studied(self.make(name), partly_infinite)
         for trial, lr in zip(study.trials, trials.lr, strict=True):
             if np.isfinite(partly_infinite(lr)):
                 assert trial.state == TrialState.COMPLETE
@@ -82,7 +87,7 @@ class TestContract:
         assert trials.failed.tolist() == [t.state == TrialState.FAIL for t in study.trials]
 
     def test_all_failed(self, name):
-        study, trials = self.make(name).run(lambda lrs: np.full(np.shape(lrs), np.nan), 1.0, "s", 0)
+        study, trials = studied(self.make(name), lambda lrs: np.full(np.shape(lrs), np.nan))
         assert trials.best() is None
         with pytest.raises(ValueError, match="No trials are completed yet"):
             _ = study.best_trial
@@ -118,7 +123,7 @@ class TestGrid:
         assert Grid(lr_max=0.5, step=0.5).learning_rates().tolist() == [0.5]
 
     def test_optuna_is_told_which_learning_rates_there_are(self):
-        study, trials = Grid(lr_max=0.5, step=0.125).run(bowl, 1.0, "s", 0)
+        study, trials = studied(Grid(lr_max=0.5, step=0.125), bowl)
         distribution = optuna.distributions.FloatDistribution(0.125, 0.5, step=0.125)
         assert trials.distribution == distribution
         assert study.trials[0].distributions == {"lr": distribution}
@@ -161,19 +166,19 @@ class TestSearched:
     def test_one_trial_on_the_scale_that_was_asked_for(self):
         for log in (True, False):
             this = Searched(optuna.samplers.RandomSampler, n_trials=1, lr_min=0.1, lr_max=0.4, log=log)
-            study, trials = this.run(bowl, 1.0, "s", 0)
+            study, trials = studied(this, bowl)
             assert len(study.trials) == len(trials) == this.trials == 1
             assert trials.distribution == optuna.distributions.FloatDistribution(0.1, 0.4, log=log)
 
     def test_tpe_finds_the_bowl(self):
-        study, _ = sampling("tpe").run(bowl, 1.0, "s", 0)
+        study, _ = studied(sampling("tpe"), bowl)
         assert study.best_params["lr"] == pytest.approx(0.2, abs=0.02)
 
     @pytest.mark.parametrize("name", [name for name in choices("sampling") if name != "grid"])
     @pytest.mark.parametrize("log", ["true", "false"])
     def test_a_short_study_is_the_start_of_a_longer_one(self, name, log):
         short, long = (
-            sampling(name, f"sampling.n_trials={n}", f"sampling.log={log}").run(bowl, 1.0, "s", 0)[1]
+            sampling(name, f"sampling.n_trials={n}", f"sampling.log={log}").run(bowl, 1.0, 0)
             for n in (13, 24)
         )
         np.testing.assert_array_equal(long.lr[:13], short.lr)
@@ -196,13 +201,13 @@ class TestSearched:
         ],
     )
     def test_samplers_that_are_finite_or_take_no_seed(self, sampler, arguments, tried):
-        study, trials = Searched(sampler, n_trials=8, **arguments).run(bowl, 1.0, "s", 0)
+        study, trials = studied(Searched(sampler, n_trials=8, **arguments), bowl)
         assert len(study.trials) == len(trials) == tried
         assert study.best_value == trials.post_loss.min()
 
     def test_the_smallest_learning_rate_wins_a_tie(self):
-        study, trials = sampling("random", "sampling.n_trials=30").run(
-            lambda lrs: np.zeros(np.shape(lrs)), 1.0, "s", 0
+        study, trials = studied(
+            sampling("random", "sampling.n_trials=30"), lambda lrs: np.zeros(np.shape(lrs))
         )
         assert study.best_params["lr"] == trials.lr.min() == trials.lr[trials.best()]
 
@@ -213,11 +218,11 @@ class TestColumnarStudy:
 
     @pytest.fixture
     def study(self):
-        return Grid().run(bowl, 1.0, "grid", 0)[0]
+        return studied(Grid(), bowl, "grid")[0]
 
     @pytest.fixture
     def few(self):
-        return Grid(step=1e-3).run(bowl, 1.0, "few", 0)[0]
+        return studied(Grid(step=1e-3), bowl, "few")[0]
 
     def test_best_trial(self, study):
         best = study.best_trial
@@ -225,7 +230,7 @@ class TestColumnarStudy:
         assert study.best_params == {"lr": 0.2}
 
     def test_the_smallest_learning_rate_wins_a_tie(self):
-        study, _ = Grid(step=0.01).run(lambda lrs: np.abs(lrs - 0.205).round(6), 1.0, "tie", 0)
+        study, _ = studied(Grid(step=0.01), lambda lrs: np.abs(lrs - 0.205).round(6), "tie")
         assert study.best_params["lr"] == 0.2
 
     def test_trials_dataframe(self, study):
@@ -263,7 +268,7 @@ class TestColumnarStudy:
             storage.get_n_trials(study_id + 1)
 
     def test_how_many_trials_have_a_state(self):
-        study, trials = Grid(step=0.01).run(partly_infinite, 1.0, "failing", 0)
+        study, trials = studied(Grid(step=0.01), partly_infinite, "failing")
         failed = sum(k / 100 > 0.3 for k in range(1, 51))
         assert 0 < failed < len(trials) / 2
         for states, count in [
@@ -311,7 +316,7 @@ class TestColumnarStudy:
         assert (len(twin.trials), len(few.trials)) == (502, 501)
 
     def test_can_be_copied_to_another_storage(self):
-        study, _ = Grid(step=0.05).run(partly_infinite, 1.0, "from", 0)
+        study, _ = studied(Grid(step=0.05), partly_infinite, "from")
         storage = optuna.storages.InMemoryStorage()
         optuna.copy_study(
             from_study_name="from",
@@ -345,5 +350,5 @@ class TestColumnarStudy:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(optuna.trial.FrozenTrial, "__init__", counting)
-            assert columnar_study(columns, "s").best_trial.number == 19_999
+            assert columns.to_optuna("s").best_trial.number == 19_999
         assert len(made) <= 4

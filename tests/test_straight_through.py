@@ -11,10 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from srste.binarize import BinaryActivation, BinaryStep
-from srste.curve import any_curve, loss_curve
 from srste.losses import CrossEntropy, SquaredError
-from srste.replay import replay
 from tests.built import a_direction, pre_activations, stepped
+from tests.lines import curve_and_reason, loss_curve, replayed
 
 
 class SignFunction(torch.autograd.Function):
@@ -129,7 +128,7 @@ def test_against_the_model_s_own_forward(name):
         parts = case((IDIOMS | STEPS)[name], seed, act=act, width=seed + 1)
         model, twin, direction, x, y = parts
         loss, y = (CrossEntropy(), y.argmax(1)) if seed == 5 else (SquaredError(), y)
-        curve, why = any_curve(model, direction, x, y, 0.5, loss)
+        curve, why = curve_and_reason(model, direction, x, y, 0.5, loss)
         assert (curve.exact, why) == (True, "")
         clear, expected = [], []
         for lr in np.random.default_rng(seed).uniform(0, 0.5, 40):
@@ -149,13 +148,13 @@ def test_against_the_model_s_own_forward(name):
 def test_float32_is_explained_by_the_rounding_of_the_sum(name, size):
     """`x + (sign(x) - x)` is not quite -1 or +1, and with x of 1e12 it is 0."""
     model, _, direction, x, y = case(IDIOMS[name], 0, torch.float32, width=8, batch=60)
-    curve, _ = any_curve(model, direction, x * size, y)
+    curve, _ = curve_and_reason(model, direction, x * size, y)
     assert curve.exact
     for lr in (0.0, 0.1, 0.3, curve.minimum().lr):
-        assert replay(model, direction, x * size, y, lr, float(curve(lr))).explained
+        assert replayed(model, direction, x * size, y, lr, float(curve(lr))).explained
     if size == 1:
         wrong = float(curve(0.3)) + 1e-3
-        assert not replay(model, direction, x, y, 0.3, wrong).explained
+        assert not replayed(model, direction, x, y, 0.3, wrong).explained
 
 
 def residue(x):
@@ -190,7 +189,7 @@ NOT_EXACT = {
 def test_what_does_not_cancel_is_evaluated_and_the_reason_says_what_helps(name):
     function, says = NOT_EXACT[name]
     model, _, direction, x, y = case(function, 0)
-    curve, why = any_curve(model, direction, x, y)
+    curve, why = curve_and_reason(model, direction, x, y)
     assert not curve.exact
     assert why.startswith(says)
     assert why.endswith(ADVICE)
@@ -201,7 +200,7 @@ def test_what_does_not_cancel_is_evaluated_and_the_reason_says_what_helps(name):
 
 def test_the_reason_of_others_is_as_it_was():
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
-    curve, why = any_curve(model, a_direction(model), torch.randn(6, 4), torch.randn(6, 3))
+    curve, why = curve_and_reason(model, a_direction(model), torch.randn(6, 4), torch.randn(6, 3))
     assert (curve.exact, why) == (False, "1 (Tanh) has an input that moves")
 
 
@@ -222,6 +221,6 @@ def test_what_is_not_the_same_does_not_cancel():
     model = Twice().double()
     direction = a_direction(model)
     x, y = torch.randn(9, 4).double(), torch.randn(9, 3).double()
-    curve, why = any_curve(model, direction, x, y)
+    curve, why = curve_and_reason(model, direction, x, y)
     assert not curve.exact
     assert why.startswith("o: its input moves and so do its weights")

@@ -12,12 +12,11 @@ from torch import nn
 
 from srste.binarize import BinaryActivation
 from srste.config import Job
-from srste.curve import any_curve, loss_curve
 from srste.models.mlp import MLP
 from srste.preflight import register_resolvers
-from srste.replay import replay
 from srste.study import run_study
 from tests import oracle
+from tests.lines import loss_curve, replayed
 from tests.support import CONF
 
 SMALL = ["model.width=5", "model.depth=2", "data.features=4", "batch_size=30"]
@@ -142,7 +141,7 @@ class TestReplay:
 
     def test_it_is_a_real_step_of_the_real_model(self):
         model, direction, x, y = self.case()
-        found = replay(model, direction, x, y, 0.125, loss_curve(model, direction, x, y)(0.125))
+        found = replayed(model, direction, x, y, 0.125, loss_curve(model, direction, x, y)(0.125))
         stepped = MLP(16, 16, 3, 1)
         stepped.load_state_dict({k: v - 0.125 * direction[k] for k, v in model.state_dict().items()})
         with torch.no_grad():
@@ -158,21 +157,21 @@ class TestReplay:
         model, direction, x, y = self.case(seed)
         curve = loss_curve(model, direction, x, y)
         for lr in np.linspace(0, 0.5, 23):
-            assert replay(model, direction, x, y, float(lr), float(curve(lr))).explained
+            assert replayed(model, direction, x, y, float(lr), float(curve(lr))).explained
 
     def test_at_a_breakpoint_itself_either_side_is_explained(self):
         model, direction, x, y = self.case()
         curve = loss_curve(model, direction, x, y)
         for lr in curve.breakpoints[::40]:
             for side in (lr * (1 - 1e-12), lr, lr * (1 + 1e-12)):
-                assert replay(model, direction, x, y, float(lr), float(curve(side))).explained
+                assert replayed(model, direction, x, y, float(lr), float(curve(side))).explained
 
     @pytest.mark.parametrize("off", [1e-6, -1e-6, 0.05])
     def test_a_curve_that_is_wrong_is_not_explained(self, off):
         model, direction, x, y = self.case()
         right = float(loss_curve(model, direction, x, y)(0.1))
-        assert replay(model, direction, x, y, 0.1, right).explained
-        assert not replay(model, direction, x, y, 0.1, right + off).explained
+        assert replayed(model, direction, x, y, 0.1, right).explained
+        assert not replayed(model, direction, x, y, 0.1, right + off).explained
 
     @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
     def test_what_rounding_may_explain_grows_with_the_loss(self, size):
@@ -180,8 +179,8 @@ class TestReplay:
         y = size * y + size
         right = float(loss_curve(model, direction, x, y)(0.1))
         scale = max(right, float((y.abs().double() ** 2).mean()))
-        assert replay(model, direction, x, y, 0.1, right + 1e-14 * scale).explained
-        assert not replay(model, direction, x, y, 0.1, right + 1e-9 * scale + 1e-9).explained
+        assert replayed(model, direction, x, y, 0.1, right + 1e-14 * scale).explained
+        assert not replayed(model, direction, x, y, 0.1, right + 1e-9 * scale + 1e-9).explained
 
     def test_an_undecided_example_explains_its_share_and_no_more(self):
         """One example of a hundred is on the threshold: its loss is at most (|output| + |target|)²."""
@@ -195,26 +194,26 @@ class TestReplay:
         right = float(loss_curve(model, still, x, y)(0.25))
         share = (0.5 + 1) ** 2 / 100
         for off, explained in ((0.9 * share, True), (-0.9 * share, True), (1.1 * share, False)):
-            found = replay(model, still, x, y, 0.25, right + off)
+            found = replayed(model, still, x, y, 0.25, right + off)
             assert (found.explained, found.on_the_fence) == (explained, 1)
 
     def test_a_model_that_computes_something_else_is_not_explained(self):
         model, direction, x, y = self.case()
         right = float(loss_curve(model, direction, x, y)(0.1))
         model[3] = WrongSign()
-        assert not replay(model, direction, x, y, 0.1, right).explained
+        assert not replayed(model, direction, x, y, 0.1, right).explained
 
     def test_a_learning_rate_beyond_float32_is_no_exception(self):
         model, direction, x, y = self.case()
-        found = replay(model, direction, x, y, 1e300, 1.0)
+        found = replayed(model, direction, x, y, 1e300, 1.0)
         assert not np.isfinite(found.post_loss)
         assert not found.explained
 
     def test_an_unexplained_difference_is_a_warning(self, caplog, monkeypatch):
-        def off(model, direction, inputs, targets, *rest):
-            return any_curve(model, direction, inputs, targets + 0.05, *rest)
+        def off(line, inputs, targets, *rest):
+            return line.exact_loss(inputs, targets + 0.05, *rest[:2])
 
-        monkeypatch.setattr("srste.study.any_curve", off)
+        monkeypatch.setattr("srste.study.Line.loss", off)
         this = job()
         problem = this.problem()
         with caplog.at_level(logging.WARNING):

@@ -22,8 +22,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from srste import loss_curve
 from srste.binarize import Clipped, Sign, estimating
-from srste.curve import LossCurve, loss_curve
+from srste.curve import Line, LossCurve
 from srste.estimators.base import Direction, global_norm, per_row, per_tensor
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, Loss, SquaredError
 from srste.models.mlp import MLP
@@ -288,7 +289,7 @@ def numbers() -> None:
     curve = loss_curve(model, random_direction(model), inputs, targets)
     print(f"A random direction: minimum {curve.minimum().loss:.6f} at {curve.minimum().lr:.6f}")
     tell(curve)
-    found = replay(*case, lowest.lr, lowest.loss)
+    found = replay(Line(*case[:2]), *case[2:], lowest.lr, lowest.loss)
     print(
         f"The step of the STE minimum made in float32: loss {found.post_loss:.6f}, on the fence: "
         f"{found.on_the_fence} of 1,024 examples, explained by rounding: {found.explained}"
@@ -301,7 +302,9 @@ def numbers() -> None:
     for loss in (SquaredError(), AbsoluteError(), Logistic(), CrossEntropy()):
         curve = loss_curve(*main_case(10, loss), loss=loss)
         lowest = curve.minimum()
-        print(f"  {loss.form:<14} minimum {lowest.loss:.6f} at {lowest.lr:.6f}, error {curve.error:.1e}")
+        print(
+            f"  {loss.label:<20} minimum {lowest.loss:.6f} at {lowest.lr:.6f}, error {curve.error:.1e}"
+        )
 
 
 def main() -> None:

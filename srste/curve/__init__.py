@@ -1,22 +1,23 @@
 """The loss along a direction as a function of the learning rate.
 
-from srste.curve import loss_curve
-curve = loss_curve(model, direction, inputs, targets, lr_max=0.5)
-curve.pre_loss, curve(lrs), curve.minimum(), curve.descent()
+line = Line(model, direction)
+curve = line.loss(inputs, targets, lr_max=0.5)
+curve.exact, curve.pre_loss, curve(lrs), curve.minimum(), curve.descent()
+stepped = line.at(curve.minimum().lr)
 """
 
-from srste.curve.choice import any_curve
+from srste.curve.curves import Descent, ExactCurve, Interval, LossCurve, Minimum
 from srste.curve.evaluated import EvaluatedCurve
-from srste.curve.exact import Descent, Interval, LossCurve, Minimum, loss_curve
+from srste.curve.line import Line
 from srste.curve.network import NotExactError
 
 __all__ = [
     "Descent",
     "EvaluatedCurve",
+    "ExactCurve",
     "Interval",
+    "Line",
     "LossCurve",
     "Minimum",
     "NotExactError",
-    "any_curve",
-    "loss_curve",
 ]

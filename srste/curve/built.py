@@ -44,6 +44,7 @@ class Traced:
 
     def __init__(self, model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor) -> None:
         # In float64, on the CPU. A parameter that stands in several places stays one.
+        self._given, self._direction = model, direction
         self._model = copy.deepcopy(model).to(device="cpu", dtype=torch.float64)
         with torch.random.fork_rng(devices=[]):
             self._random_state = torch.get_rng_state()
@@ -53,15 +54,24 @@ class Traced:
                 moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
                 moving = Moving(parameter.detach(), moved if moved.any() else None)
                 self._parameters[id(parameter)] = moving
-            some = inputs[:: math.ceil(len(inputs) / _LOOKED_AT)]
             try:
-                self._look_at(inputs, model, direction)
-                self._check_that_it_is_the_model(model, direction, some)
+                self._look_at(inputs)
+                self._check_that_it_is_the_model(inputs)
             except NotExactError as error:
                 raise NotExactError(f"{error}{advice(self._traced)}") from error
 
-    def _look_at(self, inputs: Tensor, given: nn.Module, direction: Mapping[str, Tensor]) -> None:
-        """Finds the layers, from the first of the inputs. given: the model itself."""
+    def check(self, inputs: Tensor) -> None:
+        """Whether the network is the model's for these inputs too, which are like those that it was made
+        from. Raises: NotExactError if it is not."""
+        with torch.random.fork_rng(devices=[]):
+            self._random_state = torch.get_rng_state()
+            try:
+                self._check_that_it_is_the_model(inputs)
+            except NotExactError as error:
+                raise NotExactError(f"{error}{advice(self._traced)}") from error
+
+    def _look_at(self, inputs: Tensor) -> None:
+        """Finds the layers, from the first of the inputs."""
         self.units: list[int] = []
         self.levels: list[Levels] = []
         example = as_double(inputs[:1].detach().cpu()).clone()
@@ -76,7 +86,7 @@ class Traced:
         except NotExactError as error:
             if error.__cause__ is not None:
                 try:
-                    _output_of(given, inputs, direction, None)
+                    _output_of(self._given, inputs, self._direction, None)
                 except NotExactError:
                     raise
                 except Exception as its_own:  # whatever a forward may raise
@@ -105,14 +115,13 @@ class Traced:
             self._find_links(source, self._example, found)
         return found
 
-    def _check_that_it_is_the_model(
-        self, given: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor
-    ) -> None:
-        """Whether a pass on values gives what the model itself gives after a step: its graph may not
-        show all that it does. On the CPU, since on others products may be less precise than their dtype.
-        """
+    def _check_that_it_is_the_model(self, inputs: Tensor) -> None:
+        """Whether a pass on values gives what the model itself gives after a step, for some of the
+        inputs: its graph may not show all that it does. On the CPU, since on others products may be less
+        precise than their dtype."""
+        inputs = inputs[:: math.ceil(len(inputs) / _LOOKED_AT)]
         try:
-            real, taken = _output_of(given, inputs, direction, torch.device("cpu"))
+            real, taken = _output_of(self._given, inputs, self._direction, torch.device("cpu"))
         except NotExactError:
             raise
         except Exception as error:  # whatever a forward may raise

@@ -19,6 +19,7 @@ from srste.curve.kernels.positions import first_floats
 from srste.curve.links import Links
 from srste.curve.network import ROUNDING, Array, Index, Network
 from srste.curve.steps import Steps, StepSum, together
+from srste.losses import ExactForm
 
 _TINY = np.nextafter(0.0, 1.0)
 _EPS = 2.0**-52
@@ -240,8 +241,11 @@ class ConvexSum:
         return outside
 
 
-def convex_sum(network: Network, links: Links, batch: Batch, classes: bool, lr_max: float) -> ConvexSum:
+def convex_sum(
+    network: Network, links: Links, batch: Batch, form: ExactForm, lr_max: float
+) -> ConvexSum:
     """The mean over the batch of cross-entropies, or of logistic losses."""
+    classes = form is ExactForm.SOFTMAX
     outputs = network.units[-1]
     own = blocks(links, len(batch))
     parts = max(1, min(threads(), len(own)))

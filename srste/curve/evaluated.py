@@ -29,6 +29,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from srste.curve.curves import LossCurve
 from srste.curve.memory import available_memory
 from srste.curve.network import Array, as_lrs, check_lr_max
 from srste.curve.stepped import SteppedModel
@@ -52,15 +53,13 @@ MOST_AT_A_TIME = 1024
 """Learning rates on a GPU."""
 
 
-class EvaluatedCurve:
+class EvaluatedCurve(LossCurve):
     """The loss of a batch as a function of the learning rate, by a forward pass of the model for each.
 
-    The interface is that of :class:`srste.curve.LossCurve`, without what only a closed form can tell.
-
     Args:
-        model: as `srste.curve.any_curve` says, in training or in eval mode. It
-            is copied, and so left exactly as it was: parameters, buffers (running statistics, counters),
-            modes and PyTorch's random state.
+        model: as :class:`srste.curve.line.Line` says, in training or in eval mode. It is copied, and so
+            left exactly as it was: parameters, buffers (running statistics, counters), modes and
+            PyTorch's random state.
         direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape;
             brought to its device and dtype.
         inputs: (batch, ...); brought to the model's device, and to its dtype if of a floating one.
@@ -74,10 +73,7 @@ class EvaluatedCurve:
         lrs_at_a_time: >= 1; 1 for one after the other. None: one on a CPU, and on a GPU as many as
             memory has room for.
         examples_at_a_time: >= 1. None: all, or as many as memory has room for.
-
-    pre_loss: the loss at learning rate 0.
-    exact: False: the values carry the rounding of the model's dtype.
-    lr_max: the curve can be had on [0, lr_max].
+        why_not: why there is no exact curve.
 
     Raises: ValueError for an argument out of range, shapes that do not fit, an empty batch, or a value
         of inputs or targets that is not finite. Whatever
@@ -103,6 +99,7 @@ class EvaluatedCurve:
         loss: LossFunction,
         *,
         seed: int = 0,
+        why_not: str = "",
         lrs_at_a_time: int | None = None,
         examples_at_a_time: int | None = None,
     ) -> None:
@@ -114,6 +111,7 @@ class EvaluatedCurve:
             if not tensor.isfinite().all():
                 raise ValueError(f"{name} holds a value that is not finite")
         self.lr_max = float(lr_max)
+        self.why_not = why_not
         self._model = SteppedModel(model, direction, inputs, targets, loss, seed)
         self._examples = self._examples_with_room(examples_at_a_time)
         self._lrs = self._lrs_with_room() if lrs_at_a_time is None else lrs_at_a_time
@@ -125,13 +123,8 @@ class EvaluatedCurve:
         self.pre_loss = float(self(0.0))
 
     def __call__(self, lrs: ArrayLike) -> Array:
-        """The loss at these learning rates; a progress bar if that takes long.
-
-        Args: lrs: any shape, each in [0, lr_max]; of a dtype narrower than float64, what is above
-            ``lr_max`` by its rounding alone (one machine epsilon) is taken as ``lr_max``.
-        Returns: float64 losses of the same shape; inf or nan where the model's are.
-        Raises: ValueError for a learning rate outside [0, lr_max] or not a number.
-        """
+        """See :class:`LossCurve`; inf or nan where the model's losses are. A progress bar if it takes
+        long."""
         losses = as_lrs(lrs, self.lr_max)
         flat = losses.reshape(-1)
         outside = np.flatnonzero(~((flat >= 0) & (flat <= self.lr_max)))

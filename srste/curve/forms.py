@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torch.nn import functional
 
 from srste.curve.chain import is_plain
 from srste.curve.network import NotExactError
-from srste.losses import AbsoluteError, CrossEntropy, ExactLoss, Logistic, LossFunction, SquaredError
+from srste.losses import EXACT, ExactLoss, LossFunction
 
-_EXACT = (SquaredError, AbsoluteError, Logistic, CrossEntropy)
-_MODULES: dict[type[nn.Module], type[ExactLoss]] = {
-    nn.MSELoss: SquaredError,
-    nn.L1Loss: AbsoluteError,
-    nn.SoftMarginLoss: Logistic,
-    nn.CrossEntropyLoss: CrossEntropy,
-}
-_FUNCTIONS: dict[Callable[..., Any], type[ExactLoss]] = {
-    functional.mse_loss: SquaredError,
-    functional.l1_loss: AbsoluteError,
-    functional.soft_margin_loss: Logistic,
-    functional.cross_entropy: CrossEntropy,
-}
+_EQUALS = {theirs: ours for ours in EXACT for theirs in ours.equals}
 _AS_BY_DEFAULT = {"reduction": "mean", "weight": None, "ignore_index": -100, "label_smoothing": 0.0}
 """The settings of PyTorch's losses with which they are those of `srste.losses`."""
 
@@ -39,14 +25,14 @@ def exact_form(loss: LossFunction) -> ExactLoss:
 
     Raises: NotExactError that names it, and what can be passed in its place.
     """
-    for kind in _EXACT:
+    for kind in EXACT:
         if type(loss).__call__ is kind.__call__ and isinstance(loss, kind):
             return loss
     function = loss.func if isinstance(loss, functools.partial) else loss
     if isinstance(function, nn.Module):
         same_as, settings = _module(function)
     else:
-        same_as, settings = _FUNCTIONS.get(function) if inspect.isroutine(function) else None, {}
+        same_as, settings = _EQUALS.get(function) if inspect.isroutine(function) else None, {}
         if isinstance(loss, functools.partial):
             settings = {str(n): a for n, a in enumerate(loss.args)} | loss.keywords
     name = getattr(function, "__name__", type(function).__name__)
@@ -64,5 +50,5 @@ def exact_form(loss: LossFunction) -> ExactLoss:
 
 def _module(loss: nn.Module) -> tuple[type[ExactLoss] | None, dict[str, Any]]:
     """The loss that one of PyTorch's modules is, and with which settings."""
-    same_as = _MODULES.get(type(loss)) if is_plain(loss) else None
+    same_as = _EQUALS.get(type(loss)) if is_plain(loss) else None
     return same_as, {n: getattr(loss, n) for n in _AS_BY_DEFAULT if hasattr(loss, n)}

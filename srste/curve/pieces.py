@@ -18,6 +18,7 @@ from srste.curve.kernels import pieces as kernels
 from srste.curve.kernels.positions import first_floats
 from srste.curve.links import Links
 from srste.curve.network import Array, Network
+from srste.losses import ExactForm
 
 # An example has a few events, or some dozens. Memory that is set aside and not used costs nothing.
 _EVENTS_AN_EXAMPLE = 64
@@ -81,8 +82,9 @@ class Pieces:
         return kernels.below(self._table, self._lr_max, level)
 
 
-def pieces(network: Network, links: Links, batch: Batch, absolute: bool, lr_max: float) -> Pieces:
+def pieces(network: Network, links: Links, batch: Batch, form: ExactForm, lr_max: float) -> Pieces:
     """The mean over the batch of squared, or of absolute, errors."""
+    absolute = form is ExactForm.ABSOLUTE
     own = blocks(links, len(batch))
     parts = max(1, min(threads(), len(own)))
     numbers = shares(parts, len(own))

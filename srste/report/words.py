@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context
 from typing import Any
 
+from srste.losses import EXACT
+
 
 def ranges(numbers: Sequence[int]) -> str:
     """Whole numbers, runs of three and more drawn together: "1, 6-10"."""
@@ -42,15 +44,11 @@ def at_most(value: float) -> str:
     return f"{float(Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)):g}"
 
 
-_LOSSES = {
-    "squared_error": "mean squared error",
-    "absolute_error": "mean absolute error",
-    "logistic": "logistic loss",
-    "cross_entropy": "cross-entropy",
-}
+_LOSSES = {f"srste.losses.{loss.__name__}": loss.label for loss in EXACT}
 
 
 def loss_words(common: Mapping[str, Any]) -> str:
     """What the loss of a study is called. common: its identity, or what it shares with others."""
-    name = str(common["loss"]["name"])
-    return _LOSSES.get(name, name.replace("_", " "))
+    loss = common["loss"]
+    # Not the label of any class that is named there: a record is data, and nothing in it is imported.
+    return _LOSSES.get(loss.get("_target_", ""), str(loss["name"]).replace("_", " "))

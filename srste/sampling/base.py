@@ -45,6 +45,13 @@ class Trials:
         lowest = np.flatnonzero(self.post_loss == np.nanmin(self.post_loss[~self.failed]))
         return int(lowest[np.argmin(self.lr[lowest])])
 
+    def to_optuna(self, name: str = "srste") -> optuna.Study:
+        """An Optuna study of that name with these finished trials. Each has the parameter "lr", the user
+        attributes "pre_loss" and "post_loss", and, if it failed, "reason"."""
+        from srste.sampling.storage import columnar_study
+
+        return columnar_study(self, name)
+
 
 def failure(post_loss: float) -> str:
     """Why a trial with that loss has failed."""
@@ -59,11 +66,11 @@ class Sampling(Protocol):
 
     lr_max: float
 
-    def run(self, losses: Losses, pre_loss: float, name: str, seed: int) -> tuple[optuna.Study, Trials]:
-        """A finished Optuna study of that name, minimising the loss, and its trials as columns.
+    def run(self, losses: Losses, pre_loss: float, seed: int) -> Trials:
+        """The trials of a study that minimises the loss.
 
-        Every trial has the parameter "lr", the user attributes "pre_loss" and "post_loss", and, if
-        it failed, "reason". losses: the losses at an array of learning rates. seed: of the sampler.
+        Args: losses: the losses at an array of learning rates. pre_loss: before the step. seed: of the
+            sampler.
         """
         ...
 

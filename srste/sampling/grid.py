@@ -10,7 +10,6 @@ import optuna
 from numpy.typing import NDArray
 
 from srste.sampling.base import Losses, Trials
-from srste.sampling.storage import columnar_study
 
 MOST_POINTS = 10_000_000
 
@@ -52,9 +51,8 @@ class Grid:
     def rehearse(self) -> None:
         """Nothing is made beyond what the constructor checks."""
 
-    def run(self, losses: Losses, pre_loss: float, name: str, seed: int) -> tuple[optuna.Study, Trials]:
+    def run(self, losses: Losses, pre_loss: float, seed: int) -> Trials:
         """See :class:`srste.sampling.base.Sampling`."""
         lrs = self.learning_rates()
         distribution = optuna.distributions.FloatDistribution(lrs[0], lrs[-1], step=self.step)
-        trials = Trials(lrs, losses(lrs), pre_loss, distribution)
-        return columnar_study(trials, name), trials
+        return Trials(lrs, losses(lrs), pre_loss, distribution)

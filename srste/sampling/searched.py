@@ -15,7 +15,6 @@ from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
 from srste.sampling.base import LR, Losses, Trials, failure
-from srste.sampling.storage import LearningRateStorage
 
 
 class _NotFiniteError(Exception):
@@ -69,20 +68,18 @@ class Searched:
         """See :class:`srste.sampling.base.Sampling`."""
         self._make_sampler(0)
 
-    def run(self, losses: Losses, pre_loss: float, name: str, seed: int) -> tuple[optuna.Study, Trials]:
+    def run(self, losses: Losses, pre_loss: float, seed: int) -> Trials:
         """See :class:`srste.sampling.base.Sampling`."""
-        study = optuna.create_study(
-            storage=LearningRateStorage(), sampler=self._make_sampler(seed), study_name=name
-        )
+        study = optuna.create_study(sampler=self._make_sampler(seed))
+
+        tried: list[tuple[float, float]] = []
 
         def objective(trial: Trial) -> float:
             d = self.distribution
             lr = trial.suggest_float(LR, d.low, d.high, log=d.log, step=d.step)
             post_loss = float(losses(np.array([lr]))[0])
-            trial.set_user_attr("pre_loss", pre_loss)
-            trial.set_user_attr("post_loss", post_loss)
+            tried.append((lr, post_loss))
             if not math.isfinite(post_loss):
-                trial.set_user_attr("reason", failure(post_loss))
                 raise _NotFiniteError(failure(post_loss))
             return post_loss
 
@@ -92,6 +89,5 @@ class Searched:
             study.optimize(objective, n_trials=self.trials, catch=(_NotFiniteError,))
         finally:
             optuna.logging.set_verbosity(verbosity)
-        tried = np.array([trial.params[LR] for trial in study.trials])
-        found = np.array([trial.user_attrs["post_loss"] for trial in study.trials])
-        return study, Trials(tried, found, pre_loss, self.distribution)
+        lrs, post_losses = np.array(tried).T
+        return Trials(lrs, post_losses, pre_loss, self.distribution)

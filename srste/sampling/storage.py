@@ -21,20 +21,9 @@ from optuna.trial import FrozenTrial, TrialState
 from srste.sampling.base import LR, Trials, failure
 
 
-class LearningRateStorage(InMemoryStorage):
-    """In memory; of several trials with the lowest loss, the smallest learning rate is the best."""
-
-    def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """See optuna.storages.BaseStorage. Raises: ValueError when no trial is complete."""
-        with self._lock:
-            best = super().get_best_trial(study_id)
-            rivals = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
-            lowest = [t for t in rivals if t.value == best.value and LR in t.params]
-            return min(lowest, key=lambda t: t.params[LR], default=best)
-
-
-class ColumnarStorage(LearningRateStorage):
-    """One study whose first trials are columns; their trial ids are their numbers.
+class ColumnarStorage(InMemoryStorage):
+    """One study whose first trials are columns; their trial ids are their numbers. Of several trials
+    with the lowest loss, that of the smallest learning rate is the best.
 
     Args: trials: the columns. They must not be changed afterwards.
     """
@@ -59,11 +48,14 @@ class ColumnarStorage(LearningRateStorage):
         return study_id
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """As for the base class, looking only at the columns' best and at trials added since."""
+        """See optuna.storages.BaseStorage. Raises: ValueError when no trial is complete."""
         with self._lock:
-            if len(self._studies[study_id].trials) > len(self._columns):
-                return super().get_best_trial(study_id)
-            return InMemoryStorage.get_best_trial(self, study_id)
+            best = super().get_best_trial(study_id)
+            if len(self._studies[study_id].trials) == len(self._columns):
+                return best  # that of the columns
+            rivals = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+            lowest = [t for t in rivals if t.value == best.value and LR in t.params]
+            return min(lowest, key=lambda t: t.params[LR], default=best)
 
     def get_n_trials(
         self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None

@@ -158,7 +158,7 @@ def test_interrupted_it_says_so_and_goes_on_later(tmp_path):
         r"train.py: stopped after \d+ of 160 studies; their records are kept in multirun/", err
     )
     kept = studies(tmp_path)
-    assert 25 <= len(kept) < 160
+    assert 24 <= len(kept) < 160  # the last one may be about to get its name
     done = train(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     reused = int(re.search(r"160 studies, (\d+) reused", done.stdout)[1])

@@ -1,0 +1,160 @@
+"""A model along a direction, read once for all that is asked of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from srste.curve.chain import as_float64, chain
+from srste.curve.curves import ExactCurve, LossCurve
+from srste.curve.evaluated import EvaluatedCurve
+from srste.curve.network import (
+    Network,
+    NotExactError,
+    check_direction,
+    check_lr_max,
+    check_model,
+    is_finite,
+)
+from srste.losses import LossFunction, SquaredError
+
+if TYPE_CHECKING:
+    from srste.curve.built import Traced
+    from srste.curve.links import Links
+
+
+class Line:
+    """The models with weights ``w - lr * direction``, lr >= 0.
+
+    What the model is made of is read once, off its modules or off its traced forward, and then serves
+    the curves of all batches and losses.
+
+    Args:
+        model: any ``torch.nn.Module`` of Python's on one device whose forward takes the inputs alone and
+            gives one real tensor. Not: outputs that are dicts, tuples or complex, TorchScript,
+            `nn.DataParallel` and `DistributedDataParallel`, whose ``.module`` it takes. It is left as it
+            is, and its weights must stay as they are while the line is used.
+        direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape,
+            dtype and device.
+    Raises: ValueError that names the parameter which has no tensor like it.
+    """
+
+    def __init__(self, model: nn.Module, direction: Mapping[str, Tensor]) -> None:
+        check_model(model)
+        self.model = model
+        self.direction = direction
+        self._chain = chain(model, direction) if isinstance(direction, Mapping) else None
+        if self._chain is None:
+            check_direction(dict(model.named_parameters()), direction)
+        self._traced: dict[tuple[object, ...], Traced | str] = {}
+        self._tables: dict[int, Links] = {}
+        self._versions = _versions(model)
+
+    def loss(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        loss: LossFunction | None = None,
+        lr_max: float = 0.5,
+        seed: int = 0,
+    ) -> LossCurve:
+        """The loss of a batch for every learning rate in [0, lr_max]: exact where the model and the loss
+        have an exact form, and otherwise evaluated by forward passes; ``why_not`` of the curve says why.
+
+        Args:
+            inputs: (batch, ...), any float dtype and device.
+            targets: of the outputs' shape, or (batch,) classes; for an evaluated curve whatever the loss
+                takes.
+            loss: the mean squared error, if none is given.
+            lr_max: the largest learning rate, > 0.
+            seed: of layers that draw random numbers, for an evaluated curve.
+        Raises: ValueError for shapes that do not fit, an empty batch, lr_max not > 0, a value that is
+            not finite, or a model whose weights have changed.
+        """
+        try:
+            return self.exact_loss(inputs, targets, loss, lr_max)
+        except NotExactError as error:
+            return EvaluatedCurve(
+                self.model, self.direction, inputs, targets, lr_max, loss or SquaredError(),
+                seed=seed, why_not=str(error),
+            )  # fmt: skip
+
+    def exact_loss(
+        self, inputs: Tensor, targets: Tensor, loss: LossFunction | None = None, lr_max: float = 0.5
+    ) -> ExactCurve:
+        """As :meth:`loss`, of a model and a loss that must have an exact form. It is computed on as many
+        threads as ``torch.get_num_threads()``, whose number changes no loss by more than rounding.
+
+        Raises: NotExactError that names what has no exact form; ValueError as :meth:`loss`.
+        """
+        check_lr_max(lr_max)
+        if inputs.ndim < 1 or not len(inputs):
+            raise ValueError(f"inputs must be (batch >= 1, ...), not {tuple(inputs.shape)}")
+        network = self.network(inputs)
+        # Numba and the kernels take half a second to import: not for `--help`, nor for a bad command.
+        from srste.curve.summing import summed
+
+        loss, table = loss or SquaredError(), self._tables.get(id(network))
+        pieces, self._tables[id(network)] = summed(network, table, loss, inputs, targets, float(lr_max))
+        return ExactCurve(pieces, float(lr_max))
+
+    def network(self, inputs: Tensor) -> Network:
+        """What the model is made of as a curve follows it, for inputs (batch, ...) like these.
+
+        Raises: NotExactError naming what has no exact form, but for links between units that are too
+            many, which is seen when they are asked for; ValueError for inputs that do not fit, weights
+            or a direction that are not finite, or a model whose weights have changed.
+        """
+        if self._versions != _versions(self.model):
+            raise ValueError("the model's weights have changed since this line was made; make another")
+        if self._chain is not None and inputs.ndim == 2 and self._finite:
+            if inputs.shape[1] != self._chain.features:
+                raise ValueError(
+                    f"inputs must be (batch, {self._chain.features}), not {tuple(inputs.shape)}"
+                )
+            return self._chain
+        self._check_finite()
+        kind = (*inputs.shape[1:], inputs.dtype)
+        network = self._traced.get(kind)
+        if isinstance(network, str):
+            raise NotExactError(network)
+        if network is not None:
+            network.check(inputs)
+            return network
+        from srste.curve.built import Traced
+
+        try:
+            self._traced[kind] = network = Traced(self.model, self.direction, inputs)
+        except NotExactError as error:
+            self._traced[kind] = str(error)
+            raise
+        return network
+
+    @cached_property
+    def _finite(self) -> bool:
+        return self._chain is not None and self._chain.is_finite
+
+    def _check_finite(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            for what, tensor in ((name, parameter), (f"direction[{name!r}]", self.direction[name])):
+                if not is_finite(as_float64(tensor)):
+                    raise ValueError(f"{what} holds a value that is not finite")
+
+    def at(self, lr: float) -> nn.Module:
+        """A copy of the model after the step ``w - lr * direction``, in its own dtype."""
+        stepped = copy.deepcopy(self.model)
+        with torch.no_grad():
+            for name, parameter in stepped.named_parameters():
+                # As a tensor, so that a learning rate beyond the dtype is infinite and not an exception.
+                parameter.sub_(self.direction[name] * torch.tensor(lr, dtype=parameter.dtype))
+        return stepped
+
+
+def _versions(model: nn.Module) -> list[int]:
+    """A number for every parameter that changes as often as it is written to."""
+    return [0 if p.is_inference() else p._version for p in model.parameters()]

@@ -1,0 +1,87 @@
+"""What a loss is, and what one needs whose curve along a direction is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) to a scalar tensor, the mean over the batch."""
+
+
+class Loss(Protocol):
+    """A loss."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the batch, a scalar tensor."""
+        ...
+
+    def targets(self, outputs: Tensor) -> Tensor:
+        """The targets that a teacher with these outputs (batch, out) sets.
+
+        Raises: ValueError where it cannot set any.
+        """
+        ...
+
+
+class ExactForm(Enum):
+    """The course of one example's loss between two flips, where its outputs are linear in the learning
+    rate."""
+
+    QUADRATIC = "one parabola"
+    ABSOLUTE = "linear, with a kink where an output passes its target"
+    LOGISTIC = "convex, a sum over the outputs"
+    SOFTMAX = "convex, of all outputs together"
+
+
+Equals = tuple[Callable[..., Any], ...]
+"""PyTorch's modules and functions that are a loss of ours, with their settings as by default."""
+
+
+class ExactLoss(Loss, Protocol):
+    """A loss whose curve along a direction is exact.
+
+    label: what axes and tables call it. form: its course between two flips. equals: PyTorch's names for
+    the same loss.
+    """
+
+    label: ClassVar[str]
+    form: ClassVar[ExactForm]
+    equals: ClassVar[Equals]
+
+    def terms(self, shape: tuple[int, ...]) -> int:
+        """How many equal terms the mean over outputs of that shape (batch, out) is taken over."""
+        ...
+
+    def compared(self, targets: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """(batch, out) or (batch, 1) what outputs of that shape are compared with, float64.
+
+        Raises: ValueError for targets that do not fit.
+        """
+        ...
+
+    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
+        """(batch,) what each example's loss can at most be, with outputs of which none is larger in
+        magnitude than ``reach`` (batch, out), float64. targets: (batch, out), or (batch,) classes."""
+        ...
+
+
+def like_outputs(targets: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """(batch, out) targets that must have the outputs' shape and be finite. Raises: ValueError."""
+    if targets.shape != shape:
+        raise ValueError(f"targets must be {shape}, not {tuple(targets.shape)}")
+    array = targets.detach().to(device="cpu", dtype=torch.float64).numpy().reshape(shape[0], -1)
+    if not np.isfinite(array).all():
+        raise ValueError("targets holds a value that is not finite")
+    return np.ascontiguousarray(array)
+
+
+def number_of(shape: tuple[int, ...]) -> int:
+    """How many numbers a tensor of that shape has."""
+    return int(np.prod(shape, dtype=np.int64))
