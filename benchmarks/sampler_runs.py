@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import torch
 from hydra import compose, initialize_config_dir
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from srste import loss_curve, provenance
@@ -210,11 +211,17 @@ def run_case(case: Case, wanted: dict[str, int]) -> list[Run]:
     seed = integer_seed(case.seed, "sampler", name)
     runs = []
     for sampler, trials in wanted.items():
+        times: list[float] = []
+
+        def timed(lrs: NDArray[np.float64], times: list[float] = times) -> NDArray[np.float64]:
+            times.append(time.perf_counter())
+            return curve(lrs)
+
         started = time.perf_counter()
-        study, columns = sampling(sampler, trials).run(curve, curve.pre_loss, name, seed)
+        columns = sampling(sampler, trials).run(timed, curve.pre_loss, seed)
         clock = time.perf_counter() - started
         if sampler in SEARCHED:
-            clock = seconds_of(study.get_trials(deepcopy=False)[:CLOCK])
+            clock = times[CLOCK - 1] - started if len(times) >= CLOCK else float("nan")
         lowest = np.minimum.accumulate(columns.post_loss)
         counts = [n for n in COUNTS if n <= len(lowest)] if sampler in SEARCHED else [len(lowest)]
         run = Run(
@@ -223,15 +230,6 @@ def run_case(case: Case, wanted: dict[str, int]) -> list[Run]:
         )  # fmt: skip
         runs.append(run)
     return runs
-
-
-def seconds_of(trials: list[optuna.trial.FrozenTrial]) -> float:
-    """From the first one's start to the last one's end; nan if they are fewer than CLOCK."""
-    if len(trials) < CLOCK:
-        return float("nan")
-    begin, end = trials[0].datetime_start, trials[-1].datetime_complete
-    assert begin is not None and end is not None
-    return (end - begin).total_seconds()
 
 
 def trials_of(sampler: str, index: int, most: int, caps: dict[str, int]) -> int:

@@ -2,8 +2,8 @@
 
 The code that counts is `srste.run`, which does a study from the configuration to the record, what the
 study's `_target_`s name, and all that these are built on (see `srste.sources`). The modules that launch,
-track and report are imported by none of these, but for those in `SHOWN`, which take no part in a result
-nor in a key, nor does what they alone import. So a new module counts as soon as
+track and report are imported by none of these, but for two that only show what goes on; they are in
+`SHOWN`, and have no part in a key, nor has what they alone import. So a new module counts as soon as
 anything that counts imports it, or a configuration names it; a new estimator's file counts for the
 studies that name it and no other.
 """
@@ -29,11 +29,11 @@ ARITHMETIC = ("torch", "numpy", "numba", "optuna", "scipy", "cmaes")
 PACKAGES = (*ARITHMETIC, "hydra-core", "omegaconf", "mlflow")
 SHOWN = {
     "srste.progress": "it is told how far the work is, for the terminal, and tells the work nothing",
-    "srste.api": "it is the public face, by which the work is asked for and which the work never asks",
     "srste.report": "it makes words and pictures of records that are there",
 }
 """What does not count, by its place, though code that counts imports it, and why."""
-_NOT_FOLLOWED = (*SHOWN, *ARITHMETIC, "hydra")  # Hydra only calls what a configuration names
+# The public face asks for the work and takes no part in it; Hydra only calls what a configuration names.
+_NOT_FOLLOWED = (*SHOWN, "srste.api", *ARITHMETIC, "hydra")
 _FOLDER = Path(srste.__file__).resolve().parent
 
 

@@ -65,7 +65,11 @@ def test_what_start_up_times_is_there():
 
 def test_models():
     out = output("benchmarks/models.py", "--passes", "1")
-    for name, loss in (("mlp", "logistic"), ("residual", "squared"), ("conv 28 x 28", "cross-entropy")):
+    for name, loss in (
+        ("mlp", "logistic loss"),
+        ("residual", "mean squared error"),
+        ("conv 28 x 28", "cross-entropy"),
+    ):
         row = rf"^{name} +{loss} +\d+ +[\d.]+ s +[\d.]+ +\d+ s +[\d,]+$"
         assert re.search(row, out, re.M)
 

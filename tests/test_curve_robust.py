@@ -150,7 +150,7 @@ def test_many_equal_examples_are_one(name):
 MILLION = """
 import resource, time
 import numpy as np
-from srste.curve import Interval
+from tests.lines import loss_curve
 from tests.test_curve_robust import one_example
 model, direction, x, y = one_example("squared")
 one = loss_curve(model, direction, x, y)

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from math import exp, log
+
 import pytest
 import torch
 
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, SquaredError
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets", "value"),
+    [
+        (SquaredError(), [[1.0, -2.0], [0.5, 3.0]], [[3.0, -1.0], [0.5, -1.0]], (4 + 1 + 0 + 16) / 4),
+        (AbsoluteError(), [[1.0, -2.0], [0.5, 3.0]], [[3.0, -1.0], [0.5, -1.0]], (2 + 1 + 0 + 4) / 4),
+        (Logistic(), [[1.0], [2.0]], [[1.0], [-1.0]], (log(1 + exp(-1)) + log(1 + exp(2))) / 2),
+        (CrossEntropy(), [[1.0, 3.0], [0.0, 0.0]], [0, 1], (log(1 + exp(2)) + log(2)) / 2),
+    ],
+)
+def test_values_by_hand(loss, outputs, targets, value):
+    given = torch.tensor(outputs, dtype=torch.float64), torch.tensor(targets)
+    assert float(loss(*given)) == pytest.approx(value, rel=1e-14)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
