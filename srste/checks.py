@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from srste.estimators.base import Direction, Estimator
-from srste.problem import Batch, Problem
+from srste.task import Batch, Redrawn, Task
 
 SAME_DRAWS, NOT_RESTORED = "same draws", "weights not restored"
 NOT_MOVED = "tensors that do not move"
@@ -31,12 +31,12 @@ class Unchanged:
         return bool(changed)
 
 
-def draws_do_nothing(estimator: Estimator, problem: Problem, batch: Batch) -> bool:
+def draws_do_nothing(estimator: Estimator, task: Task, batch: Batch) -> bool:
     """Whether an estimator that says it is stochastic gives the same direction from other draws, to the
     last bit: one sample is enough to tell, and where draws do nothing all the arithmetic is the same."""
     if not estimator.stochastic:
         return False
-    one, other = (estimator.direction(p, batch, 1) for p in (problem, problem.redrawn()))
+    one, other = (estimator.direction(t, batch, 1) for t in (task, Redrawn(task)))
     alike = (torch.equal(other[name], tensor) for name, tensor in one.items())
     return any(tensor.any() for tensor in one.values()) and all(alike)
 

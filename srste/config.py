@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from srste.curve import Line
 from srste.curve.network import check_direction
-from srste.data import RandomTeacher
+from srste.data import Data
 from srste.errors import UserError, address_without_password, first_line
 from srste.estimators import Estimator
 from srste.hints import nearest_of
@@ -103,6 +103,9 @@ _VALUES = frozenset(
     }
 )
 KEYS = _GROUPS | _VALUES
+_DRAWN = {"batch_size": False, "pretraining.batch_size": False, "heldout": True}
+"""How many examples are drawn at once, and whether they are held out."""
+
 _CPU = torch.device("cpu")
 
 
@@ -124,6 +127,8 @@ class Job:
         self._build = build
         # Without Hydra's, whose values resolve only while it runs the job.
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        if missing := sorted(OmegaConf.missing_keys(own)):
+            raise UserError(f"{missing[0]}: must be given, as {missing[0]}=...")
         try:
             plain = OmegaConf.to_container(own, resolve=True)
         except OmegaConfBaseException as error:
@@ -158,11 +163,15 @@ class Job:
         self.estimator: Estimator = self._part("estimator")
         self.sampling: Sampling = self._part("sampling")
         self.pretraining: Pretraining = self._part("pretraining")
-        self._data: RandomTeacher = self._part("data")
+        self._data: Data = self._part("data")
         self._loss: Loss = self._part("loss")
         self._part("model")
         if self.baseline_config is not None:
             self._part("estimator.baseline")
+        for key, heldout in _DRAWN.items():
+            value, most = self._at(key), self._data.most(heldout)
+            if value is not None and most is not None and value > most:
+                raise UserError(f"{key}={value}: must be at most {most}, as the data has")
 
     def _at(self, key: str) -> Any:
         value: Any = self.config
@@ -236,7 +245,10 @@ class Job:
     def pretraining_identity(self) -> Plain:
         """Everything in the configuration that determines the pretrained weights."""
         keys = ("seed", "model", "data", "loss", "pretraining")
-        return {key: self.config[key] for key in keys} | {"device": self._device_type()}
+        identity = {key: self.config[key] for key in keys} | {"device": self._device_type()}
+        if (content := getattr(self._data, "identity", None)) is not None:
+            identity["data"] = identity["data"] | {"identity": content}
+        return identity
 
     def study_identity(self, batch: int, estimator: Plain, stochastic: bool) -> Plain:
         """Everything in the configuration that determines one study's result."""

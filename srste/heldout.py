@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from srste.curve import Line
-from srste.problem import Batch, Problem
+from srste.task import Batch, Task, buffers_kept
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,24 @@ class Heldout:
     zero_loss: float
 
 
-def zero_loss(problem: Problem, batch: Batch) -> float:
-    """The loss of a student whose output is zero on that batch, float64."""
-    with torch.no_grad():
-        shape = problem.teacher(batch.inputs[:2]).shape[1:]
+def zero_loss(task: Task, batch: Batch) -> float:
+    """The loss of a model whose output is zero on that batch, float64."""
+    device = batch.inputs.device
+    devices = [device] if device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices), buffers_kept(task.model):
+        shape = task.model(batch.inputs[:2]).shape[1:]
     targets = batch.targets.double() if batch.targets.is_floating_point() else batch.targets
     outputs = torch.zeros(len(batch.inputs), *shape, dtype=torch.float64, device=targets.device)
-    return float(problem.loss(outputs, targets))
+    return float(task.loss(outputs, targets))
 
 
-def held_out(line: Line, problem: Problem, heldout: Batch, lr: float, lr_max: float) -> Heldout:
+def held_out(line: Line, task: Task, heldout: Batch, lr: float, lr_max: float) -> Heldout:
     """What the step of size ``lr`` along the line does to the loss on ``heldout``, and what is the best
     that any step along it does.
 
-    Args: line: of the problem's model. lr: the winning learning rate, in [0, lr_max].
+    Args: line: of the task's model. lr: the winning learning rate, in [0, lr_max].
     """
-    curve = line.loss(heldout.inputs, heldout.targets, problem.loss, lr_max, problem.seed)
+    curve = line.loss(heldout.inputs, heldout.targets, task.loss, lr_max, task.seed)
     lowest = curve.minimum() if curve.exact else None
     return Heldout(
         examples=len(heldout.inputs),
@@ -54,5 +56,5 @@ def held_out(line: Line, problem: Problem, heldout: Batch, lr: float, lr_max: fl
         best_lr=lowest.lr if lowest else None,
         best_loss=lowest.loss if lowest else None,
         attained=lowest.attained if lowest else None,
-        zero_loss=zero_loss(problem, heldout),
+        zero_loss=zero_loss(task, heldout),
     )

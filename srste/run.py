@@ -20,12 +20,13 @@ from srste.config import Job, Plain
 from srste.estimators import Estimator
 from srste.files import sealed, slug, unsealed, write_atomically
 from srste.pretraining import Pretrained, pretrained, still_falling
-from srste.problem import Batch, Problem
+from srste.problem import Problem
 from srste.progress import reporter
 from srste.records import Baseline, DamagedRecordError, Record
 from srste.report.notelog import write_note_log
 from srste.sampling.base import failure
 from srste.study import run_study
+from srste.task import Batch
 
 log = logging.getLogger(__name__)
 

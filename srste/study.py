@@ -24,12 +24,12 @@ from srste.curve.network import check_direction
 from srste.estimators import Direction, Estimator
 from srste.estimators.angles import angle_of_all, angles
 from srste.heldout import Heldout, held_out, zero_loss
-from srste.problem import Batch, Problem
 from srste.progress import duration
 from srste.randomness import integer_seed
 from srste.records import Best, Probe
 from srste.replay import Replay, replay
 from srste.sampling import Sampling, Trials
+from srste.task import Batch, Task
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ units flip, and the loss tells the direction from its like better than its own m
 
 
 def run_study(
-    problem: Problem,
+    task: Task,
     batch: Batch,
     estimator: Estimator,
     samples: int,
@@ -77,24 +77,24 @@ def run_study(
     Raises: ValueError naming the parameter for which a direction has no tensor like it.
     """
     name = f"{estimator_name} samples {samples} batch {batch.index}"
-    unchanged = Unchanged(problem.model)
+    unchanged = Unchanged(task.model)
     alarms = {}
-    direction = estimator.direction(problem, batch, samples)
-    check_direction(dict(problem.model.named_parameters()), direction)
-    to_baseline = _angles(problem, batch, direction, baseline)
-    if draws_do_nothing(estimator, problem, batch):
+    direction = estimator.direction(task, batch, samples)
+    check_direction(dict(task.model.named_parameters()), direction)
+    to_baseline = _angles(task, batch, direction, baseline)
+    if draws_do_nothing(estimator, task, batch):
         alarms[SAME_DRAWS] = "other draws, same direction"
     if unchanged.restore():
         alarms[NOT_RESTORED] = "put back afterwards"
-    if still := not_moved(problem.model, direction):
+    if still := not_moved(task.model, direction):
         alarms[NOT_MOVED] = still
     for alarm, seen in alarms.items():
         log.warning("%s: alarm: %s: %s", name, alarm, seen)
 
-    line, seed = Line(problem.model, direction), integer_seed(problem.seed, "sampler", name)
-    curve = _curve(line, problem, batch, sampling.lr_max)
+    line, seed = Line(task.model, direction), integer_seed(task.seed, "sampler", name)
+    curve = _curve(line, task, batch, sampling.lr_max)
     if curve is None:
-        trials = sampling.run(_no_losses, _pre_loss(problem, batch), seed)
+        trials = sampling.run(_no_losses, _pre_loss(task, batch), seed)
     else:
         if isinstance(curve, EvaluatedCurve):
             weights = sum(g.numel() for g in direction.values())
@@ -104,7 +104,7 @@ def run_study(
         trials=trials,
         best=None,
         heldout=None,
-        zero_loss=zero_loss(problem, batch),
+        zero_loss=zero_loss(task, batch),
         angles=to_baseline,
         probe=None,
         certificate=None,
@@ -122,8 +122,8 @@ def run_study(
     lr, small = float(trials.lr[winner]), PROBED * sampling.lr_max
     return replace(
         study,
-        best=_replayed(line, problem, batch, curve, trials, winner, name),
-        heldout=held_out(line, problem, heldout, lr, sampling.lr_max) if heldout else None,
+        best=_replayed(line, task, batch, curve, trials, winner, name),
+        heldout=held_out(line, task, heldout, lr, sampling.lr_max) if heldout else None,
         probe=Probe(small, float(curve(np.array([small]))[0])),
     )
 
@@ -145,18 +145,18 @@ def _announce(size: tuple[int, ...], curve: EvaluatedCurve) -> None:
 
 
 def _angles(
-    problem: Problem, batch: Batch, direction: Direction, baseline: Estimator | None
+    task: Task, batch: Batch, direction: Direction, baseline: Estimator | None
 ) -> dict[str, float | None]:
     if baseline is None:
         return {}
-    other = baseline.direction(problem, batch, 1)
-    check_direction(dict(problem.model.named_parameters()), other)
+    other = baseline.direction(task, batch, 1)
+    check_direction(dict(task.model.named_parameters()), other)
     return {"": angle_of_all(direction, other)} | angles(direction, other)
 
 
 def _replayed(
     line: Line,
-    problem: Problem,
+    task: Task,
     batch: Batch,
     curve: LossCurve,
     trials: Trials,
@@ -166,7 +166,7 @@ def _replayed(
     """The winner, and what a real update with it gives. winner: the number of the trial."""
     lr, post_loss = float(trials.lr[winner]), float(trials.post_loss[winner])
     if curve.exact:
-        real = replay(line, batch.inputs, batch.targets, lr, post_loss, problem.loss)
+        real = replay(line, batch.inputs, batch.targets, lr, post_loss, task.loss)
     else:
         # By real passes as it is: one more may differ in the last bits, where many go together.
         again = float(curve(lr))
@@ -192,7 +192,7 @@ def _replayed(
     )
 
 
-def _curve(line: Line, problem: Problem, batch: Batch, lr_max: float) -> LossCurve | None:
+def _curve(line: Line, task: Task, batch: Batch, lr_max: float) -> LossCurve | None:
     """The loss along the line; None, and a line in the log, where weights or direction are not finite:
     the trials fail then, each with its reason, and not the job."""
     parts = {"weights are": dict(line.model.named_parameters()), "direction is": line.direction}
@@ -200,16 +200,16 @@ def _curve(line: Line, problem: Problem, batch: Batch, lr_max: float) -> LossCur
         if names := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             log.warning("The %s not finite in %s: all trials fail", what, ", ".join(names))
             return None
-    return line.loss(batch.inputs, batch.targets, problem.loss, lr_max, problem.seed)
+    return line.loss(batch.inputs, batch.targets, task.loss, lr_max, task.seed)
 
 
 def _no_losses(lrs: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.full(np.shape(lrs), np.nan)
 
 
-def _pre_loss(problem: Problem, batch: Batch) -> float:
+def _pre_loss(task: Task, batch: Batch) -> float:
     """The loss before the step where there is no curve; nan where the weights are not finite."""
-    still = {name: torch.zeros_like(p) for name, p in problem.model.named_parameters()}
-    if not all(p.isfinite().all() for p in problem.model.parameters()):
+    still = {name: torch.zeros_like(p) for name, p in task.model.named_parameters()}
+    if not all(p.isfinite().all() for p in task.model.parameters()):
         return math.nan
-    return Line(problem.model, still).loss(batch.inputs, batch.targets, problem.loss).pre_loss
+    return Line(task.model, still).loss(batch.inputs, batch.targets, task.loss).pre_loss

@@ -53,6 +53,20 @@ def choices(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+@cache
+def examples_file(features=4):
+    """The override that names a file of 100 examples, for `data=arrays`."""
+    random = np.random.default_rng(0)
+    inputs = random.standard_normal((100, features), dtype=np.float32)
+    _folders.append(tempfile.TemporaryDirectory())
+    path = Path(_folders[-1].name) / "examples.npz"
+    np.savez(path, inputs=inputs, targets=np.sin(inputs.sum(axis=1, keepdims=True)))
+    return f"data.path={path}"
+
+
+_folders = []
+
+
 def train(cwd, *arguments, timeout=300, script=ROOT / "train.py", **environment):
     """Runs train.py in ``cwd``; returns the process, which has ended. On Linux it is a fork of one that
     has imported the libraries, unless a variable is given that a process reads as it starts."""

@@ -154,7 +154,7 @@ class TestNeverZeroed:
         for b in range(1, batches + 1):
             x = torch.from_numpy(oracle.named_stream(0, "batch", b).standard_normal((40, 5), np.float32))
             with torch.no_grad():
-                y = problem.teacher(x).double()
+                y = problem.source.teacher(x).double()
             scans = [(0, 1)] + [(n, n) for n in range(1, (most if b < batches else samples) + 1)]
             for scan, passes in scans if b < batches or estimator == "sr_ste" else scans[:1]:
                 for sample in range(1, passes + 1):

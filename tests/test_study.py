@@ -42,7 +42,7 @@ def test_against_numpy_from_the_weights_to_the_winner(estimator, seed, bias):
 
     # The same, from the initial weights and the named streams alone.
     student = oracle.network_of(problem.model.state_dict(), bias)
-    teacher = oracle.network_of(problem.teacher.state_dict(), bias)
+    teacher = oracle.network_of(problem.source.teacher.state_dict(), bias)
     generator = oracle.named_stream(seed, "batch", 1)
     x = generator.standard_normal((30, 4), dtype=np.float32).astype(np.float64)
     y = oracle.forward(teacher, x)
@@ -123,7 +123,7 @@ def test_batches_differ_and_so_do_networks():
     assert torch.equal(problem.batch(2).inputs, problem.batch(2).inputs)
     assert not torch.equal(problem.batch(1).inputs, other.batch(1).inputs)
     assert not torch.equal(problem.model[0].weight, other.model[0].weight)
-    assert not torch.equal(problem.model[0].weight, problem.teacher[0].weight)
+    assert not torch.equal(problem.model[0].weight, problem.source.teacher[0].weight)
 
 
 class WrongSign(BinaryActivation):

@@ -1,4 +1,4 @@
-"""Gradient estimators, one a file: from a problem and a batch to a direction."""
+"""Gradient estimators, one a file: from a task and a batch to a direction."""
 
 from srste.estimators.base import Direction, Estimator
 

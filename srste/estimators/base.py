@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from srste.problem import Batch, Problem
+from srste.task import Batch, Task
 
 Direction = dict[str, Tensor]
 """A tensor for every name in ``model.named_parameters()``, of its shape, dtype and device; the step is
@@ -17,7 +16,7 @@ Direction = dict[str, Tensor]
 
 
 class Estimator(Protocol):
-    """Makes a direction for the problem's model on a batch.
+    """Makes a direction for a task's model on a batch.
 
     stochastic: whether the direction depends on ``samples`` and on random draws. If not, one study
         a batch serves all sample counts.
@@ -25,11 +24,11 @@ class Estimator(Protocol):
 
     stochastic: bool
 
-    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """The direction from ``samples`` (>= 1) Monte-Carlo samples; the model is left unchanged.
 
-        Draws come from ``problem.stream(...)``, named by the batch and the sample, so that the
-        result depends on nothing else.
+        Draws come from ``task.stream(...)``, named by the batch and the sample, so that the result
+        depends on nothing else.
         """
         ...
 
@@ -56,18 +55,6 @@ def gradient_of(loss: Tensor, model: nn.Module) -> Direction:
             "detach() and comparisons do; requires_grad=False is for what is not to move"
         )
     return {name: reached.get(name, torch.zeros_like(p)) for name, p in parameters.items()}
-
-
-@contextmanager
-def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """What passes within it write into the model's buffers, such as running statistics, is undone."""
-    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, was in before:
-            if not torch.equal(buffer, was):
-                buffer.copy_(was)
 
 
 Aggregation = Callable[[list[Tensor]], Tensor]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from srste.binarize import Sign, Surrogate
 from srste.estimators.base import Aggregation, Direction, Normalisation
 from srste.estimators.straight_through import StraightThrough
-from srste.problem import Batch, Problem
+from srste.task import Batch, Task
 
 
 class Negative:
@@ -24,6 +24,6 @@ class Negative:
     ) -> None:
         self.ste = StraightThrough(Sign(), surrogate, aggregation, normalisation)
 
-    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
-        return {name: -g for name, g in self.ste.direction(problem, batch, samples).items()}
+        return {name: -g for name, g in self.ste.direction(task, batch, samples).items()}

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 
 from srste.binarize import Quantiser, Sign, Surrogate, estimating
-from srste.estimators.base import Direction, Normalisation, buffers_kept, gradient_of
-from srste.problem import Batch, Problem
+from srste.estimators.base import Direction, Normalisation, gradient_of
+from srste.task import Batch, Task, buffers_kept
 
 
 class NeverZeroed:
@@ -50,25 +50,25 @@ class NeverZeroed:
         self.stochastic = scan == "sr_ste"
         self.most = most
 
-    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
         if samples > self.most:
             raise ValueError(f"samples={samples} must be at most most={self.most}")
-        total = {name: torch.zeros_like(p) for name, p in problem.model.named_parameters()}
+        total = {name: torch.zeros_like(p) for name, p in task.model.named_parameters()}
         for index in range(1, batch.index + 1):
-            this = batch if index == batch.index else problem.batch(index)
+            this = batch if index == batch.index else task.batch(index)
             last = samples if index == batch.index else self.most
             drawn = last * (last + 1) // 2 if self.stochastic or index < batch.index else 0
             rounds = index == 1 and drawn > 0
-            for name, g in self._gradient(problem, this, Sign()).items():
+            for name, g in self._gradient(task, this, Sign()).items():
                 total[name].add_(g, alpha=1 + drawn - rounds)
             if rounds:
-                for name, g in self._gradient(problem, this, self.quantiser).items():
+                for name, g in self._gradient(task, this, self.quantiser).items():
                     total[name].add_(g)
         return self.normalisation(total)
 
-    def _gradient(self, problem: Problem, batch: Batch, quantiser: Quantiser) -> Direction:
-        generator = problem.stream("rounding", "batch", batch.index, "sample", 1)
-        model = problem.model
+    def _gradient(self, task: Task, batch: Batch, quantiser: Quantiser) -> Direction:
+        generator = task.stream("rounding", "batch", batch.index, "sample", 1)
+        model = task.model
         with buffers_kept(model), estimating(model, quantiser, self.surrogate, generator):
-            return gradient_of(problem.loss(model(batch.inputs), batch.targets), model)
+            return gradient_of(task.loss(model(batch.inputs), batch.targets), model)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from srste.estimators.base import Direction, Normalisation
-from srste.problem import Batch, Problem
 from srste.randomness import normal
+from srste.task import Batch, Task
 
 
 class Random:
@@ -26,13 +26,13 @@ class Random:
     def __init__(self, normalisation: Normalisation) -> None:
         self.normalisation = normalisation
 
-    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
-        generator = problem.stream("random", "batch", batch.index, "of", samples)
+        generator = task.stream("random", "batch", batch.index, "of", samples)
         draws = {
             name: normal(generator, tuple(p.shape), p.device).to(p.dtype)
             if p.requires_grad
             else torch.zeros_like(p)
-            for name, p in problem.model.named_parameters()
+            for name, p in task.model.named_parameters()
         }
         return self.normalisation(draws)

@@ -8,7 +8,7 @@ from srste.binarize import Quantiser, Sign, Surrogate
 from srste.estimators.angles import angle_between, turned
 from srste.estimators.base import Aggregation, Direction, Normalisation
 from srste.estimators.straight_through import StraightThrough
-from srste.problem import Batch, Problem
+from srste.task import Batch, Task
 
 
 class SameAngle:
@@ -43,11 +43,11 @@ class SameAngle:
         self.ste = StraightThrough(Sign(), surrogate, aggregation, normalisation)
         self.paired = StraightThrough(quantiser, surrogate, aggregation, normalisation, draws)
 
-    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
-        generator = problem.stream("same angle", "batch", batch.index, "of", samples)
-        ste = self.ste.direction(problem, batch, 1)
-        paired = self.paired.direction(problem, batch, samples)
+        generator = task.stream("same angle", "batch", batch.index, "of", samples)
+        ste = self.ste.direction(task, batch, 1)
+        paired = self.paired.direction(task, batch, samples)
         return {
             name: turned(g, angle_between(g, paired[name]) or 0.0, generator) for name, g in ste.items()
         }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from srste.binarize import Quantiser, Surrogate, estimating
-from srste.estimators.base import Aggregation, Direction, Normalisation, buffers_kept, gradient_of
-from srste.problem import Batch, Problem
+from srste.estimators.base import Aggregation, Direction, Normalisation, gradient_of
+from srste.task import Batch, Task, buffers_kept
 
 
 class StraightThrough:
@@ -60,18 +60,18 @@ class StraightThrough:
     def stochastic(self) -> bool:
         return self.quantiser.stochastic
 
-    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
         passes = [
-            self._gradient(problem, batch, samples, sample)
+            self._gradient(task, batch, samples, sample)
             for sample in range(1, samples + 1 if self.stochastic else 2)
         ]
         pooled = {name: self.aggregation([g[name] for g in passes]) for name in passes[0]}
         return self.normalisation(pooled)
 
-    def _gradient(self, problem: Problem, batch: Batch, samples: int, sample: int) -> Direction:
+    def _gradient(self, task: Task, batch: Batch, samples: int, sample: int) -> Direction:
         of_all = () if self.draws == "nested" else ("of", samples)
-        generator = problem.stream("rounding", "batch", batch.index, "sample", sample, *of_all)
-        model = problem.model
+        generator = task.stream("rounding", "batch", batch.index, "sample", sample, *of_all)
+        model = task.model
         with buffers_kept(model), estimating(model, self.quantiser, self.surrogate, generator):
-            return gradient_of(problem.loss(model(batch.inputs), batch.targets), model)
+            return gradient_of(task.loss(model(batch.inputs), batch.targets), model)

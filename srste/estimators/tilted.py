@@ -6,7 +6,7 @@ from srste.binarize import Sign, Surrogate
 from srste.estimators.angles import turned
 from srste.estimators.base import Aggregation, Direction, Normalisation
 from srste.estimators.straight_through import StraightThrough
-from srste.problem import Batch, Problem
+from srste.task import Batch, Task
 
 
 class Tilted:
@@ -42,8 +42,8 @@ class Tilted:
         self.ste = StraightThrough(Sign(), surrogate, aggregation, normalisation)
         self.angle = float(angle)
 
-    def direction(self, problem: Problem, batch: Batch, samples: int) -> Direction:
+    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
-        generator = problem.stream("tilt", "batch", batch.index, "of", samples)
-        ste = self.ste.direction(problem, batch, 1)
+        generator = task.stream("tilt", "batch", batch.index, "of", samples)
+        ste = self.ste.direction(task, batch, 1)
         return {name: turned(g, self.angle, generator) for name, g in ste.items()}

@@ -22,11 +22,11 @@ from srste import records
 from srste.config import Job
 from srste.preflight import register_resolvers
 from srste.run import Folders, run_job
-from tests.support import CONF, choices
+from tests.support import CONF, choices, examples_file
 
 FILE = Path(__file__).parent / "studies.json"
 
-_SMALL = ["batches=2", "batch_size=30", "heldout=40", "samples=2", "data.features=4"]
+_SMALL = ["batches=2", "batch_size=30", "heldout=20", "samples=2", "data.features=4"]
 _NETWORK = ["model.width=5", "model.depth=2"]
 _FINE, _COARSE, _FEW = "sampling.step=1e-3", "sampling.step=1e-2", "sampling.n_trials=12"
 
@@ -54,7 +54,8 @@ def cases() -> dict[str, list[str]]:
         jobs[f"model={model}"] = [f"model={model}", *sizes, _COARSE]
     for group in ("estimator", "estimator/normalisation", "estimator/surrogate", "data"):
         for choice in choices(group):
-            jobs[f"{group}={choice}"] = [f"{group}={choice}", *_NETWORK, _FINE]
+            needed = [examples_file()] if choice == "arrays" else []
+            jobs[f"{group}={choice}"] = [f"{group}={choice}", *needed, *_NETWORK, _FINE]
     for sampling in choices("sampling"):
         jobs[f"sampling={sampling}"] = [
             f"sampling={sampling}", *_NETWORK, _FINE if sampling == "grid" else _FEW

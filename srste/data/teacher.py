@@ -1,14 +1,17 @@
-"""The data: standard normal inputs, and targets from a random teacher network."""
+"""Standard normal inputs, and targets from a random teacher network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from srste.binarize import BinaryActivation
+from srste.data.base import Setting
+from srste.losses import Loss
 from srste.randomness import Stream, normal
 
 
@@ -32,6 +35,8 @@ class RandomTeacher:
     Raises: ValueError for another activation.
     """
 
+    identity = None
+
     _ACTIVATIONS: ClassVar[dict[str, Callable[[], nn.Module] | None]] = {
         "sign": None,  # the student's own, whatever their two values are
         "relu": nn.ReLU,
@@ -54,6 +59,27 @@ class RandomTeacher:
         # In evaluation mode: what an example's target is does not depend on the others.
         return network.requires_grad_(False).eval()
 
-    def inputs(self, generator: Stream, size: int, device: torch.device) -> Tensor:
-        """(size, features) fresh inputs."""
-        return normal(generator, (size, self.features), device)
+    def most(self, heldout: bool) -> int | None:
+        """See :class:`srste.data.base.Data`."""
+        return None
+
+    def source(self, setting: Setting) -> TeacherSource:
+        """See :class:`srste.data.base.Data`."""
+        teacher = self.teacher(setting.network("target"))
+        return TeacherSource(teacher, self.features, setting.loss, setting.device)
+
+
+@dataclass(frozen=True)
+class TeacherSource:
+    """Fresh examples of a teacher, whether held out or not."""
+
+    teacher: nn.Module
+    features: int
+    loss: Loss
+    device: torch.device
+
+    def draw(self, generator: Stream, size: int, heldout: bool = False) -> tuple[Tensor, Tensor]:
+        """See :class:`srste.data.base.Source`."""
+        inputs = normal(generator, (size, self.features), self.device)
+        with torch.no_grad():
+            return inputs, self.loss.targets(self.teacher(inputs))
