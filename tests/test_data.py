@@ -57,7 +57,9 @@ def test_what_is_held_out_follows_from_the_seed(path):
 
 def test_classes_stay_whole_numbers(tmp_path):
     np.savez(tmp_path / "c.npz", inputs=np.eye(4, 3), targets=np.array([0, 1, 1, 0], np.uint8))
-    this = job(tmp_path / "c.npz", "loss=cross_entropy", "model.out_features=2", "batch_size=2")
+    this = job(
+        tmp_path / "c.npz", "loss=cross_entropy", "model.out_features=2", "batch_size=2", "heldout=1"
+    )
     batch = this.problem().batch(1)
     assert batch.targets.dtype == torch.int64
     assert batch.targets.shape == (2,)
