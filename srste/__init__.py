@@ -1,7 +1,14 @@
-"""Which gradient estimator takes the better step, by how much, and is it real?
+"""Which gradient estimator takes the better step, by how much, and is the difference real?
 
-The experiment: from the same weights and the same batch, take an estimator's normalised direction,
-know the loss at every learning rate along it, keep the lowest. See README.md.
+From the same weights and the same batch, take an estimator's direction, know the loss at every learning
+rate along it, and keep the lowest:
+
+    g = srste.estimate("sr_ste", model, inputs, targets, samples=10)
+    curve = srste.loss_curve(model, g, inputs, targets)
+    study = srste.run_study(model, inputs, targets, estimator="sr_ste", samples=10)
+    results = srste.load("multirun/...")
+
+What `__all__` names is promised; everything else may change.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,13 +16,37 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from srste.api import loss_curve
+    from srste import testing
+    from srste.api import estimate, load, loss_curve, run_study
+    from srste.binarize import BinaryActivation, BinaryStep
+    from srste.converting import convert
 
-__all__ = ["loss_curve"]
+__all__ = [
+    "BinaryActivation",
+    "BinaryStep",
+    "convert",
+    "estimate",
+    "load",
+    "loss_curve",
+    "run_study",
+    "testing",
+]
 
 
 def __getattr__(name: str) -> Any:
     # The libraries take seconds to import: not before a name is used that needs them.
+    if name in ("BinaryActivation", "BinaryStep"):
+        from srste import binarize
+
+        return getattr(binarize, name)
+    if name == "convert":
+        from srste.converting import convert
+
+        return convert
+    if name == "testing":
+        import srste.testing
+
+        return srste.testing
     if name in __all__:
         from srste import api
 
@@ -24,4 +55,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

@@ -2,12 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torch import Tensor, nn
 
+from srste.choices import part
 from srste.curve import Line, LossCurve
+from srste.estimators import Direction, Estimator
 from srste.losses import LossFunction
+from srste.results import Results
+from srste.sampling import Sampling
+from srste.study import Study
+from srste.study import run_study as run
+from srste.task import Batch, OneBatch
+
+
+def estimate(
+    estimator: str | Estimator,
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    samples: int = 1,
+    loss: str | LossFunction = "squared_error",
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+) -> Direction:
+    """An estimate of the gradient: the direction that an estimator gives a model on a batch.
+
+    Args:
+        estimator: the name of a choice of conf/estimator, such as "sr_ste", or an object with
+            :class:`srste.estimators.base.Estimator`'s method.
+        model: any module with :class:`BinaryActivation` or :class:`BinaryStep` for the estimator to act
+            on. It is left unchanged.
+        inputs: (batch, ...). targets: what the loss compares the outputs with, (batch, ...).
+        samples: Monte-Carlo samples that the direction is averaged over, >= 1.
+        loss: the name of a choice of conf/loss, or (outputs, targets) to a scalar tensor.
+        seed: >= 0, of the random draws: the same seed, the same direction.
+        overrides: of an estimator that is named, as on the command line:
+            ``["estimator/surrogate=tanh", "estimator.surrogate.beta=2"]``.
+    Returns: a tensor for every name in ``model.named_parameters()``, of the parameter's shape and dtype;
+        the step is ``w - lr * direction``.
+    Raises: ValueError for a name that there is not, a model without binary activations, or one of whose
+        parameters gets no gradient.
+    References: of each estimator, its class in `srste.estimators`.
+
+    >>> import torch, srste
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(
+    ...     torch.nn.Linear(4, 8), srste.BinaryActivation(), torch.nn.Linear(8, 1)
+    ... )
+    >>> inputs, targets = torch.randn(64, 4), torch.randn(64, 1)
+    >>> g = srste.estimate("sr_ste", model, inputs, targets, samples=10)
+    >>> {name: tuple(tensor.shape) for name, tensor in g.items()}
+    {'0.weight': (8, 4), '0.bias': (8,), '2.weight': (1, 8), '2.bias': (1,)}
+    """
+    _check_samples(samples)
+    made: Estimator = part("estimator", estimator, overrides)
+    task = OneBatch(model, part("loss", loss), inputs, targets, seed)
+    return made.direction(task, task.batch(1), samples)
 
 
 def loss_curve(
@@ -16,7 +70,7 @@ def loss_curve(
     inputs: Tensor,
     targets: Tensor,
     *,
-    loss: LossFunction | None = None,
+    loss: str | LossFunction = "squared_error",
     lr_max: float = 0.5,
     seed: int = 0,
 ) -> LossCurve:
@@ -24,8 +78,113 @@ def loss_curve(
 
     It is exact for networks of binary activations, and otherwise evaluated by forward passes: ``exact``
     and ``why_not`` of the curve tell. Of several batches or losses along one direction ask
-    :class:`srste.curve.line.Line`, which reads the model once.
+    :class:`srste.curve.Line`, which reads the model once.
 
-    Args: as :meth:`srste.curve.line.Line.loss`.
+    Args:
+        model: any module on one device that gives one real tensor; see :class:`srste.curve.Line`.
+        direction: a tensor for every name in ``model.named_parameters()``, of its shape, dtype, device.
+        inputs: (batch, ...). targets: of the outputs' shape, or (batch,) classes.
+        loss: the name of a choice of conf/loss, or (outputs, targets) to a scalar tensor.
+        lr_max: the largest learning rate, > 0. seed: of layers that draw random numbers.
+    Returns: see :class:`srste.curve.LossCurve`. Raises: ValueError for what does not fit.
+
+    >>> import torch, srste
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(
+    ...     torch.nn.Linear(4, 8), srste.BinaryActivation(), torch.nn.Linear(8, 1)
+    ... )
+    >>> inputs, targets = torch.randn(64, 4), torch.randn(64, 1)
+    >>> g = srste.estimate("ste", model, inputs, targets)
+    >>> curve = srste.loss_curve(model, g, inputs, targets)
+    >>> curve.exact, curve.minimum().loss < curve.pre_loss
+    (True, True)
     """
-    return Line(model, direction).loss(inputs, targets, loss, lr_max, seed)
+    return Line(model, direction).loss(inputs, targets, part("loss", loss), lr_max, seed)
+
+
+def run_study(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    estimator: str | Estimator = "sr_ste",
+    samples: int = 1,
+    sampling: str | Sampling = "grid",
+    loss: str | LossFunction = "squared_error",
+    heldout: tuple[Tensor, Tensor] | None = None,
+    baseline: str | Estimator | None = None,
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+) -> Study:
+    """The best step along an estimator's direction: a direction, trials of learning rates, the best one
+    replayed on the real model, and how far it is from the best there is.
+
+    Args:
+        model, inputs, targets, estimator, samples, loss, seed: as for :func:`estimate`.
+        sampling: the name of a choice of conf/sampling ("grid", "tpe", ...), or an object with
+            :class:`srste.sampling.Sampling`'s methods.
+        heldout: (inputs, targets) on which the best step is measured too.
+        baseline: an estimator to whose direction the angle is measured.
+        overrides: of an estimator and a sampling that are named: ``["sampling.lr_max=1"]``.
+    Returns: the study: ``best``, ``regret``, ``heldout``, ``certificate``, ``curve``, ``trials``, and an
+        Optuna study by ``to_optuna()``.
+    Raises: ValueError for what is not allowed.
+
+    >>> import torch, srste
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(
+    ...     torch.nn.Linear(4, 8), srste.BinaryActivation(), torch.nn.Linear(8, 1)
+    ... )
+    >>> inputs, targets = torch.randn(64, 4), torch.randn(64, 1)
+    >>> study = srste.run_study(model, inputs, targets, estimator="ste", sampling="grid")
+    >>> len(study.trials), study.best.post_loss < study.trials.pre_loss, 0 <= study.regret < 1e-3
+    (50000, True, True)
+    """
+    _check_samples(samples)
+    of_estimator = [o for o in overrides if not _is_of("sampling", o)]
+    of_sampling = [o for o in overrides if _is_of("sampling", o)]
+    made: Estimator = part("estimator", estimator, of_estimator)
+    return run(
+        OneBatch(model, part("loss", loss), inputs, targets, seed),
+        Batch(1, inputs, targets),
+        made,
+        samples,
+        part("sampling", sampling, of_sampling),
+        estimator if isinstance(estimator, str) else type(estimator).__name__,
+        heldout=None if heldout is None else Batch(0, *heldout),
+        baseline=None if baseline is None else part("estimator", baseline),
+    )
+
+
+def load(*folders: str | Path) -> Results:
+    """The results of launches, or of any part of one.
+
+    Args: folders: such as ``multirun/...``, read at any depth.
+    Returns: the results: ``frame()``, ``studies``, ``verdicts()``, ``report(path)``.
+    Raises: ValueError for a folder without studies, or without any folder.
+
+    In a folder where ``python train.py -m estimator=sr_ste samples=1,2 ...`` has run:
+
+    >>> import srste
+    >>> results = srste.load("multirun")
+    >>> results
+    <6 studies of sr_ste, ste>
+    >>> results.frame()[["estimator", "samples", "batch"]].head(2)
+      estimator  samples  batch
+    0    sr_ste        1      1
+    1    sr_ste        1      2
+    >>> results.studies[0].to_optuna().best_params.keys()
+    dict_keys(['lr'])
+    """
+    if not folders:
+        raise ValueError("load() takes the folders of launches, such as multirun/...")
+    return Results([Path(folder) for folder in folders])
+
+
+def _is_of(group: str, override: str) -> bool:
+    return override.lstrip("+~").startswith((f"{group}.", f"{group}/", f"{group}="))
+
+
+def _check_samples(samples: int) -> None:
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise ValueError(f"samples={samples!r}: must be a whole number >= 1")

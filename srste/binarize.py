@@ -253,10 +253,15 @@ def _values(quantised: Tensor) -> str:
 
 
 class BinaryActivation(nn.Module):
-    """The project's sign module: sign(a), with sign(0) = +1, unless inside :func:`estimating`.
+    """sign(a), with sign(0) = +1, unless an estimator acts on it, within :func:`estimating`.
 
-    Shape: (batch, ...) to the same, values in {-1, +1}.
-    Raises: ValueError, inside it, that names the quantiser or the surrogate which gives something else.
+    Shape: (batch, ...) to the same, values in {-1, +1}. Without an estimator it has no gradient.
+    Raises: ValueError, within it, that names the quantiser or the surrogate which gives something else.
+    References: Courbariaux et al. (2016), "Binarized neural networks", equation 1.
+
+    >>> import torch, srste
+    >>> srste.BinaryActivation()(torch.tensor([-0.2, 0.0, 3.0]))
+    tensor([-1.,  1.,  1.])
     """
 
     levels: ClassVar[tuple[float, float]] = (-1.0, 1.0)
@@ -287,7 +292,11 @@ class BinaryStep(BinaryActivation):
     Forward:   b = (q(a) + 1) / 2     in {0, 1}
     Backward:  dL/da := dL/db * surrogate(a) / 2
 
-    Shape: (batch, ...) to the same, values in {0, 1}.
+    Shape: (batch, ...) to the same, values in {0, 1}. Raises: as :class:`BinaryActivation`.
+
+    >>> import torch, srste
+    >>> srste.BinaryStep()(torch.tensor([-0.2, 0.0, 3.0]))
+    tensor([0., 1., 1.])
     """
 
     levels: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -312,8 +321,16 @@ def estimating(
     model: nn.Module, quantiser: Quantiser, surrogate: Surrogate, generator: Stream
 ) -> Iterator[None]:
     """Within it, every binary activation of ``model`` rounds and differentiates by these rules; after
-    it, also after an error, by those of before, so that one may stand within another."""
+    it, also after an error, by those of before, so that one may stand within another.
+
+    Raises: ValueError for a model without any.
+    """
     before = [(m, m._rule) for m in model.modules() if isinstance(m, BinaryActivation)]
+    if not before:
+        raise ValueError(
+            "the model has no srste.BinaryActivation or BinaryStep for an estimator to act on; "
+            "srste.convert(model) puts them in the place of modules that compute a sign"
+        )
     for activation, _ in before:
         activation._rule = (quantiser, surrogate, generator)
     try:

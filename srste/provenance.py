@@ -33,7 +33,8 @@ SHOWN = {
 }
 """What does not count, by its place, though code that counts imports it, and why."""
 # The public face asks for the work and takes no part in it; Hydra only calls what a configuration names.
-_NOT_FOLLOWED = (*SHOWN, "srste.api", *ARITHMETIC, "hydra")
+_PUBLIC = ("srste.api", "srste.converting", "srste.testing")
+_NOT_FOLLOWED = (*SHOWN, *_PUBLIC, *ARITHMETIC, "hydra")
 _FOLDER = Path(srste.__file__).resolve().parent
 
 

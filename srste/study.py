@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
+from html import escape
 
 import numpy as np
+import optuna
 import torch
 from numpy.typing import NDArray
 
@@ -34,17 +36,20 @@ from srste.task import Batch, Task
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
-    """What a study found. best, heldout, probe: None if every trial failed.
+    """The result of a study. best, heldout, probe: None if every trial failed.
 
-    heldout: None also where nothing is held out. zero_loss: of a student whose output is zero, on the
-    batch. angles: to the baseline's direction, in degrees, by parameter tensor, and of all parameters
-    together under ""; empty without a baseline. probe: the loss after a small step. certificate: what
-    holds over all learning rates, None where the loss curve has no exact form, and not_exact says why.
-    alarms: by kind (see `srste.checks`), what was seen.
+    name: of the estimator, sample count and batch. curve: the loss along the direction, None where
+    weights or direction are not finite. heldout: None also where nothing is held out. zero_loss: of a
+    model whose output is zero, on the batch. angles: to the baseline's direction, in degrees, by
+    parameter tensor, and of all parameters together under ""; empty without a baseline. probe: the loss
+    after a small step. certificate: what holds over all learning rates, None where the loss curve has no
+    exact form, and not_exact says why. alarms: by kind (see `srste.checks`), what was seen.
     """
 
+    name: str
+    curve: LossCurve | None
     trials: Trials
     best: Best | None
     heldout: Heldout | None
@@ -54,6 +59,40 @@ class Study:
     certificate: Certificate | None
     not_exact: str
     alarms: dict[str, str]
+
+    @property
+    def regret(self) -> float | None:
+        """The loss of the best trial less the lowest over all learning rates; None where that is not
+        known, or every trial failed."""
+        return self.certificate.regret if self.certificate else None
+
+    def to_optuna(self) -> optuna.Study:
+        """An Optuna study of all trials, with their parameter "lr"."""
+        return self.trials.to_optuna(self.name)
+
+    def summary(self) -> dict[str, str]:
+        """What a reader wants first, in words."""
+        rows = {"loss before the step": f"{self.trials.pre_loss:.6g}"}
+        if self.best is None:
+            return rows | {"best step": f"none: all {len(self.trials):,} trials failed"}
+        best = f"{self.best.post_loss:.6g} at learning rate {self.best.lr:.6g}"
+        rows["after the best step"] = f"{best}, of {len(self.trials):,}"
+        regret = "not known: " + self.not_exact if self.regret is None else f"{self.regret:.2g}"
+        rows["above the lowest there is"] = regret
+        if self.heldout:
+            rows["held-out, before and after"] = (
+                f"{self.heldout.pre_loss:.6g}, {self.heldout.post_loss:.6g}"
+            )
+        return rows | {f"alarm: {kind}": seen for kind, seen in self.alarms.items()}
+
+    def __repr__(self) -> str:
+        return f"<study {self.name}: {'; '.join(f'{k} {v}' for k, v in self.summary().items())}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in self.summary().items()
+        )
+        return f"<table><caption>{escape(self.name)}</caption>{rows}</table>"
 
 
 PROBED = 2e-4
@@ -101,6 +140,8 @@ def run_study(
             _announce((sampling.trials, len(batch.inputs), weights), curve)
         trials = sampling.run(curve, curve.pre_loss, seed)
     study = Study(
+        name=name,
+        curve=curve,
         trials=trials,
         best=None,
         heldout=None,

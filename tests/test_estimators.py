@@ -14,6 +14,7 @@ from srste.config import Job
 from srste.errors import UserError
 from srste.estimators.base import global_norm, per_row, per_tensor
 from srste.preflight import register_resolvers
+from srste.testing import EstimatorContract
 from tests import oracle
 from tests.support import CONF, choices
 
@@ -30,57 +31,15 @@ def flat(direction):
     return torch.cat([tensor.flatten() for tensor in direction.values()])
 
 
-@pytest.mark.parametrize("name", choices("estimator"))
-class TestContract:
+class TestContract(EstimatorContract):
     """A new estimator's YAML is enough to be tested here."""
 
-    def setup(self, name, *overrides):
-        this = job(f"estimator={name}", *overrides)
-        problem = this.problem()
-        return this.estimator, problem, problem.batch(1)
+    @pytest.fixture(autouse=True, params=choices("estimator"))
+    def _named(self, request):
+        self.name = request.param
 
-    def test_a_tensor_for_every_parameter(self, name):
-        estimator, problem, batch = self.setup(name)
-        direction = estimator.direction(problem, batch, 2)
-        parameters = dict(problem.model.named_parameters())
-        assert direction.keys() == parameters.keys()
-        for key, tensor in direction.items():
-            assert tensor.shape == parameters[key].shape
-            assert tensor.isfinite().all()
-            assert not tensor.requires_grad
-        assert flat(direction).norm() > 0
-
-    def test_same_call_same_direction_whatever_came_before(self, name):
-        estimator, problem, batch = self.setup(name)
-        first = flat(estimator.direction(problem, batch, 3))
-        torch.rand(7)  # the global generator is nobody's business
-        estimator.direction(problem, problem.batch(2), 5)
-        assert torch.equal(flat(estimator.direction(problem, batch, 3)), first)
-        fresh, other, same = self.setup(name)
-        assert torch.equal(flat(fresh.direction(other, same, 3)), first)
-
-    def test_the_model_and_its_gradients_are_left_alone(self, name):
-        estimator, problem, batch = self.setup(name)
-        before = {k: v.clone() for k, v in problem.model.state_dict().items()}
-        state = torch.get_rng_state()
-        estimator.direction(problem, batch, 2)
-        assert all(torch.equal(v, before[k]) for k, v in problem.model.state_dict().items())
-        assert all(p.grad is None for p in problem.model.parameters())
-        assert torch.equal(torch.get_rng_state(), state)
-
-    def test_samples_matter_exactly_if_it_is_stochastic(self, name):
-        estimator, problem, batch = self.setup(name)
-        one, two = (flat(estimator.direction(problem, batch, n)) for n in (1, 2))
-        assert torch.equal(one, two) != estimator.stochastic
-
-    def test_the_seed_matters(self, name):
-        one = flat(self.setup(name)[0].direction(*self.setup(name)[1:], 1))
-        estimator, problem, batch = self.setup(name, "seed=1")
-        assert not torch.equal(flat(estimator.direction(problem, batch, 1)), one)
-
-    def test_biases_get_a_direction_too(self, name):
-        estimator, problem, batch = self.setup(name, "model.bias=true")
-        assert any(key.endswith("bias") for key in estimator.direction(problem, batch, 1))
+    def make(self):
+        return job(f"estimator={self.name}").estimator
 
 
 def direction(*overrides, samples=1, batch=1):

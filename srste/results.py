@@ -1,0 +1,158 @@
+"""The results of launches, read from their folders: as data frames, verdicts, a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import optuna
+import pandas as pd
+
+from srste import records
+from srste.errors import UserError
+from srste.records import Record
+from srste.report.command import Gathered, gather, write
+from srste.report.findings import Claim, claims
+from srste.report.panels import settings
+from srste.report.summary import conditions
+from srste.sampling import Trials
+
+
+@dataclass(frozen=True)
+class StoredStudy:
+    """A study that is on disk. record: what it left; folder: where that is."""
+
+    record: Record
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Of the estimator, sample count and batch."""
+        return self.record.name
+
+    def trials(self) -> Trials:
+        """All of its trials, as columns."""
+        return records.read_trials(self.folder)
+
+    def to_optuna(self) -> optuna.Study:
+        """An Optuna study of all its trials."""
+        return records.load_study(self.folder)
+
+    def __repr__(self) -> str:
+        best = self.record.best
+        loss = f"{best.post_loss:.6g} at learning rate {best.lr:.6g}" if best else "all trials failed"
+        return f"<stored study {self.name}: loss {self.record.pre_loss:.6g}, then {loss}>"
+
+
+class Results:
+    """The studies at or below some folders.
+
+    Args: folders: of launches, or of any part of one.
+    Raises: ValueError for a folder without studies.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        try:
+            self._gathered: Gathered = gather(folders)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        self.folders = tuple(folders)
+
+    @cached_property
+    def studies(self) -> list[StoredStudy]:
+        """In order of folder."""
+        return [StoredStudy(record, folder) for folder, record in self._gathered.records.values()]
+
+    def frame(self) -> pd.DataFrame:
+        """A row for each study: what it is of, its losses, and what is certain over all learning rates.
+
+        Columns: estimator, samples (missing where none are drawn), batch, seed, model, data, loss,
+        pretraining, pre_loss, post_loss, lr, gain (the decrease of the loss), regret (of the best trial,
+        above the lowest loss there is), heldout_pre_loss, heldout_post_loss, zero_loss, angle (degrees
+        to the baseline), exact, trials, failed, alarms, key.
+        """
+        return pd.DataFrame([_row(study.record) for study in self.studies]).convert_dtypes()
+
+    def claims(self, samples: int | None = None) -> list[Claim]:
+        """Each claim of one estimator against another, a control, a zero output or no step at all.
+
+        Args: samples: the sample count that was fixed beforehand; the smallest, if none is given.
+        """
+        arranged = conditions(study.record for study in self.studies)
+        return [claim for setting in settings(arranged) for claim in claims(setting, samples)]
+
+    def verdicts(self, samples: int | None = None) -> pd.DataFrame:
+        """A row for each claim: the verdict, the mean gain over networks and its 95 % interval, and the
+        p-value after Holm's correction.
+
+        Args: samples: as for :meth:`claims`.
+        """
+        return pd.DataFrame([_verdict(claim) for claim in self.claims(samples)])
+
+    def report(self, path: str | Path = "report.html", samples: int | None = None) -> Path:
+        """Writes the report, and its figures and tables into a folder of its name beside it.
+
+        Args: path: of the page, ending in .html. samples: as for :meth:`claims`.
+        Returns: the page. Raises: ValueError for another ending, or where another file is.
+        """
+        page = Path(path)
+        try:
+            write(self._gathered, page, samples, {})
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return page
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def __repr__(self) -> str:
+        estimators = sorted({study.record.estimator for study in self.studies})
+        return f"<{len(self)} studies of {', '.join(estimators)}>"
+
+    def _repr_html_(self) -> str:
+        shown = ["estimator", "samples", "seed", "batch", "pre_loss", "post_loss", "lr", "gain"]
+        return str(self.frame()[shown].to_html(max_rows=20, float_format="{:.6g}".format))
+
+
+def _row(record: Record) -> dict[str, object]:
+    identity, best, heldout = record.identity, record.best, record.heldout
+    return {
+        "estimator": record.estimator,
+        "samples": record.samples,
+        "batch": record.batch,
+        "seed": identity["seed"],
+        **{part: identity[part]["name"] for part in ("model", "data", "loss", "pretraining")},
+        "pre_loss": record.pre_loss,
+        "post_loss": best.post_loss if best else None,
+        "lr": best.lr if best else None,
+        "gain": record.pre_loss - best.post_loss if best else None,
+        "regret": record.certificate.regret if record.certificate else None,
+        "heldout_pre_loss": heldout.pre_loss if heldout else None,
+        "heldout_post_loss": heldout.post_loss if heldout else None,
+        "zero_loss": record.zero_loss,
+        "angle": record.angles.get(""),
+        "exact": record.certificate is not None,
+        "trials": record.trials,
+        "failed": record.failed,
+        "alarms": ", ".join(record.alarm_details),
+        "key": record.key,
+    }
+
+
+def _verdict(claim: Claim) -> dict[str, object]:
+    of = claim.finding.comparison
+    return {
+        "setting": claim.setting,
+        "first": claim.first,
+        "second": claim.second,
+        "measure": claim.measure.short,
+        "rule": claim.finding.how,
+        "verdict": claim.finding.verdict,
+        "gain": of.mean,
+        "low": of.low,
+        "high": of.high,
+        "networks": of.networks,
+        "p": claim.finding.p_value,
+    }

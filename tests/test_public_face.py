@@ -1,0 +1,389 @@
+"""What `srste` itself promises: functions and classes for one's own models and data."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import srste
+from srste import api, binarize, converting
+from srste.estimators.base import no_norm
+from srste.estimators.random import Random
+from srste.testing import EstimatorContract
+from tests import oracle
+from tests.support import SMALL, train
+
+
+@pytest.fixture
+def case():
+    """(model, inputs, targets) of two binary layers."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(4, 6),
+        srste.BinaryActivation(),
+        nn.Linear(6, 6),
+        srste.BinaryActivation(),
+        nn.Linear(6, 2),
+    )
+    return model, torch.randn(30, 4), torch.randn(30, 2)
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """A folder in which a launch of two sample counts has run."""
+    folder = tmp_path_factory.mktemp("launched")
+    done = train(folder, "-m", "estimator=sr_ste", "samples=1,2", "tracking=none", *SMALL)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def flat(direction):
+    return torch.cat([tensor.flatten() for tensor in direction.values()])
+
+
+def test_importing_it_imports_no_library():
+    code = (
+        "import srste, sys; dir(srste); print(sorted({'torch', 'numpy', 'hydra'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", srste.__all__)
+def test_all_of_it_is_there_and_documented(name):
+    value = getattr(srste, name)
+    assert inspect.getdoc(value)
+    assert name in dir(srste)
+
+
+def test_nothing_else_is():
+    with pytest.raises(AttributeError, match="module 'srste' has no attribute 'nothing'"):
+        _ = srste.nothing
+
+
+def test_the_examples_run(launched, monkeypatch):
+    monkeypatch.chdir(launched)
+    tried = [doctest.testmod(module) for module in (api, binarize, converting)]
+    assert sum(result.failed for result in tried) == 0
+    with_examples = set(srste.__all__) - {"testing"}
+    assert all(">>>" in inspect.getdoc(getattr(srste, name)) for name in with_examples)
+
+
+class TestEstimate:
+    def test_ste_is_the_gradient_by_hand(self, case):
+        model, inputs, targets = case
+        found = srste.estimate("ste", model, inputs, targets)
+        network = oracle.network_of(model.state_dict(), bias=True)
+        x, y = inputs.double().numpy(), targets.double().numpy()
+        gradient = oracle.backward(network, x, y, oracle.sign)
+        expected = [t for pair in oracle.per_tensor(gradient) for t in pair]
+        for tensor, array in zip(found.values(), expected, strict=True):
+            np.testing.assert_allclose(tensor.numpy(), array, rtol=0, atol=2e-6)  # float32
+
+    def test_seed_samples_and_overrides_matter(self, case):
+        given = srste.estimate("sr_ste", *case, samples=2)
+        assert torch.equal(flat(srste.estimate("sr_ste", *case, samples=2)), flat(given))
+        for other in ({"seed": 1}, {"samples": 3}, {"overrides": ["estimator/surrogate=tanh"]}):
+            options = {"samples": 2} | other
+            assert not torch.equal(flat(srste.estimate("sr_ste", *case, **options)), flat(given))
+
+    def test_an_object_of_anyone_s(self, case):
+        found = srste.estimate(Random(no_norm), *case, seed=3)
+        assert found.keys() == dict(case[0].named_parameters()).keys()
+
+    def test_any_loss(self, case):
+        model, inputs, _ = case
+        classes = torch.randint(2, (30,))
+        by_name = srste.estimate("ste", model, inputs, classes, loss="cross_entropy")
+        by_object = srste.estimate("ste", model, inputs, classes, loss=nn.CrossEntropyLoss())
+        torch.testing.assert_close(flat(by_name), flat(by_object))
+
+    @pytest.mark.parametrize(
+        ("estimator", "options", "says"),
+        [
+            ("sr_stee", {}, r"estimator='sr_stee': did you mean sr_ste\? must be one of negative_ste, "),
+            ("ste", {"loss": "squared"}, "loss='squared': .*must be one of absolute_error, "),
+            ("ste", {"samples": 0}, "samples=0: must be a whole number >= 1"),
+            ("ste", {"samples": True}, "samples=True: must be a whole number >= 1"),
+            (
+                "ste",
+                {"overrides": ["estimator.c=1"]},
+                r"estimator=ste, estimator\.c=1: Key 'c' is not in",
+            ),
+            (Random(no_norm), {"overrides": ["x=1"]}, "only with the name of a choice of estimator"),
+            ("tilted_ste", {"overrides": ["estimator.angle=200"]}, r"angle=200\.?0?.* at most 180"),
+        ],
+    )
+    def test_refused(self, case, estimator, options, says):
+        with pytest.raises(ValueError, match=says) as error:
+            srste.estimate(estimator, *case, **options)
+        assert "\n" not in str(error.value)
+
+    def test_a_network_in_which_there_is_nothing_to_act_on(self, case):
+        _, inputs, targets = case
+        model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+        with pytest.raises(
+            ValueError, match=r"no srste\.BinaryActivation or BinaryStep .*srste\.convert"
+        ):
+            srste.estimate("ste", model, inputs, targets)
+
+
+class TestLossCurve:
+    def test_against_brute_force(self, case):
+        model, inputs, targets = case
+        direction = srste.estimate("sr_ste", *case)
+        curve = srste.loss_curve(model, direction, inputs, targets, lr_max=0.4)
+        lrs = np.linspace(0, 0.4, 50)
+        parts = (oracle.network_of(t, bias=True) for t in (model.state_dict(), direction))
+        x, y = inputs.double().numpy(), targets.double().numpy()
+        np.testing.assert_allclose(curve(lrs), oracle.brute_force(*parts, x, y, lrs), rtol=1e-12)
+        assert curve.exact
+        assert curve.why_not == ""
+        assert repr(curve).startswith("<exact loss curve on [0, 0.4], ")
+
+    def test_it_never_raises_for_lack_of_an_exact_form(self, case):
+        _, inputs, targets = case
+        model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+        direction = {name: torch.ones_like(p) for name, p in model.named_parameters()}
+        curve = srste.loss_curve(model, direction, inputs, targets)
+        assert not curve.exact
+        assert curve.why_not == "1 (Tanh) has an input that moves"
+        for ask in (curve.minimum, curve.descent, curve.descents, lambda: curve.breakpoints):
+            with pytest.raises(TypeError, match=r"only an exact loss curve has .*\(Tanh\) has"):
+                ask()
+
+    @pytest.mark.parametrize("name", ["sign", "tanh"])
+    def test_plot(self, case, name):
+        _, inputs, targets = case
+        activation = srste.BinaryActivation() if name == "sign" else nn.Tanh()
+        model = nn.Sequential(nn.Linear(4, 3), activation, nn.Linear(3, 2))
+        direction = {name: torch.ones_like(p) for name, p in model.named_parameters()}
+        curve = srste.loss_curve(model, direction, inputs, targets)
+        ax = curve.plot(points=300)
+        lrs, losses = ax.lines[0].get_data()
+        np.testing.assert_array_equal(losses, curve(lrs))
+        assert len(lrs) == (300 if curve.exact else 200)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("learning rate", "loss of the batch")
+        assert ax.get_legend().get_texts()[1].get_text().startswith("before the step: ")
+        with pytest.raises(ValueError, match="points=1 must be >= 2"):
+            curve.plot(ax, points=1)
+
+
+class TestRunStudy:
+    def test_the_best_step_of_a_grid(self, case):
+        model, inputs, targets = case
+        study = srste.run_study(
+            *case, estimator="ste", heldout=(inputs + 1, targets), baseline="ste",
+            overrides=["sampling.step=1e-3", "sampling.lr_max=0.3"],
+        )  # fmt: skip
+        parts = (
+            oracle.network_of(t, bias=True) for t in (model.state_dict(), srste.estimate("ste", *case))
+        )
+        lrs = np.arange(1, 301) / 1000
+        losses = oracle.brute_force(*parts, inputs.double().numpy(), targets.double().numpy(), lrs)
+        np.testing.assert_allclose(study.trials.post_loss, losses, rtol=1e-9)
+        assert study.best.lr == lrs[np.argmin(losses)]
+        assert study.regret == pytest.approx(losses.min() - study.curve.minimum().loss, abs=1e-9)
+        assert study.heldout.examples == 30
+        assert study.angles[""] == 0
+        assert study.to_optuna().best_params == {"lr": study.best.lr}
+        for shown in (repr(study), study._repr_html_()):
+            assert f"{study.best.post_loss:.6g} at learning rate {study.best.lr:.6g}" in shown
+            assert "held-out" in shown
+
+    def test_a_model_without_an_exact_curve(self, case):
+        _, inputs, targets = case
+        model = nn.Sequential(
+            nn.Linear(4, 3), nn.BatchNorm1d(3), srste.BinaryActivation(), nn.Linear(3, 2)
+        )
+        study = srste.run_study(
+            model, inputs, targets, sampling="random", overrides=["sampling.n_trials=5"]
+        )
+        assert len(study.trials) == 5
+        assert study.regret is None
+        assert "not known: 1 (BatchNorm1d) is in training mode" in repr(study)
+
+    def test_none_of_its_trials(self, case):
+        model, *_ = case
+        with torch.no_grad():
+            model[0].weight[0, 0] = torch.inf
+        study = srste.run_study(*case, estimator=Random(no_norm), overrides=["sampling.step=0.1"])
+        assert study.best is None
+        assert "none: all 5 trials failed" in repr(study)
+
+
+class TestLoad:
+    def test_the_frame(self, launched):
+        results = srste.load(launched / "multirun")
+        frame = results.frame()
+        assert len(frame) == len(results) == len(results.studies) == 6
+        assert frame["estimator"].tolist() == ["sr_ste"] * 4 + ["ste"] * 2
+        assert frame["samples"].tolist()[:4] == [1, 1, 2, 2]
+        assert frame["samples"].isna().tolist()[4:] == [True, True]
+        np.testing.assert_array_equal(frame["gain"], frame["pre_loss"] - frame["post_loss"])
+        for study, lr in zip(results.studies, frame["lr"], strict=True):
+            assert study.to_optuna().best_params["lr"] == lr
+            assert study.trials().best() == study.record.best.number
+        assert repr(results) == "<6 studies of sr_ste, ste>"
+        assert "<table" in results._repr_html_()
+        assert repr(results.studies[0]).startswith("<stored study sr_ste N=1 batch 1: loss ")
+
+    def test_verdicts_and_report(self, launched, tmp_path):
+        results = srste.load(launched / "multirun")
+        verdicts = results.verdicts()
+        assert isinstance(verdicts, pd.DataFrame)
+        assert {"sr-STE", "STE"} <= set(verdicts["first"])
+        assert set(verdicts["verdict"]) <= {"too few networks", "-", "nothing to compare"}
+        page = results.report(tmp_path / "page.html")
+        assert "sr-STE" in page.read_text()
+        with pytest.raises(ValueError, match=r"page\.txt: must end in \.html"):
+            results.report(tmp_path / "page.txt")
+        with pytest.raises(ValueError, match="must be one of 1, 2"):
+            results.report(tmp_path / "page.html", samples=3)
+
+    def test_refused(self, tmp_path):
+        with pytest.raises(ValueError, match="must hold records of studies"):
+            srste.load(tmp_path)
+        with pytest.raises(ValueError, match="takes the folders of launches"):
+            srste.load()
+
+
+class SignFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a):
+        return torch.where(a >= 0, 1.0, -1.0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class StraightThroughSign(nn.Module):
+    def forward(self, a):
+        return SignFunction.apply(a)
+
+
+class TorchSign(nn.Module):
+    def forward(self, a):
+        return torch.sign(a)
+
+
+class Heaviside(nn.Module):
+    def forward(self, a):
+        return (a > 0).to(a.dtype)
+
+
+class TestConvert:
+    def test_signs_and_steps_wherever_they_stand(self):
+        shared = TorchSign()
+        model = nn.ModuleDict(
+            {"a": nn.Sequential(nn.Linear(2, 2), StraightThroughSign()), "b": shared, "c": shared,
+             "d": Heaviside(), "e": nn.Tanh(), "f": srste.BinaryActivation(), "g": nn.Hardtanh()}
+        )  # fmt: skip
+        before = str(model)
+        converted = srste.convert(model)
+        kinds = {name: type(module).__name__ for name, module in converted.named_modules()}
+        assert kinds["a.1"] == kinds["b"] == kinds["c"] == kinds["f"] == "BinaryActivation"
+        assert (kinds["d"], kinds["e"], kinds["g"]) == ("BinaryStep", "Tanh", "Hardtanh")
+        assert str(model) == before
+
+    def test_the_outputs_are_the_same_and_estimators_act(self):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 5), TorchSign(), nn.Linear(5, 1))
+        inputs = torch.randn(20, 4)
+        converted = srste.convert(model)
+        assert torch.equal(converted(inputs), model(inputs))
+        assert flat(srste.estimate("sr_ste", converted, inputs, torch.zeros(20, 1))).norm() > 0
+
+    def test_a_lone_sign(self):
+        assert isinstance(srste.convert(TorchSign()), srste.BinaryActivation)
+
+    def test_nothing_to_convert(self):
+        with pytest.raises(ValueError, match="no module of the model computes a sign"):
+            srste.convert(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Dropout()))
+
+
+def planted(**fault):
+    """STE with a fault, as a class that the contract is for."""
+
+    class Faulty:
+        stochastic = fault.get("stochastic", False)
+        calls = 0
+
+        def direction(self, task, batch, samples):
+            self.calls += 1
+            direction = api.part("estimator", "ste").direction(task, batch, samples)
+            return fault["of"](self, task, batch, samples, dict(direction))
+
+    return Faulty
+
+
+def with_first(direction, change):
+    name = next(iter(direction))
+    return direction | {name: change(direction[name])}
+
+
+def written(task):
+    with torch.no_grad():
+        task.model[0].weight.add_(1)
+
+
+FAULTS = {
+    "a_finite_tensor_for_every_parameter": [
+        lambda self, task, batch, n, d: with_first(d, lambda g: g / 0),
+        lambda self, task, batch, n, d: with_first(d, lambda g: g[:1]),
+        lambda self, task, batch, n, d: {name: torch.zeros_like(g) for name, g in d.items()},
+        lambda self, task, batch, n, d: with_first(d, lambda g: g.requires_grad_()),
+    ],
+    "same_call_same_direction_whatever_came_before": [
+        lambda self, task, batch, n, d: {name: g * self.calls for name, g in d.items()},
+        lambda self, task, batch, n, d: {name: g + torch.rand(()) for name, g in d.items()},
+    ],
+    "the_model_and_pytorch_are_left_unchanged": [
+        lambda self, task, batch, n, d: (written(task), d)[1],
+        lambda self, task, batch, n, d: (task.model.eval(), d)[1],
+        lambda self, task, batch, n, d: (torch.rand(1), d)[1],
+        lambda self, task, batch, n, d: (batch.inputs.add_(1), d)[1],
+        lambda self, task, batch, n, d: (task.model(batch.inputs).sum().backward(), d)[1],
+    ],
+    "samples_matter_exactly_if_it_is_stochastic": [
+        lambda self, task, batch, n, d: {name: g * n for name, g in d.items()},
+    ],
+    "the_network_matters": [
+        lambda self, task, batch, n, d: {name: torch.ones_like(g) for name, g in d.items()},
+    ],
+    "parameters_that_require_no_gradient_stay": [
+        lambda self, task, batch, n, d: {name: g + 1 for name, g in d.items()},
+    ],
+}
+
+
+def test_each_part_of_the_contract_has_its_faults():
+    assert {f"test_{name}" for name in FAULTS} == {m for m in dir(EstimatorContract) if "test_" in m}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_contract_tells_a_planted_fault(name):
+    for fault in FAULTS[name]:
+
+        class Tried(EstimatorContract):
+            make = staticmethod(planted(of=fault))
+
+        with pytest.raises((AssertionError, ValueError)):
+            getattr(Tried(), f"test_{name}")()
+
+
+def test_the_contract_tells_draws_that_are_none():
+    class Tried(EstimatorContract):
+        make = staticmethod(planted(stochastic=True, of=lambda self, task, batch, n, d: d))
+
+    with pytest.raises(AssertionError, match="it says that it is stochastic, and is not"):
+        Tried().test_samples_matter_exactly_if_it_is_stochastic()
