@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from srste.report.findings import Claim, claims
 from srste.report.panels import settings
 from srste.report.summary import conditions
 from srste.sampling import Trials
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class StoredStudy:
 class Results:
     """The studies at or below some folders.
 
+    damaged: the folders of records that cannot be trusted, which are passed over with a warning.
+
     Args: folders: of launches, or of any part of one.
     Raises: ValueError for a folder without studies.
     """
@@ -58,7 +63,9 @@ class Results:
             self._gathered: Gathered = gather(folders)
         except UserError as error:
             raise ValueError(str(error)) from error
-        self.folders = tuple(folders)
+        self.damaged = self._gathered.damaged
+        if self.damaged:
+            log.warning("Damaged records passed over: %d, first %s", len(self.damaged), self.damaged[0])
 
     @cached_property
     def studies(self) -> list[StoredStudy]:

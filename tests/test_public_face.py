@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import shutil
 import subprocess
 import sys
 
@@ -248,6 +249,15 @@ class TestLoad:
             results.report(tmp_path / "page.txt")
         with pytest.raises(ValueError, match="must be one of 1, 2"):
             results.report(tmp_path / "page.html", samples=3)
+
+    def test_damaged_records_are_named_and_passed_over(self, launched, tmp_path, caplog):
+        copy = shutil.copytree(launched / "multirun", tmp_path / "copy")
+        record = next(copy.rglob("record.json"))
+        record.write_text("{")
+        results = srste.load(copy)
+        assert len(results) == 5
+        assert results.damaged == [record.parent]
+        assert f"Damaged records passed over: 1, first {record.parent}" in caplog.text
 
     def test_refused(self, tmp_path):
         with pytest.raises(ValueError, match="must hold records of studies"):
