@@ -1,4 +1,4 @@
-"""`python -m srste`: what can be done with records that are there already."""
+"""`srste`: runs studies, and does what can be done with records that are there already."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from srste.streams import lasting, open_missing
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line. Returns the exit code: 0, or 2 for what was refused."""
     open_missing()
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["run"]:
+        return _run(given[1:])
     with lasting("srste"):
-        arguments = _parser().parse_args(argv)
+        arguments = _parser().parse_args(given)
         try:
             return int(arguments.run(arguments))
         except UserError as error:
@@ -31,8 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m srste", description=__doc__)
+    parser = argparse.ArgumentParser(prog="srste", description=__doc__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands.add_parser(
+        "run",
+        help="run studies: what `python train.py` does in a checkout; see `srste run --help`",
+        add_help=False,
+    )
     sync = commands.add_parser(
         "sync",
         help="put the records of launches into MLflow",
@@ -89,6 +97,14 @@ def _parser() -> argparse.ArgumentParser:
 
 _NARROW = 200
 """Columns of tables that go into a file or a pipe."""
+
+
+def _run(argv: list[str]) -> int:
+    """Not parsed here: all that follows is Hydra's."""
+    sys.argv = ["srste run", *argv]
+    from srste.train import main as run
+
+    return run(argv)
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.utils import get_valid_filename
 
+from srste.choices import conf_folder
 from srste.ellipsis import expand
 from srste.errors import UserError
 from srste.folders import is_of_the_result
@@ -60,15 +62,31 @@ class CommandLine:
         return [*words, *overrides]
 
 
-def config_dir(script: Path) -> Path:
-    """The folder of the configurations: beside the script, or, where that is a link or a copy elsewhere,
-    beside the package. Raises: SystemExit where there is none."""
-    places = [script.parent, script.resolve().parent, Path(__file__).resolve().parent.parent]
+def program() -> str:
+    """What was typed to run this process, for messages: "train.py", or "srste run"."""
+    return Path(sys.argv[0]).name
+
+
+def command_of_program() -> str:
+    """The same, as it is typed."""
+    return f"python {program()}" if program().endswith(".py") else program()
+
+
+def job_name() -> str:
+    """What Hydra calls a job: after the file of its function, a script or `srste.train`."""
+    return get_valid_filename(Path(program()).stem) if program().endswith(".py") else "train"
+
+
+def config_dir(script: Path | None) -> Path:
+    """The folder of the configurations: beside the script, or, where that is a link or a copy elsewhere
+    or there is none, the package's. Raises: SystemExit where there is none."""
+    beside = [] if script is None else [script.parent / "conf", script.resolve().parent / "conf"]
+    places = [*beside, conf_folder()]
     for place in places:
-        if (place / "conf" / "config.yaml").is_file():
-            return (place / "conf").resolve()
-    looked = " or ".join(dict.fromkeys(map(str, places)))
-    print(f"{script.name}: there is no conf/config.yaml in {looked}", file=sys.stderr)
+        if (place / "config.yaml").is_file():
+            return place.resolve()
+    looked = " or ".join(dict.fromkeys(str(place.parent) for place in places))
+    print(f"{program()}: there is no conf/config.yaml in {looked}", file=sys.stderr)
     raise SystemExit(2)
 
 

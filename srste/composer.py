@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ from hydra import version
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.core.utils import JobRuntime, get_valid_filename, setup_globals
+from hydra.core.utils import JobRuntime, setup_globals
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from srste.command_line import CommandLine
+from srste.command_line import CommandLine, job_name
 from srste.composing import RememberingLoader
 from srste.errors import UserError, in_one_line
 from srste.hints import nearest_key, nearest_of
@@ -36,7 +35,7 @@ class Composer:
         version.setbase("1.3")
         setup_globals()
         # As Hydra names it, which shows in `hydra.job.name`.
-        JobRuntime.instance().set("name", get_valid_filename(Path(sys.argv[0]).stem))
+        JobRuntime.instance().set("name", job_name())
         self.config_dir = command.options.config_path or str(config_dir)
         self.config_name: str = command.options.config_name or _DEFAULT_NAME
         self.loader = RememberingLoader(_search_path(self.config_dir, command.options.config_dir))

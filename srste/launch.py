@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srste import preflight, records
+from srste.command_line import command_of_program, program
 from srste.console import console
 from srste.errors import UserError, address_without_password, first_line, printable, without_password
 from srste.launch_folder import alone_in, refuse_foreign_files, tidy
@@ -47,7 +48,7 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
     0: done. 1: a job failed or was lost. 2: the user's input was refused, or the tracking server
     stopped answering. 130, or 128 and a signal's number: interrupted.
     """
-    with lasting("train.py"), ended_by_signals():
+    with lasting(program()), ended_by_signals():
         try:
             _refuse_changed_code()
             plan = preflight.check(argv, config_dir)
@@ -58,13 +59,13 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
             with alone_in(plan.root):
                 return _launch_checked(task, plan)
         except UserError as error:
-            print(f"train.py: {printable(without_password(str(error)))}", file=sys.stderr)
+            print(f"{program()}: {printable(without_password(str(error)))}", file=sys.stderr)
             return 2
         except OSError as error:
-            print(f"train.py: {first_line(error)}; what was recorded is kept", file=sys.stderr)
+            print(f"{program()}: {first_line(error)}; what was recorded is kept", file=sys.stderr)
             return 1
         except KeyboardInterrupt as interrupt:  # before the jobs, or after them
-            print("train.py: interrupted; the same command goes on from there", file=sys.stderr)
+            print(f"{program()}: interrupted; the same command goes on from there", file=sys.stderr)
             return exit_code(interrupt)
 
 
@@ -119,7 +120,7 @@ def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
     if code:
         done = records.noted(plan.root, plan.contents.studies)
         print(
-            f"train.py: stopped after {len(done)} of {len(plan.contents.keys)} studies; their "
+            f"{program()}: stopped after {len(done)} of {len(plan.contents.keys)} studies; their "
             f"records are kept in {plan.root}, and the same command goes on from there",
             file=sys.stderr,
         )
@@ -130,7 +131,7 @@ def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
 def _open(plan: Plan) -> Launch:
     """The launch in its folder."""
     typed = map(address_without_password, plan.typed)
-    command = shlex.join(["python", "train.py", *typed])
+    command = " ".join([command_of_program(), shlex.join(typed)]).strip()
     return open_launch(
         plan.root, plan.name, plan.overrides, plan.multirun, command, plan.tracking, plan.contents
     )
@@ -195,7 +196,7 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
     try:
         files = write_files(arranged, plan.root)
     except OSError as error:
-        print(f"train.py: no tables and figures: {first_line(error)}", file=sys.stderr)
+        print(f"{program()}: no tables and figures: {first_line(error)}", file=sys.stderr)
 
     trials = sum(record.trials for record in results.studies)
     reused = f", {reporter.reused} reused" if reporter.reused else ""
@@ -222,7 +223,7 @@ def _report(results: Results, printer: Console) -> list[Path]:
     try:
         report = report_on(results, results.root)
     except (OSError, UserError) as error:
-        print(f"train.py: no report: {first_line(error)}", file=sys.stderr)
+        print(f"{program()}: no report: {first_line(error)}", file=sys.stderr)
         return []
     print_verdicts(report.chapters, printer)
     printer.print(f"Report: {report.page}", soft_wrap=True)
@@ -240,8 +241,8 @@ def _track(
         track(results, store, arranged, files)
     except StoreError as error:
         print(
-            f"train.py: MLflow did not take everything ({first_line(error)}); the records are kept in "
-            f"{results.root}, and the same command, or python -m srste sync, puts them there later",
+            f"{program()}: MLflow did not take everything ({first_line(error)}); the records are kept "
+            f"in {results.root}, and the same command, or python -m srste sync, puts them there later",
             file=sys.stderr,
         )
         return False

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-import srste
 from srste.alarms import MEANING, SMALLEST, Alarm, by_kind
 from srste.audit.claims import OF_THE_NOTE, Claims, claims_of, read_claims
 from srste.audit.findings import Log
@@ -133,18 +132,16 @@ def _print_alarms(alarms: list[Alarm], console: Console) -> None:
 
 def _rerun(log: Log, claims: Claims) -> list[Rerun]:
     """Runs what the claims name, or goes on with it, and applies the same statistics."""
-    train = Path(srste.__file__).parent.parent / "train.py"
-    if not train.is_file():
-        raise UserError("--rerun: needs srste installed from a checkout (pip install -e .)")
     found = []
     for number, line in enumerate(claims.rerun, 1):
         folder = Path("multirun") / f"audit_{slug(log.path.stem)}_{number}"
-        command = [sys.executable, str(train), "-m", *shlex.split(line), f"hydra.sweep.dir={folder}"]
+        run = [sys.executable, "-m", "srste", "run"]
+        command = [*run, "-m", *shlex.split(line), f"hydra.sweep.dir={folder}"]
         done = subprocess.run(
             [*command, "tracking=none", "report=false"], stdout=subprocess.PIPE, check=False
         )
         if done.returncode:
-            raise UserError(f"--rerun: python train.py -m {line} ended with exit code {done.returncode}")
+            raise UserError(f"--rerun: srste run -m {line} ended with exit code {done.returncode}")
         launch, contents = read_launch(folder), read_contents(folder)
         assert launch is not None and contents is not None  # it has just ended well
         found += results_in(folder, launch, contents).studies
