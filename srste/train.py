@@ -31,8 +31,8 @@ def main(
 ) -> int:
     """Runs a command line.
 
-    Args: script: that was run, beside which the configurations are; None: those of the package. task: one
-        job; Hydra names jobs and their logs after the file that defines it.
+    Args: script: that was run, beside which the configurations are; None: those of the package.
+        task: one job; Hydra names jobs and their logs after the file that defines it.
     Returns: the exit code, see `srste.launch.launch`.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
