@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ def estimate(
     """
     _check_samples(samples)
     made: Estimator = part("estimator", estimator, overrides)
-    task = OneBatch(model, part("loss", loss), inputs, targets, seed)
+    task = OneBatch(model, _loss(loss), inputs, targets, seed)
     return made.direction(task, task.batch(1), samples)
 
 
@@ -99,7 +100,7 @@ def loss_curve(
     >>> curve.exact, curve.minimum().loss < curve.pre_loss
     (True, True)
     """
-    return Line(model, direction).loss(inputs, targets, part("loss", loss), lr_max, seed)
+    return Line(model, direction).loss(inputs, targets, _loss(loss), lr_max, seed)
 
 
 def run_study(
@@ -145,7 +146,7 @@ def run_study(
     of_sampling = [o for o in overrides if _is_of("sampling", o)]
     made: Estimator = part("estimator", estimator, of_estimator)
     return run(
-        OneBatch(model, part("loss", loss), inputs, targets, seed),
+        OneBatch(model, _loss(loss), inputs, targets, seed),
         Batch(1, inputs, targets),
         made,
         samples,
@@ -179,6 +180,17 @@ def load(*folders: str | Path) -> Results:
     if not folders:
         raise ValueError("load() takes the folders of launches, such as multirun/...")
     return Results([Path(folder) for folder in folders])
+
+
+def _loss(given: str | LossFunction) -> LossFunction:
+    """The loss that a name stands for; a curve takes a millisecond, in which none is to be built."""
+    return _named_loss(given) if isinstance(given, str) else given
+
+
+@cache
+def _named_loss(name: str) -> LossFunction:
+    loss: LossFunction = part("loss", name)
+    return loss
 
 
 def _is_of(group: str, override: str) -> bool:

@@ -45,9 +45,15 @@ class MovingLayer:
 
 
 class Chain:
-    """A `srste.curve.network.Network`."""
+    """A `srste.curve.network.Network`. parameters: of the model, which it is made of."""
 
-    def __init__(self, layers: list[MovingLayer], levels: list[tuple[float, float]]) -> None:
+    def __init__(
+        self,
+        layers: list[MovingLayer],
+        levels: list[tuple[float, float]],
+        parameters: list[Tensor],
+    ) -> None:
+        self.parameters = parameters
         self.features = len(layers[0].joint)
         self.units = [len(layer.bias) // 2 for layer in layers]
         self.levels = levels
@@ -96,7 +102,7 @@ def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
     """
     layers: list[MovingLayer] = []
     levels: list[tuple[float, float]] = []
-    used = 0
+    parameters: list[Tensor] = []
     wants_linear = True
     for name, module in _flatten(model):
         if wants_linear and type(module) is nn.Linear and is_plain(module):
@@ -108,7 +114,7 @@ def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
                     if not _is_like(moved, parameter):
                         return None
                     pairs.append((parameter, moved))
-            used += len(pairs)
+            parameters += [parameter for parameter, _ in pairs]
             bias = _joint(*pairs[1]) if len(pairs) > 1 else np.zeros(2 * module.out_features)
             layers.append(MovingLayer(_joint(*pairs[0]), bias))
         elif not wants_linear and module is not None and is_plain(module):
@@ -119,7 +125,9 @@ def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
         else:
             return None
         wants_linear = not wants_linear
-    return None if wants_linear or used != len(direction) else Chain(layers, levels)
+    if wants_linear or len(parameters) != len(direction):
+        return None
+    return Chain(layers, levels, parameters)
 
 
 def _is_like(moved: object, parameter: Tensor) -> TypeGuard[Tensor]:

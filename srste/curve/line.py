@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,8 @@ class Line:
             check_direction(dict(model.named_parameters()), direction)
         self._traced: dict[tuple[object, ...], Traced | str] = {}
         self._tables: dict[int, Links] = {}
-        self._versions = _versions(model)
+        self._parameters = self._chain.parameters if self._chain else [*model.parameters()]
+        self._versions = _versions(self._parameters)
 
     def loss(
         self,
@@ -110,7 +111,7 @@ class Line:
             many, which is seen when they are asked for; ValueError for inputs that do not fit, weights
             or a direction that are not finite, or a model whose weights have changed.
         """
-        if self._versions != _versions(self.model):
+        if self._versions != _versions(self._parameters):
             raise ValueError("the model's weights have changed since this line was made; make another")
         if self._chain is not None and inputs.ndim == 2 and self._finite:
             if inputs.shape[1] != self._chain.features:
@@ -155,6 +156,6 @@ class Line:
         return stepped
 
 
-def _versions(model: nn.Module) -> list[int]:
-    """A number for every parameter that changes as often as it is written to."""
-    return [0 if p.is_inference() else p._version for p in model.parameters()]
+def _versions(parameters: Iterable[Tensor]) -> list[int]:
+    """A number for every parameter that changes whenever it is written to."""
+    return [0 if p.is_inference() else p._version for p in parameters]

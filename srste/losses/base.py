@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -84,4 +85,4 @@ def like_outputs(targets: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]
 
 def number_of(shape: tuple[int, ...]) -> int:
     """How many numbers a tensor of that shape has."""
-    return int(np.prod(shape, dtype=np.int64))
+    return math.prod(shape)
