@@ -10,13 +10,13 @@ from hydra import compose, initialize_config_dir
 from srste.config import Job
 from srste.preflight import register_resolvers
 from srste.study import run_study
-from tests.support import CONF, ROOT, choices, examples_file, train
+from tests.support import CONF, EXAMPLES, ROOT, choices, train
 
 SMALL = ["data.features=4", "batch_size=20"]
 MLP = ["model.width=4", "model.depth=2"]
 OWN = {  # what a choice needs, or in place of an MLP's sizes has
     "model/conv": ["model.height=2", "model.channels=2"],
-    "data/arrays": [*MLP, "heldout=5", examples_file()],
+    "data/arrays": [*MLP, "heldout=5", EXAMPLES],
     "loss/cross_entropy": [*MLP, "model.out_features=2"],
     "pretraining/adam": [*MLP, "pretraining.steps=2", "pretraining.batch_size=10"],
 }

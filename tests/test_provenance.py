@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from srste import provenance
 from srste.config import Job
 from srste.preflight import register_resolvers
-from tests.support import CONF, ROOT, choices, examples_file, train
+from tests.support import CONF, EXAMPLES, ROOT, choices, train
 
 SMALL = ["batches=1", "batch_size=20", "heldout=20", "data.features=4", "tracking=none"]
 LAYERS = ["model.width=4", "model.depth=2"]
@@ -22,7 +22,7 @@ WITH = {  # what a choice needs to be small
     ("model", "batch_norm"): LAYERS,
     ("model", "mlp"): LAYERS,
     ("model", "residual"): LAYERS,
-    ("data", "arrays"): [examples_file()],
+    ("data", "arrays"): [EXAMPLES],
     ("loss", "cross_entropy"): ["model.out_features=2"],
     ("pretraining", "adam"): ["pretraining.steps=2", "pretraining.batch_size=10"],
     ("sampling", "grid"): ["sampling.step=0.1"],

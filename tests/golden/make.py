@@ -22,7 +22,7 @@ from srste import records
 from srste.config import Job
 from srste.preflight import register_resolvers
 from srste.run import Folders, run_job
-from tests.support import CONF, choices, examples_file
+from tests.support import CONF, EXAMPLES, choices
 
 FILE = Path(__file__).parent / "studies.json"
 
@@ -54,7 +54,7 @@ def cases() -> dict[str, list[str]]:
         jobs[f"model={model}"] = [f"model={model}", *sizes, _COARSE]
     for group in ("estimator", "estimator/normalisation", "estimator/surrogate", "data"):
         for choice in choices(group):
-            needed = [examples_file()] if choice == "arrays" else []
+            needed = [EXAMPLES] if choice == "arrays" else []
             jobs[f"{group}={choice}"] = [f"{group}={choice}", *needed, *_NETWORK, _FINE]
     for sampling in choices("sampling"):
         jobs[f"sampling={sampling}"] = [
