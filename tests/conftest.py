@@ -65,6 +65,12 @@ def _nothing_left_running():
         process.communicate()
 
 
+@pytest.fixture(autouse=True)
+def _as_the_script(monkeypatch):
+    """What is called in this process speaks in the script's name."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _quiet_and_single_threaded():
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -95,10 +95,17 @@ started = []
 def wait_for(process, folder, pattern, count):
     """Until the running process has left that many such files in the folder."""
     deadline = time.monotonic() + 90
-    while len(list(folder.rglob(pattern))) < count:
+    while _count(folder, pattern) < count:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
+
+
+def _count(folder, pattern):
+    try:
+        return len(list(folder.rglob(pattern)))
+    except FileNotFoundError:  # a folder that was renamed meanwhile
+        return 0
 
 
 def eventually(condition, seconds=60, what=""):

@@ -35,8 +35,12 @@ class Network(nn.Sequential):
             parameter.requires_grad_(name not in still)
 
 
-def forgotten(**_):
+def none_at_all(**_):
     return Network(Signs(), Signs())
+
+
+def forgotten(**_):
+    return Network(BinaryActivation(), Signs())
 
 
 def half_forgotten(**_):
@@ -48,13 +52,12 @@ def frozen(**_):
 
 
 def forgotten_and_frozen(**_):
-    return Network(Signs(), Signs(), still=("0.weight", "0.bias"))
+    return Network(BinaryActivation(), Signs(), still=("0.weight", "0.bias"))
 
 
 def all_frozen(**_):
-    return Network(
-        Signs(), Signs(), still=("0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias")
-    )
+    every = ("0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias")
+    return Network(BinaryActivation(), Signs(), still=every)
 
 
 class Compared(nn.Module):
@@ -145,7 +148,9 @@ def test_a_layer_that_is_saturated_on_the_batch():
 def test_many_names_are_cut():
     class Deep(nn.Sequential):
         def __init__(self):
-            super().__init__(*[nn.Linear(5, 5) for _ in range(7)], Signs(), nn.Linear(5, 1))
+            layers = [nn.Linear(5, 5) for _ in range(7)]
+            layers.insert(6, BinaryActivation())
+            super().__init__(*layers, Signs(), nn.Linear(5, 1))
 
     this = job("estimator=ste")
     problem = this.problem()
@@ -159,6 +164,7 @@ NOT_REACHED = {
     "Unused": "no gradient reaches spare.weight, spare.bias (it is None)",
     "Detached": "no gradient reaches net.0.weight, net.0.bias, net.2.weight,",
     "all_frozen": "no parameter of the model requires a gradient",
+    "none_at_all": "the model has no srste.BinaryActivation or BinaryStep for an estimator to act on",
 }
 
 
