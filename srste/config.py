@@ -127,12 +127,13 @@ class Job:
         self._build = build
         # Without Hydra's, whose values resolve only while it runs the job.
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        if missing := sorted(OmegaConf.missing_keys(own)):
-            raise UserError(f"{missing[0]}: must be given, as {missing[0]}=...")
         try:
             plain = OmegaConf.to_container(own, resolve=True)
+            missing = sorted(OmegaConf.missing_keys(own))
         except OmegaConfBaseException as error:
             raise UserError(f"{getattr(error, 'full_key', '')}: {first_line(error)}") from error
+        if missing:
+            raise UserError(f"{missing[0]}: must be given, as {missing[0]}=...")
         assert isinstance(plain, dict)
         self.config: Plain = {str(key): value for key, value in plain.items()}
         if unknown := sorted(self.config.keys() - KEYS):
