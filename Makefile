@@ -18,6 +18,7 @@ lint: $(SET_UP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 benchmark: $(SET_UP)
 	$(BIN)/python benchmarks/loss_curve.py

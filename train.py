@@ -8,13 +8,13 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from srste.streams import open_missing  # noqa: E402
+from srste.launch.streams import open_missing  # noqa: E402
 
 open_missing()
 
 from omegaconf import DictConfig  # noqa: E402
 
-from srste.train import main, train  # noqa: E402
+from srste.commands.train import main, train  # noqa: E402
 
 
 def task(config: DictConfig) -> None:

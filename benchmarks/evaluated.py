@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from srste.curve.evaluated import EvaluatedCurve
+from srste.curve.forward.evaluated import EvaluatedCurve
 from srste.losses import SquaredError
-from srste.models.mlp import MLP
+from srste.networks.models.mlp import MLP
 
 AT_A_TIME = [4, 16, 64, 256]
 

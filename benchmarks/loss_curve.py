@@ -27,10 +27,12 @@ from timing import times_of
 from torch import Tensor
 
 from srste import loss_curve
-from srste.binarize import Clipped, Sign, estimating, sign
 from srste.estimators.base import Direction, global_norm, per_row, per_tensor
 from srste.losses import SquaredError
-from srste.models.mlp import MLP
+from srste.networks.activations import estimating
+from srste.networks.models.mlp import MLP
+from srste.networks.rounding import Sign, sign
+from srste.networks.surrogates import Clipped
 from srste.randomness import stream
 
 LRS = np.arange(1, 50_001) / 100_000

@@ -23,10 +23,12 @@ import torch
 from loss_curve import LRS
 
 from srste import loss_curve
-from srste.binarize import Clipped, Sign, estimating
 from srste.estimators.base import per_tensor
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, Loss, SquaredError
-from srste.models.mlp import MLP
+from srste.networks.activations import estimating
+from srste.networks.models.mlp import MLP
+from srste.networks.rounding import Sign
+from srste.networks.surrogates import Clipped
 from srste.randomness import stream
 
 LOSSES: dict[str, tuple[Loss, int]] = {

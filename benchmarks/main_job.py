@@ -22,19 +22,22 @@ ROOT = Path(__file__).parent.parent
 
 PARTS = {
     "estimators": [("srste.estimators.straight_through", "StraightThrough.direction")],
-    "loss curves": [("srste.study", "_curve"), ("srste.curve.curves", "ExactCurve.__call__")],
-    "held-out loss": [("srste.heldout", "held_out")],
-    "draws checked": [("srste.checks", "draws_do_nothing")],
-    "replays": [("srste.replay", "replay")],
-    "records": [("srste.records", "encode_trials"), ("srste.records", "write")],
+    "loss curves": [("srste.study.study", "_curve"), ("srste.curve.results", "ExactCurve.__call__")],
+    "held-out loss": [("srste.study.heldout", "held_out")],
+    "draws checked": [("srste.study.checks", "draws_do_nothing")],
+    "replays": [("srste.study.replay", "replay")],
+    "records": [("srste.store.records", "encode_trials"), ("srste.store.records", "write")],
     "MLflow store": [("srste.tracking.store", "Store.__init__")],
     "MLflow runs": [
         ("srste.tracking.store", f"Store.{name}") for name in ("add", "sync", "track_launch")
     ],
-    "pretraining": [("srste.pretraining", "pretrained")],
-    "checking the sweep": [("srste.preflight", "check")],
-    "report": [("srste.conclude", "report_on")],
-    "table and figures": [("srste.report.ending", "write_files"), ("srste.report.ending", "show")],
+    "pretraining": [("srste.problem.pretraining", "pretrained")],
+    "checking the sweep": [("srste.launch.preflight", "check")],
+    "report": [("srste.launch.results", "report_on")],
+    "table and figures": [
+        ("srste.report.launch_files", "write_files"),
+        ("srste.report.launch_files", "show"),
+    ],
 }
 
 

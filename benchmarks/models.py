@@ -20,12 +20,14 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from srste import loss_curve
-from srste.binarize import BinaryActivation, Clipped, Sign, estimating
 from srste.estimators.base import per_tensor
 from srste.losses import CrossEntropy, Logistic, Loss, SquaredError
-from srste.models.conv import Conv
-from srste.models.mlp import MLP
-from srste.models.residual import Residual
+from srste.networks.activations import BinaryActivation, estimating
+from srste.networks.models.conv import Conv
+from srste.networks.models.mlp import MLP
+from srste.networks.models.residual import Residual
+from srste.networks.rounding import Sign
+from srste.networks.surrogates import Clipped
 from srste.randomness import stream
 
 LRS = np.arange(1, 50_001) / 100_000

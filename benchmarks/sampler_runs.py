@@ -19,14 +19,15 @@ from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from srste import loss_curve, provenance
-from srste.config import Job, Plain, build
-from srste.preflight import register_resolvers
-from srste.pretraining import pretrained
-from srste.problem import Problem
-from srste.progress import counting
+from srste import loss_curve
+from srste.launch.job_config import Job, Plain, build
+from srste.launch.preflight import register_resolvers
+from srste.launch.progress import counting
+from srste.problem.problem import Problem
 from srste.randomness import integer_seed
 from srste.sampling import Sampling
+from srste.store import provenance
+from srste.store.pretrained import pretrained
 
 ROOT = Path(__file__).parent.parent
 BATCHES = 10

@@ -30,13 +30,14 @@ from hydra import initialize_config_dir  # noqa: E402
 from hydra.core.global_hydra import GlobalHydra  # noqa: E402
 from hydra.types import RunMode  # noqa: E402
 
-from srste import preflight, records  # noqa: E402
-from srste.composing import RememberingLoader  # noqa: E402
-from srste.conclude import arranged_in, results_in, track  # noqa: E402
-from srste.files import sealed  # noqa: E402
-from srste.manifest import Contents, JobContents, Launch  # noqa: E402
-from srste.records import Record  # noqa: E402
-from srste.report.ending import write_files  # noqa: E402
+from srste.launch import preflight  # noqa: E402
+from srste.launch.hydra_cache import RememberingLoader  # noqa: E402
+from srste.launch.results import arranged_in, results_in, track  # noqa: E402
+from srste.report.launch_files import write_files  # noqa: E402
+from srste.store import records  # noqa: E402
+from srste.store.files import sealed  # noqa: E402
+from srste.store.manifest import Contents, JobContents, Launch  # noqa: E402
+from srste.store.records import Record  # noqa: E402
 from srste.tracking import open_store  # noqa: E402
 
 BATCHES = 10
@@ -108,11 +109,11 @@ def job_cost(folder: Path, few: int, many: int) -> float:
 
 def start_cost(times: int) -> float:
     """Seconds until a process is ready to run jobs."""
+    code = "import submitit.core._submit, srste.launch.hydra_job, srste.launch.cluster.work"
     started = time.perf_counter()
     for _ in range(times):
         subprocess.run(
-            [sys.executable, "-c", "import submitit.core._submit, srste.job, srste.cluster.work"],
-            cwd=ROOT, check=True,
+            [sys.executable, "-c", code], cwd=ROOT, check=True,
         )  # fmt: skip
     return (time.perf_counter() - started) / times
 

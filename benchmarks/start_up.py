@@ -19,14 +19,16 @@ import tempfile
 from importlib.metadata import files
 from pathlib import Path
 
-FOLLOWING = "import srste.curve.summing; from srste.curve.kernels.following import following"
+FOLLOWING = (
+    "import srste.curve.engine.batch_loss; from srste.curve.engine.kernels.follow import following"
+)
 # What is imported or asked for, and what before it.
 STEPS = {
     "numba": ("import numba", "import srste.curve"),
     "kernels: chains, squared error": (f"{FOLLOWING}; following(chain=True)", "import numba"),
     "also: any other network": ("following(chain=False)", FOLLOWING),
-    "also: absolute error": ("import srste.curve.kernels.absolute", FOLLOWING),
-    "also: logistic loss, cross-entropy": ("import srste.curve.convex", FOLLOWING),
+    "also: absolute error": ("import srste.curve.engine.kernels.absolute", FOLLOWING),
+    "also: logistic loss, cross-entropy": ("import srste.curve.convex.search", FOLLOWING),
 }
 TIMED = """
 import time, torch

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 
 class _PackingLauncher(Launcher):
-    """Runs jobs in other processes, many jobs in each; see :mod:`srste.cluster`."""
+    """Runs jobs in other processes, many jobs in each; see :mod:`srste.launch.cluster`."""
 
     def __init__(self, **options: Any) -> None:
         """The options are read from the configuration, where they were checked."""
@@ -27,7 +27,7 @@ class _PackingLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from srste.cluster.fan_out import fan_out
+        from srste.launch.cluster.fan_out import fan_out
 
         fan_out(self.hydra_context, self.task_function, self.config, job_overrides, initial_job_idx)
         return []  # whether a job succeeded is told by its records

@@ -18,7 +18,7 @@ class CheckedSweeper(BasicSweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        from srste.composing import RememberingLoader
+        from srste.launch.hydra_cache import RememberingLoader
 
         loader = RememberingLoader(hydra_context.config_loader.get_search_path())
         super().setup(
@@ -35,9 +35,9 @@ class CheckedSweeper(BasicSweeper):
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
         """The jobs that were checked, in batches."""
-        from srste.sweep import handed_over
+        from srste.launch.sweep import handed_over
 
         return list(BasicSweeper.split_overrides_to_chunks(handed_over(), max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """They are: see :mod:`srste.preflight`."""
+        """They are: see :mod:`srste.launch.preflight`."""

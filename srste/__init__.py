@@ -18,8 +18,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from srste import testing
     from srste.api import estimate, load, loss_curve, run_study
-    from srste.binarize import BinaryActivation, BinaryStep
-    from srste.converting import convert
+    from srste.networks.activations import BinaryActivation, BinaryStep
+    from srste.networks.converting import convert
 
 __all__ = [
     "BinaryActivation",
@@ -36,11 +36,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The libraries take seconds to import: not before a name is used that needs them.
     if name in ("BinaryActivation", "BinaryStep"):
-        from srste import binarize
+        from srste.networks import activations
 
-        return getattr(binarize, name)
+        return getattr(activations, name)
     if name == "convert":
-        from srste.converting import convert
+        from srste.networks.converting import convert
 
         return convert
     if name == "testing":

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from srste.choices import part
 from srste.curve import Line, LossCurve
 from srste.estimators import Direction, Estimator
+from srste.launch.choices import part
 from srste.losses import LossFunction
+from srste.problem.task import Batch, OneBatch
 from srste.results import Results
 from srste.sampling import Sampling
-from srste.study import Study
-from srste.study import run_study as run
-from srste.task import Batch, OneBatch
+from srste.study.study import Study
+from srste.study.study import run_study as run
 
 
 def estimate(

@@ -11,14 +11,14 @@ from pathlib import Path
 import optuna
 import pandas as pd
 
-from srste import records
+from srste.commands.report import Gathered, gather, write
 from srste.errors import UserError
-from srste.records import Record
-from srste.report.command import Gathered, gather, write
-from srste.report.findings import Claim, claims
+from srste.report.claims import Claim, claims
+from srste.report.conditions import conditions
 from srste.report.panels import settings
-from srste.report.summary import conditions
 from srste.sampling import Trials
+from srste.store import records
+from srste.store.records import Record
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from srste.binarize import BinaryActivation, BinaryStep
 from srste.losses import SquaredError
+from srste.networks.activations import BinaryActivation, BinaryStep
 from tests.lines import loss_curve
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from srste.models.mlp import MLP
+from srste.networks.models.mlp import MLP
 from tests import oracle
 from tests.lines import loss_curve
 

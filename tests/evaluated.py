@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from srste.binarize import BinaryActivation
 from srste.losses import SquaredError
+from srste.networks.activations import BinaryActivation
 
 MEAN_SQUARED_ERROR = SquaredError()
 

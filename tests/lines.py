@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from srste.curve import Line
-from srste.replay import replay
+from srste.study.replay import replay
 
 
 def loss_curve(model, direction, inputs, targets, lr_max=0.5, loss=None):

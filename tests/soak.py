@@ -19,7 +19,7 @@ from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from srste import records
+from srste.store import records
 from tests.faults.test_crashes import LOCAL, damage, workers_of
 from tests.slurm import cluster as clusters
 from tests.support import (

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from srste import records
+from srste.store import records
 from tests.prepared import BEFORE_IMPORTS, prepared
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from srste.alarms import (
+from srste.analysis.alarms import (
     DRIFT,
     MEANING,
     MISSED,
@@ -19,10 +19,11 @@ from srste.alarms import (
     alarms_in,
     drift,
 )
-from srste.binarize import Clipped, Sign
 from srste.estimators.base import mean, per_tensor
 from srste.estimators.straight_through import StraightThrough
-from srste.study import run_study
+from srste.networks.rounding import Sign
+from srste.networks.surrogates import Clipped
+from srste.study.study import run_study
 from tests.test_estimators import job
 
 

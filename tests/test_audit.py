@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from srste.__main__ import main
-from srste.audit.claims import OF_THE_NOTE, Claims, claims_of, read_claims
-from srste.audit.findings import Log
+from srste.commands.audit.claims import OF_THE_NOTE, Claims, claims_of, read_claims
+from srste.commands.audit.findings import Log
+from srste.commands.main import main
 from srste.errors import UserError
-from srste.report.notelog import read_note_log, write_note_log
-from srste.statistics.note import STATISTICS
+from srste.note2021.log import read_note_log, write_note_log
+from srste.note2021.statistics import STATISTICS
 from tests.support import train
 from tests.test_report import study
 

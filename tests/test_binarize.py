@@ -10,19 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from srste.binarize import (
-    ApproxSign,
-    BinaryActivation,
-    BinaryStep,
-    Clipped,
-    Identity,
-    Sign,
-    StochasticRounding,
-    SwishSign,
-    Tanh,
-    estimating,
-    sign,
-)
+from srste.networks.activations import BinaryActivation, BinaryStep, estimating
+from srste.networks.rounding import Sign, StochasticRounding, sign
+from srste.networks.surrogates import ApproxSign, Clipped, Identity, SwishSign, Tanh
 from srste.randomness import stream, uniform
 from tests import oracle
 from tests.lines import curve_and_reason

@@ -13,16 +13,16 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from srste import records
-from srste.certificate import Certificate
-from srste.config import Job
-from srste.preflight import register_resolvers
+from srste.launch.job_config import Job
+from srste.launch.job_runner import Folders, run_job
+from srste.launch.preflight import register_resolvers
+from srste.report.conditions import conditions
 from srste.report.legend import caveat, mark
 from srste.report.report import Facts, write_report
-from srste.report.summary import conditions
 from srste.report.table import csv_table, text_table
-from srste.run import Folders, run_job
-from srste.study import run_study
+from srste.store import records
+from srste.study.certificate import Certificate
+from srste.study.study import run_study
 from srste.tracking.runs import job_run, study_run
 from tests import oracle
 from tests.support import CONF, only, train

@@ -7,9 +7,9 @@ import re
 import pytest
 from hydra import compose, initialize_config_dir
 
-from srste.config import Job
-from srste.preflight import register_resolvers
-from srste.study import run_study
+from srste.launch.job_config import Job
+from srste.launch.preflight import register_resolvers
+from srste.study.study import run_study
 from tests.support import CONF, EXAMPLES, ROOT, choices, train
 
 SMALL = ["data.features=4", "batch_size=20"]

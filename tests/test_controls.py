@@ -10,10 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srste.binarize import Clipped, Sign
 from srste.estimators.angles import angle_between, angle_of_all, angles, turned
 from srste.estimators.base import per_tensor
-from srste.estimators.never_zeroed import NeverZeroed
+from srste.networks.rounding import Sign
+from srste.networks.surrogates import Clipped
+from srste.note2021.never_zeroed import NeverZeroed
 from tests import oracle
 from tests.test_estimators import flat, job
 

@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from srste.binarize import BinaryActivation
 from srste.curve import EvaluatedCurve
 from srste.losses import SquaredError
-from srste.models.mlp import MLP
+from srste.networks.activations import BinaryActivation
+from srste.networks.models.mlp import MLP
 from tests import oracle
 from tests.curves import TINY, as_oracle, assert_equals_brute_force, make, normalised
 from tests.lines import loss_curve

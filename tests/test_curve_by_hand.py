@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from srste.models.mlp import MLP
+from srste.networks.models.mlp import MLP
 from tests.curves import TINY, assert_equals_brute_force, make
 from tests.lines import loss_curve
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from srste import progress
-from srste.curve import evaluated
-from srste.curve.evaluated import EvaluatedCurve
-from srste.models.mlp import MLP
+from srste.curve.forward import evaluated
+from srste.curve.forward.evaluated import EvaluatedCurve
+from srste.launch import progress
+from srste.networks.models.mlp import MLP
 from tests.curves import make
 from tests.evaluated import (
     LRS,
@@ -232,7 +232,10 @@ def test_seconds():
 def test_progress_of_a_launch_only(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
-    curve = EvaluatedCurve(*case("relu"), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=1)
+    curve = EvaluatedCurve(
+        *case("relu"), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=1,
+        progress=lambda count: progress.reporter().evaluating(count),
+    )  # fmt: skip
     with progress.reporting(1):
         curve(LRS)
     monkeypatch.setattr(progress, "SECONDS_BEFORE_SHOWN", 0)
@@ -245,7 +248,10 @@ def test_progress_of_a_launch_only(monkeypatch, caplog):
 
 def test_progress_bar(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BEFORE_SHOWN", 0)
-    curve = EvaluatedCurve(*case("relu"), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=1)
+    curve = EvaluatedCurve(
+        *case("relu"), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=1,
+        progress=lambda count: progress.reporter().evaluating(count),
+    )  # fmt: skip
     screen = progress.Reporter(1, Console(file=StringIO(), force_terminal=True))
     monkeypatch.setattr(progress, "_active", screen)
     shown = []

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from srste.binarize import BinaryActivation, BinaryStep
 from srste.curve import NotExactError
 from srste.losses import SquaredError
+from srste.networks.activations import BinaryActivation, BinaryStep
 from tests.built import InputsTwice, Residual, a_direction, assert_exact, ready, stepped
 from tests.lines import curve_and_reason, loss_curve
 

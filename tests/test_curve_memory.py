@@ -8,7 +8,7 @@ import psutil
 import pytest
 import torch
 
-from srste.curve.memory import available_memory, control_group_memory, peak_bytes
+from srste.curve.forward.memory import available_memory, control_group_memory, peak_bytes
 
 MIB = 2**20
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from srste.binarize import BinaryActivation, BinaryStep
 from srste.curve import NotExactError
+from srste.networks.activations import BinaryActivation, BinaryStep
 from tests.built import InputsTwice, Pooled, Residual, Tree, a_direction, assert_exact, conv, ready
 from tests.lines import loss_curve
 

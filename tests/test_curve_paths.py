@@ -11,11 +11,11 @@ import torch
 from numba.core.caching import CompileResultCacheImpl
 from torch import nn
 
-from srste.binarize import BinaryActivation
-from srste.curve import following
-from srste.curve.kernels import compiling
-from srste.curve.links import _grid, rounded
-from srste.curve.network import Dense
+from srste.curve.engine import flips as following
+from srste.curve.engine.kernels import compiling
+from srste.curve.engine.link_table import _grid, rounded
+from srste.curve.network.base import Dense
+from srste.networks.activations import BinaryActivation
 from tests import oracle
 from tests.curves import a_case, as_oracle, make, normalised
 from tests.lines import loss_curve

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from srste.binarize import BinaryActivation
 from srste.curve import ExactCurve, Interval
-from srste.curve.convex import ConvexSum
-from srste.curve.kernels.positions import just_after
-from srste.curve.steps import Steps, StepSum
+from srste.curve.convex.search import ConvexSum
+from srste.curve.convex.sums import Steps, StepSum
+from srste.curve.engine.kernels.positions import just_after
 from srste.losses import CrossEntropy, Logistic, SquaredError
+from srste.networks.activations import BinaryActivation
 from tests.lines import loss_curve
 from tests.test_curve_losses import LOSSES
 
@@ -200,9 +200,9 @@ def test_in_whatever_parts(name, seed, monkeypatch):
     expected = [whole.minimum().loss, *(v for i in whole.descents() for v in (i.lo, i.hi, i.loss))]
     threads = torch.get_num_threads()
     for at_once, few, worth in ((500, 4, 10**9), (3000, 1, 10**9), (5000, 1000, 0), (1000, 2, 0)):
-        monkeypatch.setattr("srste.curve.bounds._AT_ONCE", at_once)
-        monkeypatch.setattr("srste.curve.bounds._FEW", few)
-        monkeypatch.setattr("srste.curve.convex._WORTH_A_THREAD", worth)
+        monkeypatch.setattr("srste.curve.convex.bounds._AT_ONCE", at_once)
+        monkeypatch.setattr("srste.curve.convex.bounds._FEW", few)
+        monkeypatch.setattr("srste.curve.convex.search._WORTH_A_THREAD", worth)
         torch.set_num_threads(1 if worth else 3)
         try:
             curve = make_curve()
@@ -225,7 +225,7 @@ def test_events_that_are_crowded(monkeypatch):
     direction["2.bias"].fill_(-0.1)
     x = torch.linspace(0, 1e-8, 100)[:, None].double()
     for at_once in (2_000_000, 20):
-        monkeypatch.setattr("srste.curve.bounds._AT_ONCE", at_once)
+        monkeypatch.setattr("srste.curve.convex.bounds._AT_ONCE", at_once)
         curve = loss_curve(model, direction, x, torch.ones(100, 1).double(), 1.0, Logistic())
         assert len(curve.breakpoints) == 100
         lowest = np.logaddexp(0, 0.1 - 0.05)  # just before the first flip

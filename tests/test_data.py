@@ -7,10 +7,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from srste.config import Job
-from srste.data import Arrays
 from srste.errors import UserError
-from srste.preflight import register_resolvers
+from srste.launch.job_config import Job
+from srste.launch.preflight import register_resolvers
+from srste.problem.data import Arrays
 from tests.support import CONF, train
 
 SMALL = ["model.width=4", "model.depth=1", "batch_size=20", "sampling.step=0.1", "heldout=10"]

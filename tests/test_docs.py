@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from srste.binarize import BinaryActivation
 from srste.curve import NotExactError
+from srste.networks.activations import BinaryActivation
 from tests.lines import loss_curve, replayed
 from tests.support import ROOT
 

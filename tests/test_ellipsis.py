@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srste.ellipsis import contract, expand
 from srste.errors import UserError
+from srste.launch.range_syntax import contract, expand
 
 
 @pytest.mark.parametrize(

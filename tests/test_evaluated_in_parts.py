@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch._C import _functorch
 
-from srste.curve import evaluated, stepped
-from srste.curve.evaluated import EvaluatedCurve
+from srste.curve.forward import evaluated
+from srste.curve.forward import stepped_model as stepped
+from srste.curve.forward.evaluated import EvaluatedCurve
 from tests.evaluated import LRS, MEAN_SQUARED_ERROR, by_hand, case
 
 

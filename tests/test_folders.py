@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from srste import preflight
 from srste.errors import UserError
-from srste.folders import bearable
-from srste.overrides import quoted
+from srste.launch import preflight
+from srste.launch.folders import bearable
+from srste.launch.overrides import quoted
 from tests.support import CONF, ROOT, studies, train
 
 TINY = ["batches=1", "sampling.step=0.1", "heldout=0", "batch_size=8", "tracking=none", "report=false"]

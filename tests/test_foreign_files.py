@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srste import records
 from srste.errors import UserError
-from srste.files import remove_temporaries, temporary_beside
-from srste.launch_folder import refuse_foreign_files, tidy
-from srste.manifest import CONTENTS, LAUNCH, Contents, JobContents
+from srste.launch.launch_folder import refuse_foreign_files, tidy
 from srste.report.page import refuse_foreign_report
+from srste.store import records
+from srste.store.files import remove_temporaries, temporary_beside
+from srste.store.manifest import CONTENTS, LAUNCH, Contents, JobContents
 from tests.support import ROOT, only, start, studies, train, wait_for
 
 QUICK = ["batches=1", "batch_size=16", "sampling.step=0.1", "heldout=0", "model.width=4"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from srste.curve import Line
-from srste.heldout import held_out, zero_loss
-from srste.study import PROBED, run_study
+from srste.study.heldout import held_out, zero_loss
+from srste.study.study import PROBED, run_study
 from tests import oracle
 from tests.test_estimators import job
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from srste import records
+from srste.store import records
 from tests.support import SMALL, only, same_results, studies, train
 
 

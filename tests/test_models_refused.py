@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from srste.binarize import BinaryActivation
 from srste.curve import EvaluatedCurve
 from srste.losses import SquaredError
+from srste.networks.activations import BinaryActivation
 from tests.lines import curve_and_reason, loss_curve
 
 

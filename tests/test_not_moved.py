@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from srste.binarize import BinaryActivation, Clipped, Sign
-from srste.checks import NOT_MOVED
 from srste.errors import UserError
 from srste.estimators.base import mean, no_norm, per_row, per_tensor
 from srste.estimators.straight_through import StraightThrough
-from srste.study import run_study
+from srste.networks.activations import BinaryActivation
+from srste.networks.rounding import Sign
+from srste.networks.surrogates import Clipped
+from srste.study.checks import NOT_MOVED
+from srste.study.study import run_study
 from tests.lines import curve_and_reason, loss_curve, replayed
 from tests.support import only, runs_in, studies, train
 from tests.test_estimators import choices, job

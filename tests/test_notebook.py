@@ -134,7 +134,7 @@ def test_code_that_was_edited_in_between_is_not_run_as_it_was(cells):
 @pytest.mark.parametrize("backend", ["no_such_backend", "module://matplotlib_inline.backend_inline", ""])
 def test_any_backend_that_the_environment_names(tmp_path, backend):
     """As a notebook sets it for all processes that it starts, whether or not these know it."""
-    code = ("import srste.report.command\n"
+    code = ("import srste.commands.report\n"
             "import sys; from pathlib import Path\n"
             "from srste.report.figures.style import save\n"
             "from matplotlib.figure import Figure\n"

@@ -10,17 +10,18 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from srste import records
-from srste.__main__ import main
-from srste.heldout import Heldout
-from srste.records import Baseline, Probe
-from srste.report.findings import claims, counts, grid, undecidable
-from srste.report.findings import main as main_claims
+from srste.analysis.statistics.paired import BETTER, NO_EVIDENCE, TOO_FEW, WORSE
+from srste.analysis.statistics.verdicts import FIXED
+from srste.commands.main import main
+from srste.report.claims import claims, counts, grid, undecidable
+from srste.report.claims import main as main_claims
+from srste.report.conditions import conditions
 from srste.report.panels import BATCH, HELDOUT, HELDOUT_BEST, panel, settings
 from srste.report.report import Facts, markdown, write_report
-from srste.report.summary import conditions
-from srste.statistics.paired import BETTER, NO_EVIDENCE, TOO_FEW, WORSE
-from srste.statistics.verdicts import FIXED
+from srste.store import records
+from srste.store.records import Baseline
+from srste.study.heldout import Heldout
+from srste.study.results import Probe
 from tests.test_records import trials
 from tests.test_report import study
 
@@ -30,7 +31,7 @@ GAIN = {1: 0.05, 2: 0.06, 5: 0.07}
 @pytest.fixture(autouse=True, scope="module")
 def _few_resamples():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("srste.statistics.bootstrap.RESAMPLES", 499)
+        patch.setattr("srste.analysis.statistics.bootstrap.RESAMPLES", 499)
         yield
 
 

@@ -22,10 +22,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from srste import preflight
-from srste.composing import RememberingLoader
 from srste.errors import UserError
-from srste.sweep import handed_over, job_lines
+from srste.launch import preflight
+from srste.launch.hydra_cache import RememberingLoader
+from srste.launch.sweep import handed_over, job_lines
 from tests.support import CONF
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]  # "disabled" would disable all loggers

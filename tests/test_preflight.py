@@ -11,11 +11,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 
-from srste import preflight
-from srste.command_line import read
-from srste.config import Job
-from srste.folders import folder_name
-from srste.launch import launch
+from srste.launch import preflight
+from srste.launch.command_line import read
+from srste.launch.folders import folder_name
+from srste.launch.job_config import Job
+from srste.launch.launch import launch
 from tests.support import CONF
 
 LOCAL = "-m hydra/launcher=local_parallel"

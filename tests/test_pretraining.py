@@ -9,10 +9,11 @@ import pickle
 import pytest
 import torch
 
-from srste.data import RandomTeacher
-from srste.models.mlp import MLP
-from srste.pretraining import Adam, NoPretraining, pretrained, still_falling
-from srste.problem import Problem
+from srste.networks.models.mlp import MLP
+from srste.problem.data import RandomTeacher
+from srste.problem.pretraining import Adam, NoPretraining, still_falling
+from srste.problem.problem import Problem
+from srste.store.pretrained import pretrained
 
 
 def problem():

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from markupsafe import escape
 from rich.table import Table
 
-from srste.alarms import MEANING, SMALLEST, Alarm
-from srste.audit.audit import audit
-from srste.conclude import Results, show_lost
-from srste.console import console
+from srste.analysis.alarms import MEANING, SMALLEST, Alarm
+from srste.commands.audit.audit import audit
 from srste.errors import first_line, printable
-from srste.manifest import Contents, JobContents, Launch
-from srste.report.ending import description, write_files
-from srste.report.notelog import read_note_log
+from srste.launch.results import Results, show_lost
+from srste.note2021.log import read_note_log
+from srste.report.conditions import conditions
+from srste.report.console import console
+from srste.report.launch_files import description, write_files
 from srste.report.report import Facts, write_report
-from srste.report.summary import conditions
 from srste.report.table import text_table
 from srste.report.terminal import print_alarms
+from srste.store.manifest import Contents, JobContents, Launch
 from tests.test_report import study
 
 NAMES = [

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 from hydra import compose, initialize_config_dir
 
-from srste import provenance
-from srste.config import Job
-from srste.preflight import register_resolvers
+from srste.launch.job_config import Job
+from srste.launch.preflight import register_resolvers
+from srste.store import provenance
 from tests.support import CONF, EXAMPLES, ROOT, choices, train
 
 SMALL = ["batches=1", "batch_size=20", "heldout=20", "data.features=4", "tracking=none"]
@@ -101,7 +101,7 @@ def without_effect(monkeypatch, identity, modules):
 
 def test_no_more_is_left_out_than_was_thought_about():
     # What is left out no other test would miss: another place is to be thought about twice.
-    assert set(provenance.SHOWN) == {"srste.progress", "srste.report"}
+    assert set(provenance.SHOWN) == {"srste.launch.progress", "srste.note2021.log"}
 
 
 @pytest.mark.parametrize("overrides", list(of_every_choice()), ids=lambda o: " ".join(o[len(SMALL) :]))
@@ -128,10 +128,12 @@ def test_the_key_covers_a_user_s_package(monkeypatch, tmp_path):
     package = tmp_path / "mine_walked"
     (package / "inner").mkdir(parents=True)
     (package / "__init__.py").write_text("from .inner.est import Outer\n")
-    (package / "core.py").write_text("from srste.models.sizes import check_sizes\nSCALE = 2.0\n")
+    (package / "core.py").write_text(
+        "from srste.networks.models.sizes import check_sizes\nSCALE = 2.0\n"
+    )
     (package / "unused.py").write_text("SCALE = 2.0\n")
     (package / "inner" / "est.py").write_text(
-        "from srste.estimators.random import Random\n"
+        "from srste.estimators.controls.random import Random\n"
         "class Outer:\n"
         "    class Inner(Random):\n"
         "        def direction(self, problem, batch, samples):\n"
@@ -145,7 +147,7 @@ def test_the_key_covers_a_user_s_package(monkeypatch, tmp_path):
     run = code_run(job, tmp_path, ROOT / "srste", package, PYTHONPATH=str(tmp_path))
     mine = {f"mine_walked{name}" for name in ("", ".core", ".inner.est")}
     assert {m for m in run if not m.startswith("srste")} == mine
-    assert {"srste.models.sizes", "srste.estimators.random"} <= run.keys()
+    assert {"srste.networks.models.sizes", "srste.estimators.controls.random"} <= run.keys()
     changeless = without_effect(monkeypatch, identity_of(job), run.keys() | {"mine_walked.unused"})
     assert "mine_walked.unused" in changeless
     assert not missed(run, changeless - {"mine_walked.unused"})
@@ -164,7 +166,11 @@ def test_what_launches_tracks_and_reports_is_not_in_the_key(monkeypatch):
 
 def test_the_key_does_not_cover_parts_that_a_study_does_not_name(monkeypatch):
     identity = identity_of(job_of([]))
-    others = {"srste.sampling.searched", "srste.estimators.tilted", "srste.models.conv"}
+    others = {
+        "srste.sampling.searched",
+        "srste.estimators.controls.tilted",
+        "srste.networks.models.conv",
+    }
     assert without_effect(monkeypatch, identity, others | {"srste.estimators.base"}) == others
 
 

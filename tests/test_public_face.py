@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 import srste
-from srste import api, binarize, converting
+from srste import api
 from srste.estimators.base import no_norm
-from srste.estimators.random import Random
+from srste.estimators.controls.random import Random
+from srste.networks import activations, converting
 from srste.testing import EstimatorContract
 from tests import oracle
 from tests.support import SMALL, train
@@ -72,7 +73,7 @@ def test_nothing_else_is():
 
 def test_the_examples_run(launched, monkeypatch):
     monkeypatch.chdir(launched)
-    tried = [doctest.testmod(module) for module in (api, binarize, converting)]
+    tried = [doctest.testmod(module) for module in (api, activations, converting)]
     assert sum(result.failed for result in tried) == 0
     with_examples = set(srste.__all__) - {"testing"}
     assert all(">>>" in inspect.getdoc(getattr(srste, name)) for name in with_examples)

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srste import files, records
-from srste.certificate import Certificate
 from srste.curve import Interval
-from srste.files import sealed
-from srste.heldout import Heldout
-from srste.records import Best, DamagedRecordError, Probe, Record
 from srste.sampling.base import Trials
 from srste.sampling.grid import Grid
+from srste.store import files, records
+from srste.store.files import sealed
+from srste.store.records import DamagedRecordError, Record
+from srste.study.certificate import Certificate
+from srste.study.heldout import Heldout
+from srste.study.results import Best, Probe
 
 
 def trials(n=50):

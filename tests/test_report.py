@@ -10,16 +10,16 @@ import re
 import pytest
 from rich.console import Console
 
-from srste.certificate import Certificate
 from srste.curve import Interval
-from srste.records import Best
-from srste.report.ending import description, names, show, write_files
+from srste.note2021.log import note_line, write_note_log
+from srste.report.conditions import Column, conditions
 from srste.report.figures.note import note_figure
 from srste.report.figures.style import save
+from srste.report.launch_files import description, names, show, write_files
 from srste.report.legend import caveat
-from srste.report.notelog import note_line, write_note_log
-from srste.report.summary import Column, conditions
 from srste.report.table import csv_table, print_table, text_table
+from srste.study.certificate import Certificate
+from srste.study.results import Best
 from tests.test_records import record
 
 
@@ -331,7 +331,7 @@ class TestNoteLog:
         ]  # fmt: skip
 
     def test_of_many_conditions_the_first_get_a_figure(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("srste.report.ending.FIGURES_DRAWN", 2)
+        monkeypatch.setattr("srste.report.launch_files.FIGURES_DRAWN", 2)
         write_files(conditions([r for seed in range(3) for r in sweep(seed=seed)]), tmp_path)
         drawn = sorted(p.name for p in tmp_path.glob("*.png"))
         assert drawn == ["figure_seed=0.png", "figure_seed=1.png"]

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from srste.errors import without_password
-from srste.files import slug
-from srste.launch import launch
+from srste.launch.launch import launch
+from srste.store.files import slug
 from tests.support import CONF, ROOT, SMALL, free_port, mlflow_server, only, train
 
 PASSWORD = "hunter2-é'\""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from srste.cluster.slurm import name_of
-from srste.signals import Terminated, deferred, ended_by_signals, exit_code, ignored
+from srste.launch.cluster.slurm import name_of
+from srste.launch.signals import Terminated, deferred, ended_by_signals, exit_code, ignored
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

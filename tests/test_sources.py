@@ -11,8 +11,8 @@ import textwrap
 
 import pytest
 
-from srste import provenance, sources
-from srste.sources import modules_of
+from srste.store import provenance, sources
+from srste.store.sources import modules_of
 
 LAYOUTS = {
     "a file in the folder": (
@@ -338,7 +338,7 @@ def test_parts_of_one_package_in_two_places(tmp_path, monkeypatch, forgetful):
 def test_installed_packages_are_followed_within_themselves_alone(tmp_path, monkeypatch, forgetful):
     installed = {
         "theirs/__init__.py": "from .core import A",
-        "theirs/core.py": "import others, json, srste.data, theirs.sub.deep\nA = 1",
+        "theirs/core.py": "import others, json, srste.problem.data, theirs.sub.deep\nA = 1",
         "theirs/sub/__init__.py": "A = 1",
         "theirs/sub/deep.py": "from .. import more",
         "theirs/more.py": "A = 1",
@@ -355,7 +355,7 @@ def test_installed_packages_are_followed_within_themselves_alone(tmp_path, monke
     assert {name for name in theirs if not name.startswith("srste")} == {
         "theirs", "theirs.core", "theirs.sub", "theirs.sub.deep", "theirs.more",
     }  # fmt: skip
-    assert "srste.data" in theirs
+    assert "srste.problem.data" in theirs
 
 
 def test_what_is_no_python_or_is_not_there_is_no_error(tmp_path, monkeypatch, forgetful):
@@ -389,7 +389,7 @@ def test_a_script_s_own_class(tmp_path):
     """`__main__` is a module without a place in the import system."""
     write(tmp_path, {"mine.py": "A = 1", "script.py": """
         import mine
-        from srste.sources import modules_of
+        from srste.store.sources import modules_of
         print(*sorted(m for m in modules_of(["__main__.Own"]) if not m.startswith("srste")))
     """})  # fmt: skip
     done = subprocess.run(

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import beta, norm, t, wilcoxon
 
-from srste.statistics import note
-from srste.statistics.bootstrap import mean_interval
-from srste.statistics.paired import (
+from srste.analysis.statistics.bootstrap import mean_interval
+from srste.analysis.statistics.paired import (
     BETTER,
     NO_EVIDENCE,
     NOTHING,
@@ -25,9 +24,9 @@ from srste.statistics.paired import (
     networks_needed,
     verdict,
 )
-from srste.statistics.panel import Series
-from srste.statistics.proportions import of_independent, of_networks
-from srste.statistics.verdicts import (
+from srste.analysis.statistics.panel import Series
+from srste.analysis.statistics.proportions import of_independent, of_networks
+from srste.analysis.statistics.verdicts import (
     CHOSEN,
     EACH,
     FIXED,
@@ -36,6 +35,7 @@ from srste.statistics.verdicts import (
     cross_validated,
     findings,
 )
+from srste.note2021 import statistics as note
 
 NETWORKS, BATCHES, SIMULATIONS = 20, 10, 1_000
 LOSSES = st.integers(-1_000_000, 1_000_000).map(lambda k: k / 1_000)
@@ -55,7 +55,7 @@ def within(count, rate, n=SIMULATIONS, errors=4.0):
 @pytest.fixture
 def few_resamples(monkeypatch):
     """Fewer than a report takes: a thousand intervals need not each be as smooth as one that is read."""
-    monkeypatch.setattr("srste.statistics.bootstrap.RESAMPLES", 999)
+    monkeypatch.setattr("srste.analysis.statistics.bootstrap.RESAMPLES", 999)
 
 
 @pytest.mark.usefixtures("few_resamples")

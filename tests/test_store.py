@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
 from srste.errors import UserError
-from srste.manifest import Launch
+from srste.store.manifest import Launch
 from srste.tracking.addresses import resolved, sqlite_address, sqlite_file, ui_command
 from srste.tracking.databases import make_database
 from srste.tracking.opening import open_anew

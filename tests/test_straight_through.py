@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from srste.binarize import BinaryActivation, BinaryStep
 from srste.losses import CrossEntropy, SquaredError
+from srste.networks.activations import BinaryActivation, BinaryStep
 from tests.built import a_direction, pre_activations, stepped
 from tests.lines import curve_and_reason, loss_curve, replayed
 
@@ -162,7 +162,7 @@ def residue(x):
     return x + (torch.sign(x) - 0.5 * x).detach()
 
 
-ADVICE = "; a straight-through sign is exact as srste.binarize.BinaryActivation"
+ADVICE = "; a straight-through sign is exact as srste.networks.activations.BinaryActivation"
 NOT_EXACT = {
     "something is left": (residue, "second: its input moves and so do its weights"),
     "clamped on one side": (

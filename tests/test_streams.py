@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from srste.streams import Lasting, lasting
+from srste.launch.streams import Lasting, lasting
 from tests.support import ROOT, empty_database, only, runs_in
 
 SWEEP = "-m samples=1,2 batches=1 batch_size=16 sampling.step=0.1 heldout=10 model.width=4"

@@ -10,11 +10,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from srste.binarize import BinaryActivation
-from srste.config import Job
-from srste.models.mlp import MLP
-from srste.preflight import register_resolvers
-from srste.study import run_study
+from srste.launch.job_config import Job
+from srste.launch.preflight import register_resolvers
+from srste.networks.activations import BinaryActivation
+from srste.networks.models.mlp import MLP
+from srste.study.study import run_study
 from tests import oracle
 from tests.lines import loss_curve, replayed
 from tests.support import CONF
@@ -213,7 +213,7 @@ class TestReplay:
         def off(line, inputs, targets, *rest):
             return line.exact_loss(inputs, targets + 0.05, *rest[:2])
 
-        monkeypatch.setattr("srste.study.Line.loss", off)
+        monkeypatch.setattr("srste.study.study.Line.loss", off)
         this = job()
         problem = this.problem()
         with caplog.at_level(logging.WARNING):

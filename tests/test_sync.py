@@ -18,7 +18,7 @@ from filelock import FileLock
 from sqlalchemy.engine import make_url
 
 import srste.tracking  # noqa: F401  now, so that what it sets in the environment outlives a test
-from srste.__main__ import main
+from srste.commands.main import main
 from tests.support import SMALL, only, runs_in, studies, tracked_once, train
 
 

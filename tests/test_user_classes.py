@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from srste import preflight
 from srste.errors import UserError
+from srste.launch import preflight
 from tests.support import CONF
 
 MODULES = {

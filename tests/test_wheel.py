@@ -17,7 +17,7 @@ OF_THE_BUILD = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICEN
                 "hydra_plugins", "conf")  # fmt: skip
 
 ESTIMATOR = """
-from srste.estimators.random import Random
+from srste.estimators.controls.random import Random
 
 class Reversed(Random):
     def direction(self, task, batch, samples):

@@ -35,8 +35,8 @@ def main():
 
     from omegaconf import OmegaConf
 
-    from srste.config import Job
-    from srste.run import Folders, run_job
+    from srste.launch.job_config import Job
+    from srste.launch.job_runner import Folders, run_job
 
     made = run_job(Job(OmegaConf.create(json.loads(configuration))), Folders(Path(folder), Path(folder)))
     sys.setprofile(None)

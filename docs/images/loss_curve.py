@@ -23,13 +23,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste import loss_curve
-from srste.binarize import Clipped, Sign, estimating
 from srste.curve import Line, LossCurve
 from srste.estimators.base import Direction, global_norm, per_row, per_tensor
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, Loss, SquaredError
-from srste.models.mlp import MLP
+from srste.networks.activations import estimating
+from srste.networks.models.mlp import MLP
+from srste.networks.rounding import Sign
+from srste.networks.surrogates import Clipped
 from srste.randomness import stream
-from srste.replay import replay
+from srste.study.replay import replay
 
 BLUE, RED, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 GREY = "#777777"

@@ -6,10 +6,10 @@ curve.exact, curve.pre_loss, curve(lrs), curve.minimum(), curve.descent()
 stepped = line.at(curve.minimum().lr)
 """
 
-from srste.curve.curves import Descent, ExactCurve, Interval, LossCurve, Minimum
-from srste.curve.evaluated import EvaluatedCurve
+from srste.curve.forward.evaluated import EvaluatedCurve
 from srste.curve.line import Line
-from srste.curve.network import NotExactError
+from srste.curve.network.base import NotExactError
+from srste.curve.results import Descent, ExactCurve, Interval, LossCurve, Minimum
 
 __all__ = [
     "Descent",

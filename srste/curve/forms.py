@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from srste.curve.chain import is_plain
-from srste.curve.network import NotExactError
+from srste.curve.network.base import NotExactError
+from srste.curve.network.sequential import is_plain
 from srste.losses import EXACT, ExactLoss, LossFunction
 
 _EQUALS = {theirs: ours for ours in EXACT for theirs in ours.equals}

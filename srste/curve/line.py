@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from srste.curve.chain import as_float64, chain
-from srste.curve.curves import ExactCurve, LossCurve
-from srste.curve.evaluated import EvaluatedCurve
-from srste.curve.network import (
+from srste.curve.forward.evaluated import EvaluatedCurve, Progress
+from srste.curve.network.base import (
     Network,
     NotExactError,
     check_direction,
@@ -21,11 +19,13 @@ from srste.curve.network import (
     check_model,
     is_finite,
 )
+from srste.curve.network.sequential import as_float64, chain
+from srste.curve.results import ExactCurve, LossCurve
 from srste.losses import LossFunction, SquaredError
 
 if TYPE_CHECKING:
-    from srste.curve.built import Traced
-    from srste.curve.links import Links
+    from srste.curve.engine.link_table import Links
+    from srste.curve.network.graph import Traced
 
 
 class Line:
@@ -63,6 +63,7 @@ class Line:
         loss: LossFunction | None = None,
         lr_max: float = 0.5,
         seed: int = 0,
+        progress: Progress | None = None,
     ) -> LossCurve:
         """The loss of a batch for every learning rate in [0, lr_max]: exact where the model and the loss
         have an exact form, and otherwise evaluated by forward passes; ``why_not`` of the curve says why.
@@ -74,6 +75,7 @@ class Line:
             loss: the mean squared error, if none is given.
             lr_max: the largest learning rate, > 0.
             seed: of layers that draw random numbers, for an evaluated curve.
+            progress: is told how far an evaluated curve is, see :class:`EvaluatedCurve`.
         Raises: ValueError for shapes that do not fit, an empty batch, lr_max not > 0, a value that is
             not finite, or a model whose weights have changed.
         """
@@ -82,7 +84,7 @@ class Line:
         except NotExactError as error:
             return EvaluatedCurve(
                 self.model, self.direction, inputs, targets, lr_max, loss or SquaredError(),
-                seed=seed, why_not=str(error),
+                seed=seed, why_not=str(error), progress=progress,
             )  # fmt: skip
 
     def exact_loss(
@@ -98,7 +100,7 @@ class Line:
             raise ValueError(f"inputs must be (batch >= 1, ...), not {tuple(inputs.shape)}")
         network = self.network(inputs)
         # Numba and the kernels take half a second to import: not for `--help`, nor for a bad command.
-        from srste.curve.summing import summed
+        from srste.curve.engine.batch_loss import summed
 
         loss, table = loss or SquaredError(), self._tables.get(id(network))
         pieces, self._tables[id(network)] = summed(network, table, loss, inputs, targets, float(lr_max))
@@ -127,7 +129,7 @@ class Line:
         if network is not None:
             network.check(inputs)
             return network
-        from srste.curve.built import Traced
+        from srste.curve.network.graph import Traced
 
         try:
             self._traced[kind] = network = Traced(self.model, self.direction, inputs)

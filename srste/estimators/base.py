@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from srste.task import Batch, Task
+from srste.problem.task import Batch, Task
 
 Direction = dict[str, Tensor]
 """A tensor for every name in ``model.named_parameters()``, of its shape, dtype and device; the step is

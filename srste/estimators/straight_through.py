@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from srste.binarize import Quantiser, Surrogate, estimating
 from srste.estimators.base import Aggregation, Direction, Normalisation, gradient_of
-from srste.task import Batch, Task, buffers_kept
+from srste.networks.activations import estimating
+from srste.networks.rounding import Quantiser
+from srste.networks.surrogates import Surrogate
+from srste.problem.task import Batch, Task, buffers_kept
 
 
 class StraightThrough:
@@ -20,7 +22,7 @@ class StraightThrough:
     computed afresh; nothing accumulates from one call to the next.
 
     Args:
-        quantiser, surrogate: see `srste.binarize`.
+        quantiser, surrogate: see `srste.networks.rounding` and `srste.networks.surrogates`.
         aggregation, normalisation: see `srste.estimators.base`.
         draws: "nested": sample i of a batch is the same draw for every N, so that N + 1 samples are
             the first N and one more; "independent": every N draws anew.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from srste.records import Record
-from srste.report.certified import (
+from srste.report.certificate_text import (
     Placed,
     evaluated,
     in_range,
@@ -15,7 +14,8 @@ from srste.report.certified import (
     placed,
     where_it_falls,
 )
-from srste.report.summary import Condition
+from srste.report.conditions import Condition
+from srste.store.records import Record
 
 NO_DESCENT, NONE_TRIED, LARGEST = "!", "*", "^"
 PLACES_SHOWN = 3

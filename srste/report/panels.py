@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from srste.records import Record
-from srste.report.summary import Column, Condition, labels_of, ordered
-from srste.statistics.panel import Array, Panel, Series
+from srste.analysis.statistics.panel import Array, Panel, Series
+from srste.report.conditions import Column, Condition, labels_of, ordered
+from srste.store.records import Record
 
 Value = Callable[[Record], float | None]
 

@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from srste.alarms import MEANING, Alarm, Step, by_kind
-from srste.files import slug, write_atomically
-from srste.records import Record
-from srste.report import findings
-from srste.report.alarming import alarms_of, steps_of
-from srste.report.certified import overview, placed
+from srste.analysis.alarms import MEANING, Alarm, Step, by_kind
+from srste.analysis.statistics.paired import FEWEST_NETWORKS
+from srste.report import claims as findings
+from srste.report.certificate_text import overview, placed
+from srste.report.claims import Claim, Count
+from srste.report.conditions import Condition, conditions
 from srste.report.figures.curves import curves_figure
 from srste.report.figures.drift import drift_figure
 from srste.report.figures.networks import networks_figure
 from srste.report.figures.note import note_figure
 from srste.report.figures.scatter import angle_figure, heldout_figure
 from srste.report.figures.style import rendered, same_everywhere
-from srste.report.findings import Claim, Count
+from srste.report.formatting import loss_words, signed
 from srste.report.legend import caveat
 from srste.report.page import folder_of, refuse_foreign_report
 from srste.report.panels import Measure, Setting, measures, settings
-from srste.report.summary import Condition, conditions
+from srste.report.study_alarms import alarms_of, steps_of
 from srste.report.table import csv_table, text_table
-from srste.report.words import loss_words, signed
-from srste.statistics.paired import FEWEST_NETWORKS
+from srste.store.files import slug, write_atomically
+from srste.store.records import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

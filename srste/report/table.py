@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from srste.console import AS_WIDE_AS_IT_IS, console
-from srste.report.certified import FIGURES, figure
+from srste.report.conditions import Column, Condition, ordered
+from srste.report.console import AS_WIDE_AS_IT_IS, console
 from srste.report.legend import mark
-from srste.report.summary import Column, Condition, ordered
+from srste.store.quantities import QUANTITIES, quantity
 
 ZERO_HEADING = "zero\noutput"
 
@@ -169,7 +169,7 @@ CSV_COLUMNS = [
     "heldout_best_lr",
     "heldout_best_loss",
     "heldout_zero_loss",
-    *FIGURES,
+    *QUANTITIES,
 ]
 
 
@@ -196,6 +196,6 @@ def csv_table(conditions: list[Condition]) -> str:
                     writer.writerow(
                         [condition.label, batch, name, samples, record.pre_loss, *found,
                          record.zero_loss, angle, *held,
-                         *(figure(name, record) for name in FIGURES)]
+                         *(quantity(name, record) for name in QUANTITIES)]
                     )  # fmt: skip
     return buffer.getvalue()

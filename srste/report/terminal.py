@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from srste.alarms import MEANING, Alarm, by_kind
-from srste.report import findings
+from srste.analysis.alarms import MEANING, Alarm, by_kind
+from srste.analysis.statistics.paired import BETTER, FEWEST_NETWORKS, WORSE
+from srste.analysis.statistics.verdicts import CHOSEN, FIXED
+from srste.report import claims as findings
+from srste.report.formatting import signed
 from srste.report.report import Chapter
-from srste.report.words import signed
-from srste.statistics.paired import BETTER, FEWEST_NETWORKS, WORSE
-from srste.statistics.verdicts import CHOSEN, FIXED
 
 _STYLES = {BETTER: "bold blue", WORSE: "bold red"}
 SETTINGS_SHOWN = 6

@@ -7,18 +7,18 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from srste.binarize import BinaryActivation
-from srste.curve.network import check_direction
+from srste.curve.network.base import check_direction
 from srste.estimators import Direction, Estimator
 from srste.losses import SquaredError
+from srste.networks.activations import BinaryActivation
+from srste.problem.task import Batch
 from srste.randomness import Stream, normal, stream
-from srste.task import Batch
 
 _CPU = torch.device("cpu")
 
 
 class SmallTask:
-    """A :class:`srste.task.Task`: a network, and batches of 40 random examples, by a seed."""
+    """A :class:`srste.problem.task.Task`: a network, and batches of 40 random examples, by a seed."""
 
     def __init__(self, model: nn.Module, inputs: tuple[int, ...], seed: int) -> None:
         self.model = model

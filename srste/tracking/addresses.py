@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from srste.errors import UserError, address_without_password
-from srste.manifest import is_server
+from srste.store.manifest import is_server
 
 _lent: list[str] = []
 """The variables by which MLflow was told what lets in to the address that was opened last."""

@@ -13,7 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from srste.errors import UserError, first_line
-from srste.manifest import is_server
+from srste.store.manifest import is_server
 from srste.tracking.addresses import sqlite_file
 from srste.tracking.databases import check_writable
 

@@ -20,7 +20,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import get_uri_scheme
 
 from srste.errors import UserError, address_without_password, first_line
-from srste.manifest import is_server
+from srste.store.manifest import is_server
 from srste.tracking.addresses import (
     is_database,
     refusal,

@@ -17,11 +17,10 @@ import yaml
 from mlflow.entities import Metric
 from numpy.typing import NDArray
 
-from srste import records
-from srste.records import Record
-from srste.report.certified import FIGURES, figure
-from srste.report.summary import flat
 from srste.sampling import Trials
+from srste.store import records
+from srste.store.quantities import QUANTITIES, flat, quantity
+from srste.store.records import Record
 
 CURVE_POINTS = 320
 """The most points of a curve that MLflow's charts show; beyond, they drop some by stride."""
@@ -63,8 +62,11 @@ class Entry:
 def entries(
     found: Iterable[Found], pretrainings: Iterable[dict[str, Any]], granularity: str
 ) -> list[Entry]:
-    """The runs of these records. granularity: "study": one each; "job": one for all batches of an
-    estimator at a sample count. pretrainings: the notes of them (see :func:`srste.run.read_note`)."""
+    """The runs of these records.
+
+    Args: pretrainings: the notes of them, see :func:`srste.launch.job_runner.read_note`. granularity:
+        "study": one each; "job": one for all batches of an estimator at a sample count.
+    """
     wanted = [_pretraining_entry(note) for note in pretrainings]
     if granularity == "study":
         return wanted + [_study_entry(folder, record) for folder, record in found]
@@ -225,7 +227,7 @@ _COLUMNS: dict[str, Callable[[Record], float | None]] = {
     "zero_loss": lambda r: r.zero_loss,
     "angle": lambda r: r.angles.get(""),
     "descent_exists": lambda r: int(r.certificate.descends) if r.certificate else None,
-    **{name: partial(figure, name) for name in FIGURES},
+    **{name: partial(quantity, name) for name in QUANTITIES},
 }
 """The numbers of a study, by the name that they have in a job's run."""
 

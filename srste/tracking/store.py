@@ -22,12 +22,12 @@ from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from srste import provenance
-from srste.chart_view import TAG_PREFIX, chart_view
 from srste.errors import address_without_password
-from srste.manifest import Launch, is_server
+from srste.store import provenance
+from srste.store.manifest import Launch, is_server
 from srste.tracking.addresses import tell_password, ui_command
 from srste.tracking.artifacts import remove_artifacts
+from srste.tracking.chart_view import TAG_PREFIX, chart_view
 from srste.tracking.runs import Entry, Run, code_tags, milliseconds, side_by_side
 
 _PER_CALL = 1_000  # MLflow's own limit on what one request logs

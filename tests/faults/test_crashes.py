@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from srste import records
-from srste.cluster.work import _born
-from srste.manifest import Launch
+from srste.launch.cluster.work import _born
+from srste.store import records
+from srste.store.manifest import Launch
 from tests.support import (
     SLOWLY,
     SMALL,
@@ -302,7 +302,7 @@ def test_a_damaged_note_of_a_pretraining_is_made_again(tmp_path):
 
 
 def test_the_launching_process_is_told_from_others():
-    from srste.cluster.work import Launcher
+    from srste.launch.cluster.work import Launcher
 
     here = Launcher.here()
     assert here.lives()

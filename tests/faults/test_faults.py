@@ -29,7 +29,7 @@ def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path
     estimator = project / "srste" / "estimators" / "another.py"
     estimator.write_text("# nobody uses this yet\n")
     assert "3 reused" in run()
-    source = project / "srste" / "binarize.py"
+    source = project / "srste" / "networks" / "activations.py"
     source.write_text(source.read_text() + "\n# a change\n")
     out = run()
     assert "reused," not in out
@@ -49,7 +49,7 @@ def test_after_a_change_in_a_user_s_own_package_its_studies_run_again(tmp_path):
     (package / "other.py").write_text("")
     (package / "core.py").write_text("SCALE = 1.0\n")
     (package / "est.py").write_text(
-        "from srste.estimators.random import Random\n"
+        "from srste.estimators.controls.random import Random\n"
         "from .core import SCALE\n"
         "class Scaled(Random):\n"
         "    def direction(self, *arguments):\n"

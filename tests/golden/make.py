@@ -18,10 +18,10 @@ import optuna
 import torch
 from hydra import compose, initialize_config_dir
 
-from srste import records
-from srste.config import Job
-from srste.preflight import register_resolvers
-from srste.run import Folders, run_job
+from srste.launch.job_config import Job
+from srste.launch.job_runner import Folders, run_job
+from srste.launch.preflight import register_resolvers
+from srste.store import records
 from tests.support import CONF, EXAMPLES, choices
 
 FILE = Path(__file__).parent / "studies.json"

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from srste import records
+from srste.report.conditions import Column, Condition
 from srste.report.figures.style import BEFORE, ZERO, Look, in_legend, level, looks, shared_legend
-from srste.report.summary import Column, Condition
-from srste.report.words import loss_words
+from srste.report.formatting import loss_words
 from srste.sampling import Trials
+from srste.store import records
 
 POINTS = 1_500
 """The most points of a curve; beyond, every so many-th is drawn, and the lowest."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from srste.alarms import SHORTEST_RUN, Step, drift, runs
+from srste.analysis.alarms import SHORTEST_RUN, Step, drift, runs
 from srste.report.figures.style import BLACK
 
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from srste.analysis.statistics.bootstrap import mean_interval
+from srste.analysis.statistics.panel import Array, Panel, Series
 from srste.report.figures.style import (
     BEFORE,
     BLACK,
@@ -20,10 +22,8 @@ from srste.report.figures.style import (
     looks,
     shared_legend,
 )
+from srste.report.formatting import loss_words
 from srste.report.panels import BATCH, HELDOUT, Setting, drawn, measures, panel
-from srste.report.words import loss_words
-from srste.statistics.bootstrap import mean_interval
-from srste.statistics.panel import Array, Panel, Series
 
 
 def networks_figure(setting: Setting) -> Figure:

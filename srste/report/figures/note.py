@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from srste.report.conditions import Column, Condition
 from srste.report.figures.style import (
     BEFORE,
     ZERO,
@@ -18,8 +19,7 @@ from srste.report.figures.style import (
     looks,
     shared_legend,
 )
-from srste.report.summary import Column, Condition
-from srste.report.words import loss_words
+from srste.report.formatting import loss_words
 
 
 def note_figure(condition: Condition) -> Figure:

@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from srste.records import Record
 from srste.report.figures.style import (
     BLACK,
     GREY,
@@ -18,6 +17,7 @@ from srste.report.figures.style import (
     shared_legend,
 )
 from srste.report.panels import BATCH, HELDOUT, Measure, Setting, Value, measures
+from srste.store.records import Record
 
 MOST_POINTS = 2_000
 """Of an estimator with more studies, that many are drawn, evenly chosen; the means are of all."""

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from srste.files import write_atomically
+from srste.store.files import write_atomically
 
 BLACK, GREY = "#000000", "#777777"
 BEFORE, ZERO = "loss before", "zero output"

@@ -1,0 +1,1 @@
+"""What is said of many studies: statistics and alarms."""

@@ -1,0 +1,230 @@
+"""Alarms: signs that a result is not what it is said to be.
+
+Each would have caught something in the logs of the 2021 note. Some are seen while a study runs
+(`srste.study.checks`), others in the results of several studies, ours or a log's, which :class:`Step`
+makes alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import binomtest, linregress
+
+from srste.study.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
+
+DRIFT, SAME_RESULT, SMALLEST = "drift", "same result", "smallest learning rate"
+MISSED = "missed decrease"
+
+MISSED_PART = 0.01
+"""Of the decrease that can be had: a search that misses more is told."""
+
+MEANING = {
+    DRIFT: "the loss at a fixed learning rate moves with N as N(N+1)/2, as it does when gradients are "
+    "never zeroed and add up; fresh gradients do not do that",
+    SAME_DRAWS: "other random draws give the same direction: the quantiser is not the stochastic one "
+    "that was asked for",
+    NOT_MOVED: "the direction of these parameter tensors is zero, so that no step moves them: their "
+    "gradient is lost on the way, as in a sign without a straight-through, or all units behind them are "
+    "dead or saturated on this batch; requires_grad=False says that it is meant",
+    SAME_RESULT: "different sample counts give the same learning rate and the same loss to the last "
+    "digit, as repeated draws do that are none",
+    SMALLEST: "the smallest learning rate that was tried is the best: there is no descent, or the grid "
+    "is too coarse to see it",
+    MISSED: "there are learning rates that lower the loss further: the best that was tried misses more "
+    "than 1 % of the decrease that can be had, which a finer grid or more trials would find",
+    NOT_RESTORED: "the loss before the update is not the same in all studies of a batch, or the "
+    "weights were not, after a study, what they had been before it",
+}
+"""What each kind of alarm says."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """kind: one of :data:`MEANING`. where: for people. detail: what was seen there."""
+
+    kind: str
+    where: str
+    detail: str
+
+
+def by_kind(alarms: Iterable[Alarm]) -> dict[str, list[Alarm]]:
+    """The alarms of each kind, in the order in which the kinds come."""
+    found: dict[str, list[Alarm]] = defaultdict(list)
+    for alarm in alarms:
+        found[alarm.kind].append(alarm)
+    return dict(found)
+
+
+class Step(NamedTuple):
+    """The best step of one study, ours or one of a log.
+
+    batch, series: which it belongs to; series: of one estimator, all its sample counts. samples: None
+    where it draws nothing. pre_loss, post_loss: before the step and after it. lr: its learning rate;
+    smallest_lr: the lowest end of what was searched; None where that is not known or says nothing.
+    fixed: a learning rate that is the same for many sample counts and the loss there; None if there is
+    none. descends: whether any learning rate lowers the loss; missed: the part of the decrease that can
+    be had by which the best step falls short of it; None where that is not known.
+    """
+
+    batch: int
+    series: str
+    samples: int | None
+    pre_loss: float
+    lr: float
+    post_loss: float
+    smallest_lr: float | None
+    fixed: tuple[float, float] | None
+    descends: bool | None = None
+    missed: float | None = None
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the loss at a fixed learning rate goes with N, over all batches.
+
+    down, steps: of how many steps from one N to the next the loss falls in how many. p_value: of as
+    many in one direction under no drift, each step up or down by chance. r_squared: of a straight line
+    in N(N+1)/2, the median over the batches with at least ``SHORTEST_RUN`` sample counts; nan if none.
+    """
+
+    down: int
+    steps: int
+    p_value: float
+    r_squared: float
+
+    @property
+    def alarming(self) -> bool:
+        """Whether it goes one way, beyond chance, and in that form."""
+        return self.p_value < DRIFT_P_VALUE and self.r_squared > DRIFT_R_SQUARED
+
+
+SAME_LOSS = 1e-9
+"""Two machines may round a mean over a batch differently, relative to it by less than that."""
+
+SHORTEST_RUN = 4
+DRIFT_P_VALUE, DRIFT_R_SQUARED = 1e-3, 0.9
+
+
+def drift(steps: Iterable[Step]) -> Drift:
+    """The drift over N of one series (or of several that are to be pooled)."""
+    down = total = 0
+    fits = []
+    for run in runs(steps):
+        losses = [step.fixed[1] for step in run if step.fixed]
+        changes = [after - before for before, after in pairwise(losses) if after != before]
+        down += sum(change < 0 for change in changes)
+        total += len(changes)
+        if len(run) >= SHORTEST_RUN and len(set(losses)) > 1:
+            summed = [(step.samples or 0) * ((step.samples or 0) + 1) / 2 for step in run]
+            fits.append(float(linregress(summed, losses).rvalue) ** 2)
+    p_value = float(binomtest(down, total).pvalue) if total else 1.0
+    return Drift(down, total, p_value, float(np.median(fits)) if fits else float("nan"))
+
+
+def runs(steps: Iterable[Step]) -> Iterator[list[Step]]:
+    """Per batch and series, the sample counts in a row that share their fixed learning rate."""
+    series: dict[tuple[int, str], list[Step]] = defaultdict(list)
+    for step in steps:
+        if step.samples is not None and step.fixed is not None:
+            series[step.batch, step.series].append(step)
+    for members in series.values():
+        run: list[Step] = []
+        for step in sorted(members, key=lambda s: s.samples or 0):
+            if run and step.fixed and run[-1].fixed and step.fixed[0] != run[-1].fixed[0]:
+                yield run
+                run = []
+            run.append(step)
+        yield run
+
+
+def alarms_in(steps: Iterable[Step]) -> list[Alarm]:
+    """What is alarming in the results of a problem's studies, all batches and estimators of it."""
+    steps = list(steps)
+    return [*_not_restored(steps), *_drifting(steps), *_same_results(steps), *_smallest(steps),
+            *_missing(steps)]  # fmt: skip
+
+
+def _by(steps: Iterable[Step], key: str) -> dict[object, list[Step]]:
+    found: dict[object, list[Step]] = defaultdict(list)
+    for step in steps:
+        found[getattr(step, key)].append(step)
+    return found
+
+
+def _not_restored(steps: list[Step]) -> Iterator[Alarm]:
+    for batch, members in _by(steps, "batch").items():
+        losses = sorted(step.pre_loss for step in members)
+        if not math.isclose(losses[0], losses[-1], rel_tol=SAME_LOSS):
+            yield Alarm(
+                NOT_RESTORED, f"batch {batch}", f"losses before from {losses[0]} to {losses[-1]}"
+            )
+
+
+def _drifting(steps: list[Step]) -> Iterator[Alarm]:
+    for series, members in _by(steps, "series").items():
+        found = drift(members)
+        if found.alarming:
+            yield Alarm(
+                DRIFT,
+                str(series),
+                f"{found.down} of {found.steps} steps from one N to the next go down, "
+                f"R² {found.r_squared:.3f}",
+            )
+
+
+def _same_results(steps: list[Step]) -> Iterator[Alarm]:
+    drawn = [step for step in steps if step.samples is not None]
+    for series, of_series in _by(drawn, "series").items():
+        for batch, members in _by(of_series, "batch").items():
+            results: dict[tuple[float, float], list[int]] = defaultdict(list)
+            for step in members:
+                results[step.lr, step.post_loss].append(step.samples or 0)
+            for (lr, loss), counts in results.items():
+                if len(counts) > 1:
+                    at = ", ".join(map(str, sorted(counts)))
+                    yield Alarm(
+                        SAME_RESULT, f"{series} batch {batch}", f"N = {at}: loss {loss} at {lr:g}"
+                    )
+
+
+def _smallest(steps: list[Step]) -> Iterator[Alarm]:
+    for step in steps:
+        if step.smallest_lr is not None and math.isclose(step.lr, step.smallest_lr, rel_tol=1e-6):
+            below = step.post_loss < step.pre_loss
+            yield Alarm(
+                SMALLEST,
+                _of_study(step),
+                f"loss {step.post_loss:.6g} at {step.lr:g}, {'' if below else 'not '}below the "
+                f"{step.pre_loss:.6g} before{'' if below else _why_not(step)}",
+            )
+
+
+def _why_not(step: Step) -> str:
+    """What is known of the learning rates that were not tried."""
+    if step.descends is None:
+        return ""
+    return "; others lower it: the grid is too coarse" if step.descends else "; none lowers it"
+
+
+def _missing(steps: list[Step]) -> Iterator[Alarm]:
+    for step in steps:
+        if step.missed is not None and step.missed > MISSED_PART:
+            part = "all" if step.missed >= 1 else f"{100 * step.missed:.2g} %"
+            yield Alarm(
+                MISSED,
+                _of_study(step),
+                f"loss {step.post_loss:.6g} at {step.lr:g}, which misses {part} of the decrease from "
+                f"{step.pre_loss:.6g} that can be had",
+            )
+
+
+def _of_study(step: Step) -> str:
+    samples = "" if step.samples is None else f" N={step.samples}"
+    return f"{step.series}{samples} batch {step.batch}"

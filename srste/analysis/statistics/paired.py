@@ -1,0 +1,162 @@
+"""One against another: paired differences over networks, with intervals, tests and effect sizes."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest, rankdata, wilcoxon
+
+from srste.analysis.statistics.bootstrap import mean_interval
+from srste.analysis.statistics.proportions import Proportion, of_independent, of_networks
+
+ALPHA = 0.05
+POWER = 0.8
+FEWEST_NETWORKS = 6
+"""With fewer, not even the same sign in all of them gives the Wilcoxon test a p-value below 5 %."""
+
+BETTER, WORSE, NO_EVIDENCE, TOO_FEW, NOTHING = (
+    "better",
+    "worse",
+    "no evidence",
+    "too few networks",
+    "no studies",
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired gains (> 0: the first of the two has the lower loss) over networks.
+
+    networks: with at least one pair. direction: of the signed ranks that the Wilcoxon test adds up: 1
+    where the gains above 0 outweigh, -1 where those below do, 0 in between. mean: over networks, of each
+    one's mean over its batches; low, high: its 95 % cluster-bootstrap interval. networks_won,
+    batches_won: with a gain > 0 (half the ties, rounded down). sign_p, wilcoxon_p: two-sided, on the
+    networks' means. effect_size: mean over standard deviation of the networks' means (Cohen's d_z);
+    infinite where they are all the same but not zero. needed: networks at which a test would see an
+    effect of that size in four of five cases; None where there is none to see, or not within a million.
+    """
+
+    networks: int
+    direction: int
+    mean: float
+    low: float
+    high: float
+    networks_won: Proportion
+    batches_won: Proportion
+    sign_p: float
+    wilcoxon_p: float
+    effect_size: float
+    needed: int | None
+
+
+def compare(gains: ArrayLike) -> Comparison:
+    """Compares by paired gains.
+
+    Args: gains: (networks, batches), loss of the second minus loss of the first; nan where one of the
+        two is missing.
+    """
+    every = np.asarray(gains, dtype=np.float64)
+    every = every[~np.isnan(every).all(axis=1)]
+    means = np.nanmean(every, axis=1)
+    n = means.size
+    wins = np.where(np.isnan(every), np.nan, (every > 0) + 0.5 * (every == 0))
+    low, high = mean_interval(means)
+    mean = float(means.mean()) if n else math.nan
+    effect = _effect_size(means)
+    return Comparison(
+        networks=n,
+        direction=_direction(means),
+        mean=mean,
+        low=low,
+        high=high,
+        networks_won=of_independent(int((means > 0).sum() + (means == 0).sum() // 2), n),
+        batches_won=of_networks(wins),
+        sign_p=_sign_test(means),
+        wilcoxon_p=_wilcoxon(means),
+        effect_size=effect,
+        needed=networks_needed(effect),
+    )
+
+
+def verdict(comparison: Comparison, p_value: float | None = None) -> str:
+    """In words: better, worse, no evidence, or too few networks to say.
+
+    By the Wilcoxon signed-rank test at 5 %, where the mean points to the side that the ranks do: an
+    outlier may turn the mean around. p_value: that test's, corrected for several; by default as it is.
+    """
+    if comparison.networks == 0:
+        return NOTHING
+    if comparison.networks < FEWEST_NETWORKS:
+        return TOO_FEW
+    p = comparison.wilcoxon_p if p_value is None else p_value
+    if not p < ALPHA or comparison.direction * comparison.mean <= 0:
+        return NO_EVIDENCE
+    return BETTER if comparison.direction > 0 else WORSE
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) correction for having tested several; nan stays nan and does not count."""
+    from statsmodels.stats.multitest import multipletests  # half a second to import
+
+    p = np.asarray(p_values, dtype=np.float64)
+    known = ~np.isnan(p)
+    corrected = np.full(p.shape, np.nan)
+    if known.any():
+        # It collects garbage at every call; what is frozen is passed over, or thousands of records
+        # would be searched each time.
+        gc.freeze()
+        try:
+            corrected[known] = multipletests(p[known], method="holm")[1]
+        finally:
+            gc.unfreeze()
+    return [float(value) for value in corrected]
+
+
+def networks_needed(effect_size: float) -> int | None:
+    """How many networks show an effect of that size (mean over standard deviation) at 5 %, two-sided,
+    with a power of 80 %: as many as the paired t-test needs, and at least what the Wilcoxon test can
+    do with. None for no effect, or for more than a million."""
+    from statsmodels.stats.power import TTestPower
+
+    size = abs(effect_size)
+    if not size > 0.003:  # a million networks
+        return None
+    if size > 3:
+        return FEWEST_NETWORKS
+    n = TTestPower().solve_power(effect_size=size, alpha=ALPHA, power=POWER, alternative="two-sided")
+    return max(FEWEST_NETWORKS, math.ceil(float(np.squeeze(n))))
+
+
+def _effect_size(means: np.ndarray) -> float:
+    if means.size < 2:
+        return math.nan
+    spread = float(means.std(ddof=1))
+    mean = float(means.mean())
+    if spread <= 1e-12 * abs(mean):
+        return math.copysign(math.inf, mean) if mean else 0.0
+    return mean / spread
+
+
+def _sign_test(means: np.ndarray) -> float:
+    """Ties tell nothing and are left out."""
+    up, down = int((means > 0).sum()), int((means < 0).sum())
+    return float(binomtest(up, up + down).pvalue) if up + down else math.nan
+
+
+def _wilcoxon(means: np.ndarray) -> float:
+    """Networks without a difference tell nothing and are left out; with them SciPy would take the normal
+    approximation. Exact up to fifty networks that all differ in size."""
+    told = means[means != 0]
+    if not told.size:
+        return 1.0 if means.size else math.nan
+    return float(wilcoxon(told).pvalue)
+
+
+def _direction(means: np.ndarray) -> int:
+    ranks = rankdata(np.abs(means)) * np.sign(means)
+    return int(np.sign(ranks.sum()))  # of halves: exact

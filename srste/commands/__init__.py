@@ -1,0 +1,1 @@
+"""What is typed: run, report, sync, audit."""

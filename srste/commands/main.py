@@ -1,0 +1,129 @@
+"""`srste`: runs studies, and does what can be done with records that are there already."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from srste.errors import UserError, first_line, printable, without_password
+from srste.launch.streams import lasting, open_missing
+from srste.report.console import console
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line. Returns the exit code: 0, or 2 for what was refused."""
+    open_missing()
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["run"]:
+        return _run(given[1:])
+    with lasting("srste"):
+        arguments = _parser().parse_args(given)
+        try:
+            return int(arguments.run(arguments))
+        except UserError as error:
+            print(f"srste: {printable(without_password(str(error)))}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("srste: interrupted; the same command goes on from there", file=sys.stderr)
+            return 130
+        except OSError as error:
+            print(f"srste: {first_line(error)}", file=sys.stderr)
+            return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="srste", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands.add_parser(
+        "run",
+        help="run studies: what `python train.py` does in a checkout; see `srste run --help`",
+        add_help=False,
+    )
+    sync = commands.add_parser(
+        "sync",
+        help="put the records of launches into MLflow",
+        description="Puts the records of launches into MLflow: what is not there yet, each once, at any "
+        "time after the jobs, also from a folder that was copied from a cluster.",
+    )
+    sync.set_defaults(run=_sync)
+    sync.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="of a launch, or of several"
+    )
+    sync.add_argument("--uri", help="of the store; by default the launch's own, or where MLflow looks")
+    sync.add_argument("--experiment", help="its name; by default the launch's own")
+    sync.add_argument(
+        "--granularity", choices=["study", "job"], help="a run each; by default the launch's own"
+    )
+    audit = commands.add_parser(
+        "audit",
+        help="recompute what is claimed of a log in the note's line format",
+        description="Recomputes what is claimed of logs in the line format of the note of June 2021, "
+        "and looks for signs that a log is not what it is said to be.",
+    )
+    audit.set_defaults(run=_audit)
+    audit.add_argument("logs", nargs="+", type=Path, metavar="LOG")
+    audit.add_argument(
+        "--claims",
+        type=Path,
+        metavar="YAML",
+        help="what is claimed; by default by the note of June 2021",
+    )
+    audit.add_argument("--rerun", action="store_true", help="run it ourselves, beside it")
+    report = commands.add_parser(
+        "report",
+        help="the statistics and figures of launches as one HTML page",
+        description="Writes one self-contained HTML page about the records below these folders: "
+        "verdicts, figures, tables, alarms; beside it a folder with the figures and tables as files.",
+    )
+    report.set_defaults(run=_report)
+    report.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="of a launch, or of several"
+    )
+    report.add_argument("--out", type=Path, metavar="HTML", help="by default report.html in the folder")
+    report.add_argument(
+        "--samples", type=int, metavar="N", help="that was fixed beforehand; by default the smallest"
+    )
+    report.add_argument(
+        "--log",
+        type=Path,
+        action="append",
+        default=[],
+        help="in the note's format: its drift beside ours",
+    )
+    return parser
+
+
+_NARROW = 200
+"""Columns of tables that go into a file or a pipe."""
+
+
+def _run(argv: list[str]) -> int:
+    """Not parsed here: all that follows is Hydra's."""
+    sys.argv = ["srste run", *argv]
+    from srste.commands.train import main as run
+
+    return run(argv)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from srste.commands.report import report
+
+    a = arguments
+    report(a.folders, a.out, a.samples, a.log, console(narrow=_NARROW))
+    return 0
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    from srste.commands.sync import sync
+
+    a = arguments
+    return 0 if sync(a.folders, a.uri, a.experiment, a.granularity) else 2
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from srste.commands.audit.audit import audit
+
+    audit(arguments.logs, arguments.claims, arguments.rerun, console(narrow=_NARROW))
+    return 0

@@ -1,0 +1,1 @@
+"""Losses that are convex between flips: logistic loss and cross-entropy."""

@@ -1,0 +1,138 @@
+"""The pieces of a loss that is convex between events, and within which bounds the loss is on each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srste.curve.convex.sums import StepSum
+from srste.curve.engine.kernels import parabolas as kernels
+from srste.curve.engine.kernels.piecewise import add_up
+from srste.curve.engine.kernels.positions import first_floats, just_after
+from srste.curve.network.base import Array, Index
+
+_TINY = np.nextafter(0.0, 1.0)
+_WIDTH = 0.1  # what the arguments of a loss move by over one parabola at first: off by 2e-6 then
+_PARTS = 50  # of an example at first, about, where its loss is so steep that there would be more
+_WIDEST = 1e100
+_FINER = 8
+_FINEST = 1e-6  # off by less than rounding
+_LESS, _IN_VAIN = 0.9, 3  # where so many times in a row nearly all are left, no more is tried
+_FEW = 4  # pieces, of which the losses themselves are looked at
+_PASSES = 4  # over the batch, that a piece's own loss takes about
+
+_AT_ONCE = 2_000_000  # parabolas, 32 bytes each
+_CELLS = 256
+
+
+class Bounds:
+    """What is known of the R pieces of (0, lr_max] between events, on each of which the loss is convex
+    and smooth.
+
+    keys: (R,) positions where they start.
+    low, up, high: (R,) no loss on a piece is below ``low`` or above ``high``, the lowest not above
+        ``up``. Until more is known 0 and infinite; without floats on a piece, infinite and below 0.
+    dip: (R,) where it is lowest, about; not a number until it is known.
+    """
+
+    def __init__(self, sums: StepSum, lr_max: float) -> None:
+        self._sums = sums
+        edges = np.unique(np.concatenate((sums.keys, [np.uint64(0), just_after(lr_max)])))
+        self.keys: NDArray[np.uint64] = edges[:-1]
+        self._after: NDArray[np.uint64] = edges[1:]
+        count = len(self.keys)
+        self.low, self.dip = np.zeros(count), np.full(count, np.nan)
+        self.up, self.high = np.full(count, np.inf), np.full(count, np.inf)
+        first, last = self.floats(slice(None))
+        self.low[first > last], self.high[first > last] = np.inf, -np.inf
+        self._told = count <= _FEW
+        self._width = min(max(_WIDTH, sums.mean_spread * lr_max / _PARTS), _WIDEST)
+
+    def ends(self, pieces: Index | slice) -> tuple[Array, Array]:
+        """(lo, hi): the real numbers where they begin and end."""
+        keys, after = self.keys[pieces], self._after[pieces]
+        return (keys >> np.uint64(1)).view(np.float64), (after >> np.uint64(1)).view(np.float64)
+
+    def floats(self, pieces: Index | slice) -> tuple[Array, Array]:
+        """(first, last): floats that lie in them."""
+        first = np.maximum(first_floats(self.keys[pieces]), _TINY)
+        return first, np.nextafter(first_floats(self._after[pieces]), -np.inf)
+
+    def closed(self, piece: int) -> tuple[bool, bool]:
+        """Whether a piece has the real number where it begins, and the one where it ends."""
+        key, after = int(self.keys[piece]), int(self._after[piece])
+        return key % 2 == 0 and key > 0, after % 2 == 1
+
+    def narrowed(self, left: Callable[[], Index]) -> Index:
+        """The pieces that are left, in order, by what is known of them, once they are so few, or so
+        many, that their own losses are quicker to look at than finer parabolas."""
+        if not self._told:
+            self._tell(0, len(self.keys) - 1, self._width)
+            self._told = True
+        pieces, width, in_vain = left(), self._width / _FINER, 0
+        while len(pieces) > _FEW and width >= _FINEST:
+            runs = self._runs(pieces, width)
+            cost = sum(self._cost(*run, width) for run in runs)
+            if cost > _PASSES * len(pieces) * self._sums.examples:
+                break
+            for run in runs:
+                self._tell(*run, width)
+            before, pieces, width = len(pieces), left(), width / _FINER
+            in_vain = in_vain + 1 if len(pieces) > _LESS * before else 0
+            if in_vain == _IN_VAIN:
+                break
+        return pieces
+
+    def _runs(self, pieces: Index, width: float) -> list[tuple[int, int]]:
+        """The first and the last pieces of stretches without gaps that are longer than parabolas."""
+        lo, hi = self.ends(pieces)
+        apart = np.flatnonzero((lo[1:] - hi[:-1]) * self._sums.mean_spread > width)
+        firsts, lasts = pieces[np.append(0, apart + 1)], pieces[np.append(apart, len(pieces) - 1)]
+        return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+    def _range(self, first: int, last: int) -> tuple[float, float]:
+        """The floats from the beginning of one piece to the end of another."""
+        (begin,), _ = self.floats(slice(first, first + 1))
+        _, (end,) = self.floats(slice(last, last + 1))
+        return float(begin), float(end)
+
+    def _cost(self, first: int, last: int, width: float) -> int:
+        """How many parabolas tell of these pieces."""
+        return self._sums.examples + int(
+            self._sums.parts_by_cell(width, *self._range(first, last), 1)[0]
+        )
+
+    def _tell(self, first: int, last: int, width: float) -> None:
+        """Adds what parabolas of a width tell of these pieces to what is known."""
+        own = slice(first, last + 1)
+        low, up, high = self.low[own], self.up[own], self.high[own]
+        known = (low.copy(), up.copy(), high.copy()) if self._told else None
+        low[:], up[:], high[:] = np.inf, np.inf, -np.inf
+        for begin, end in self._ranges(*self._range(first, last), width):
+            events, error = self._sums.parabolas(width, begin, end)
+            table = events[: add_up(events, end, events, True)]
+            at = np.searchsorted(self.keys, table.view(np.uint64)[0, 0], side="right") - 1
+            kernels.bound(table, end, error, self.keys, at, self.low, self.up, self.high, self.dip)
+        if known is not None:
+            np.maximum(low, known[0], out=low)
+            # Two bounds of the same number may be a rounding apart, the wrong way round.
+            np.maximum(np.minimum(up, known[1]), low, out=up)
+            np.minimum(high, known[2], out=high)
+
+    def _ranges(self, begin: float, end: float, width: float) -> Iterator[tuple[float, float]]:
+        """Parts of a range with not too many parabolas at once, each from where the last one ends."""
+        cells = self._sums.parts_by_cell(width, begin, end, _CELLS)
+        edges = np.append(begin + (end - begin) * np.arange(_CELLS) / _CELLS, end)
+        start, held = 0, 0
+        for cell in range(_CELLS):
+            if start < cell and held + cells[cell] > _AT_ONCE:
+                yield float(edges[start]), float(edges[cell])
+                start, held = cell, 0
+            held += cells[cell]
+            if held > _AT_ONCE and (begin < edges[cell] or edges[cell + 1] < end):
+                yield from self._ranges(float(edges[cell]), float(edges[cell + 1]), width)
+                start, held = cell + 1, 0
+        if start < _CELLS:
+            yield float(edges[start]), end

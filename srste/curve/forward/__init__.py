@@ -1,0 +1,1 @@
+"""Curves and steps by real forward passes."""

@@ -1,0 +1,1 @@
+"""A model along a direction, as the exact curve follows it."""

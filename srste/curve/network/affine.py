@@ -1,0 +1,188 @@
+"""Values that move along ``w - t g`` while no binary unit flips, and what may be done with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srste.curve.network.base import NotExactError
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A value ``a - t d``, and how it answers to the units of one layer.
+
+    a: the value at t = 0. d: None if it does not move. jumps: whether it depends on binary units. own:
+    whether anything else in it depends on the example.
+    answer, answer_d: what a unit that is turned from 0 to 1 adds to a and to d, in each row another
+    unit, of which there may be more than of a; None for nothing. reach: a bound on the sum of magnitudes
+    that the value is made of at one learning rate, None where it is not asked for; terms: on the number
+    of roundings in it.
+    summands: the values that it is the sum of, each with how often; none where it is its own. What is
+    added and taken away again cancels, as in ``x + (sign(x) - x).detach()``.
+    unusable: why nothing may be done with it but that; "" for a value as it should be. sign_of: of an
+    unusable value, the one that has its sign, and is 0 where it is, if there is one.
+    """
+
+    a: Tensor
+    d: Tensor | None = None
+    jumps: bool = False
+    answer: Tensor | None = None
+    answer_d: Tensor | None = None
+    reach: Tensor | None = None
+    terms: int = 0
+    own: bool = False
+    summands: tuple[tuple[Moving, int], ...] = ()
+    unusable: str = ""
+    sign_of: Moving | None = None
+
+    @property
+    def moves(self) -> bool:
+        return self.d is not None
+
+    @property
+    def still(self) -> bool:
+        """Whether it is the same at every learning rate."""
+        return not self.moves and not self.jumps
+
+
+_PARTS = ("a", "d", "answer", "answer_d", "reach")
+
+
+def value(x: Any, own: bool = False) -> Moving:
+    """A number or a tensor as a value that is still."""
+    if isinstance(x, Moving):
+        return x
+    tensor = x if isinstance(x, Tensor) else torch.as_tensor(x, dtype=torch.float64)
+    # Whole numbers stay what they are: they may be classes, or tell where to look.
+    tensor = tensor.double() if tensor.is_floating_point() else tensor
+    return Moving(tensor, reach=tensor.abs() if tensor.dtype != torch.bool else tensor.double(), own=own)
+
+
+def _check_usable(*values: Moving) -> None:
+    for x in values:
+        if x.unusable:
+            raise NotExactError(x.unusable)
+
+
+def each(function: Function, x: Moving) -> Moving:
+    """A linear function without negative weights. Raises: NotExactError."""
+    _check_usable(x)
+    parts = {part: function(p) for part in _PARTS if (p := getattr(x, part)) is not None}
+    averaged = math.ceil(x.a.numel() / max(1, parts["a"].numel()))
+    return replace(x, **parts, terms=x.terms + averaged, summands=())
+
+
+def add(x: Any, y: Any, alpha: int = 1) -> Moving:
+    """x + alpha y, alpha being 1 or -1."""
+    x, y = value(x), value(y)
+    total = _added(x, y, alpha)
+    if x.a.shape[1:] != y.a.shape[1:] and not (x.still and y.still):
+        return total
+    left, cancelled = _together(x, y, alpha)
+    if not cancelled:
+        return replace(total, summands=left)
+    # What is left is exact; the model's own sum is rounded as that of all its terms.
+    rest: Moving | None = None
+    for summand, times in left:
+        sign = 1 if times > 0 else -1
+        for _ in range(abs(times)):
+            nothing = Moving(torch.zeros_like(summand.a))
+            first = rest is None and sign == 1
+            rest = summand if first else _added(rest or nothing, summand, sign)
+    rest = rest or Moving(torch.zeros_like(total.a))
+    if rest.a.shape[1:] != total.a.shape[1:] or rest.a.dtype != total.a.dtype:
+        return total
+    return replace(rest, reach=total.reach, terms=total.terms, summands=left)
+
+
+def _together(x: Moving, y: Moving, alpha: int) -> tuple[tuple[tuple[Moving, int], ...], bool]:
+    """The summands of both, and whether any of them have cancelled."""
+    times: dict[int, tuple[Moving, int]] = {}
+    for sign, one in ((1, x), (alpha, y)):
+        for summand, n in one.summands or ((one, 1),):
+            times[id(summand)] = (summand, times.get(id(summand), (summand, 0))[1] + sign * n)
+    left = tuple(pair for pair in times.values() if pair[1])
+    return left, len(left) < len(times)
+
+
+def _added(x: Moving, y: Moving, alpha: int) -> Moving:
+    a = x.a + alpha * y.a
+
+    def total(part: str) -> Tensor | None:
+        one: Tensor | None = getattr(x, part)
+        other: Tensor | None = getattr(y, part)
+        if one is not None and other is not None:
+            return one + alpha * other
+        alone = one if other is None else alpha * other
+        return None if alone is None else _filled(alone, a)
+
+    reach = None if x.reach is None or y.reach is None else x.reach + y.reach
+    jumps, terms = x.jumps or y.jumps, max(x.terms, y.terms) + 1
+    unusable = x.unusable or y.unusable
+    return Moving(
+        a, total("d"), jumps, total("answer"), total("answer_d"), reach, terms, x.own or y.own,
+        unusable=unusable,
+    )  # fmt: skip
+
+
+def _filled(part: Tensor, a: Tensor) -> Tensor:
+    """A part of a value in the value's shape; an answer may have more rows."""
+    shape = a.shape if part.ndim < a.ndim else (max(len(part), len(a)), *a.shape[1:])
+    return part.expand(shape)
+
+
+def negative(x: Moving) -> Moving:
+    """-x."""
+    return add(torch.zeros((), dtype=torch.float64), x, -1)
+
+
+def product(function: Function, x: Moving, w: Moving, terms: int, name: str) -> Moving:
+    """A function that is linear in both, with ``terms`` roundings. At most one of them moves, and x
+    alone depends on binary units. name: of the place in the model. Raises: NotExactError."""
+    _check_usable(x, w)
+    if x.moves and w.moves:
+        raise NotExactError(f"{name}: its input moves and so do its weights")
+    if w.jumps:
+        raise NotExactError(f"{name}: two values that both depend on the step are multiplied")
+    if x.jumps and w.own:
+        raise NotExactError(f"{name}: units are multiplied by what depends on the example")
+    a = function(x.a, w.a)
+    d = function(x.d, w.a) if x.moves else function(x.a, w.d) if w.moves else None
+    answer = answer_d = reach = None
+    if x.answer is not None:
+        answer = function(x.answer, w.a)
+        answer_d = function(x.answer, w.d) if w.moves else None
+    if x.answer_d is not None:
+        answer_d = function(x.answer_d, w.a)
+    if x.reach is not None and w.reach is not None:
+        reach = function(x.reach, w.reach)
+    return Moving(a, d, x.jumps, answer, answer_d, reach, x.terms + w.terms + terms, x.own or w.own)
+
+
+def join(function: Function, values: Sequence[Any]) -> Moving:
+    """A function that puts several tensors into one. Raises: NotExactError."""
+    moving = [value(v) for v in values]
+    _check_usable(*moving)
+
+    def whole(part: str) -> Tensor | None:
+        found = [getattr(v, part) for v in moving]
+        if all(f is None for f in found):
+            return None
+        rows = max(len(f) for f in found if f is not None)
+        zeros = (v.a.new_zeros(rows, *v.a.shape[1:]) for v in moving)
+        filled = [z if f is None else f for f, z in zip(found, zeros, strict=True)]
+        joined: Tensor = function(filled)
+        return joined
+
+    a, d, answer, answer_d, reach = (whole(part) for part in _PARTS)
+    assert a is not None
+    jumps, own = any(v.jumps for v in moving), any(v.own for v in moving)
+    return Moving(a, d, jumps, answer, answer_d, reach, max(v.terms for v in moving), own)

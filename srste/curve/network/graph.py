@@ -1,0 +1,294 @@
+"""Networks of any build, as the loss curve follows them, found by passes through their forward."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srste.curve.network.affine import Moving
+from srste.curve.network.base import (
+    Array,
+    Dense,
+    Index,
+    Link,
+    NotExactError,
+    Reach,
+    Sparse,
+    is_finite,
+    on_the_fence,
+)
+from srste.curve.network.interpreter import Levels, Pass, advice, error_line, trace
+from srste.curve.network.sequential import as_double
+
+_AT_ONCE = 4_000_000  # numbers of the largest layer in a pass that finds links
+_MOST_EDGES = 50_000_000  # of one link, 1.2 GB
+_LOOKED_AT = 16  # examples
+_STEP = 0.37  # a learning rate like any other
+_DENSE = 0.25  # a larger part of weights that are not zero is stored with the zeros
+
+
+class Traced:
+    """A `srste.curve.network.base.Network`, from the model's forward.
+
+    Args: direction: a tensor of the parameter's shape for every name in ``model.named_parameters()``.
+        inputs: (rows >= 1, ...), some of those that the model is to run on.
+    Raises: NotExactError naming what has no exact form.
+    """
+
+    def __init__(self, model: nn.Module, direction: Mapping[str, Tensor], inputs: Tensor) -> None:
+        # In float64, on the CPU. A parameter that stands in several places stays one.
+        self._given, self._direction = model, direction
+        self._model = copy.deepcopy(model).to(device="cpu", dtype=torch.float64)
+        with torch.random.fork_rng(devices=[]):
+            self._random_state = torch.get_rng_state()
+            self._traced = trace(self._model)
+            self._parameters = {}
+            for name, parameter in self._model.named_parameters():
+                moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
+                moving = Moving(parameter.detach(), moved if moved.any() else None)
+                self._parameters[id(parameter)] = moving
+            try:
+                self._look_at(inputs)
+                self._check_that_it_is_the_model(inputs)
+            except NotExactError as error:
+                raise NotExactError(f"{error}{advice(self._traced)}") from error
+
+    def check(self, inputs: Tensor) -> None:
+        """Whether the network is the model's for these inputs too, which are like those that it was made
+        from. Raises: NotExactError if it is not."""
+        with torch.random.fork_rng(devices=[]):
+            self._random_state = torch.get_rng_state()
+            try:
+                self._check_that_it_is_the_model(inputs)
+            except NotExactError as error:
+                raise NotExactError(f"{error}{advice(self._traced)}") from error
+
+    def _look_at(self, inputs: Tensor) -> None:
+        """Finds the layers, from the first of the inputs."""
+        self.units: list[int] = []
+        self.levels: list[Levels] = []
+        example = as_double(inputs[:1].detach().cpu()).clone()
+
+        def look(layer: int, levels: Levels, x: Moving) -> Moving:
+            self.levels.append(levels)
+            self.units.append(x.a[0].numel())
+            return _units_at(torch.zeros_like(x.a))
+
+        try:
+            output = Pass(self._traced, self._parameters, look).output_of(example)
+        except NotExactError as error:
+            if error.__cause__ is not None:
+                try:
+                    _output_of(self._given, inputs, self._direction, None)
+                except NotExactError:
+                    raise
+                except Exception as its_own:  # whatever a forward may raise
+                    line = error_line(its_own)
+                    raise ValueError(f"the model does not take these inputs: {line}") from its_own
+            raise
+        if output.a.ndim < 1 or len(output.a) != 1:
+            raise NotExactError(f"its output for one example has the shape {tuple(output.a.shape)}")
+        self.units.append(output.a[0].numel())
+        self.output_shape = tuple(output.a.shape[1:])
+        other = 0.3 - 1.7 * example if example.is_floating_point() else inputs[-1:].detach().cpu()
+        self._check_that_examples_are_apart(example, other)
+        self._one_row_does = False
+        with suppress(NotExactError):  # a forward may want all its values to have as many rows
+            self._one_row_does = self._does_one_row(example)
+        rows = 1 if self._one_row_does else None
+        found = self._beginnings(example, rows)
+        self.constants = [None if x.own else _beginning(x) for x in found]
+        self._example = example
+
+    @cached_property
+    def links(self) -> dict[tuple[int, int], Link]:
+        """See `srste.curve.network.base.Network`; only a curve asks for them, not a single step."""
+        found: dict[tuple[int, int], Link] = {}
+        for source in range(len(self.levels)):
+            self._find_links(source, self._example, found)
+        return found
+
+    def _check_that_it_is_the_model(self, inputs: Tensor) -> None:
+        """Whether a pass on values gives what the model itself gives after a step, for some of the
+        inputs: its graph may not show all that it does. On the CPU, since on others products may be less
+        precise than their dtype."""
+        inputs = inputs[:: math.ceil(len(inputs) / _LOOKED_AT)]
+        try:
+            real, taken = _output_of(self._given, inputs, self._direction, torch.device("cpu"))
+        except NotExactError:
+            raise
+        except Exception as error:  # whatever a forward may raise
+            raise NotExactError(f"it does not run on the CPU: {error_line(error)}") from error
+        if not torch.equal(self._random_state, torch.get_rng_state()):
+            raise NotExactError("it draws at random")
+        if real.shape != (len(inputs), *self.output_shape):
+            raise NotExactError(f"its output has the shape {tuple(real.shape)}")
+        *hidden, last = self.stepped(taken, _STEP)
+        u = torch.finfo(real.dtype).eps / 2
+        values = real.double().cpu().numpy().reshape(last.values.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            off = ~(np.abs(values - last.values) <= last.rounding(u)).all(axis=1)
+            decided = ~on_the_fence(hidden, len(inputs), u) & np.isfinite(values).all(axis=1)
+        if (off & decided).any():
+            raise NotExactError("its forward does what its graph does not show, as writing in place")
+
+    def _check_that_examples_are_apart(self, example: Tensor, other: Tensor) -> None:
+        # After a step: weights that are zero as yet hide what they do.
+        both = self.stepped(torch.cat((example, other)), _STEP)
+        for alone, beside in zip(self.stepped(example, _STEP), both, strict=True):
+            allowed = 1e-9 * alone.reach[0] + 1e-300
+            if (np.abs(alone.values[0] - beside.values[0]) > allowed).any():
+                raise NotExactError("an example's output depends on the other examples of its batch")
+
+    def _does_one_row(self, example: Tensor) -> bool:
+        """Whether units that are all zero may stand in one row for all, which saves what passes cost."""
+        several = example.expand(3, *example.shape[1:])
+        whole, one = self._beginnings(several, None), self._beginnings(several, 1)
+        return all(
+            len(a.a) in (1, 3) and a.a.shape[1:] == b.a.shape[1:] and bool((a.a == b.a).all())
+            for a, b in zip(one, whole, strict=True)
+        )
+
+    def _find_links(self, source: int, example: Tensor, links: dict[tuple[int, int], Link]) -> None:
+        """Turns the units of a layer from 0 to 1, each in a row of its own, and sees what that adds."""
+        units = self.units[source]
+        at_once = max(1, _AT_ONCE // max(self.units))
+        found: dict[int, list[tuple[Index, Index, Array]]] = {t: [] for t in range(len(self.units))}
+        for first in range(0, units, at_once):
+            turned = torch.zeros(min(at_once, units - first), units, dtype=torch.float64)
+            turned[:, first : first + len(turned)].fill_diagonal_(1)
+            rows = 1 if self._one_row_does else len(turned)
+            for target, answer in enumerate(self._answers(source, turned, example, rows)):
+                if target > source:
+                    found[target].append(_edges(answer, len(turned), first))
+                    if sum(len(begins) for begins, _, _ in found[target]) > _MOST_EDGES:
+                        raise NotExactError(
+                            f"two of its layers have more than {_MOST_EDGES:,} links between their units"
+                        )
+        for target, parts in found.items():
+            if parts and any(len(begins) for begins, _, _ in parts):
+                begins, ends, pairs = (np.concatenate(part) for part in zip(*parts, strict=True))
+                links[source, target] = _link(units, self.units[target], begins, ends, pairs)
+
+    def _answers(self, source: int, turned: Tensor, example: Tensor, rows: int) -> list[Moving]:
+        """All that is binarised and the output, with what turned units of a layer add to them."""
+        found: list[Moving] = []
+
+        def look(layer: int, _: Levels, x: Moving) -> Moving:
+            found.append(x)
+            answer = turned.reshape(-1, *x.a.shape[1:]) if layer == source else None
+            return Moving(torch.zeros_like(x.a), jumps=True, answer=answer)
+
+        several = example.expand(rows, *example.shape[1:])
+        found.append(Pass(self._traced, self._parameters, look).output_of(several))
+        return found
+
+    def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
+        rows = 1 if self._one_row_does else None
+        parts = [_beginning(x) for x in self._beginnings(as_double(inputs.detach().cpu()), rows)]
+        if out is not None and parts[0] is not None:
+            out[:] = parts[0]
+            parts[0] = out
+        return parts
+
+    def _beginnings(self, inputs: Tensor, rows: int | None) -> list[Moving]:
+        """All that is binarised and the output, where binary units are zero in that many rows."""
+        found: list[Moving] = []
+
+        def look(_: int, __: Levels, x: Moving) -> Moving:
+            found.append(x)
+            return _units_at(torch.zeros_like(x.a[:rows]))
+
+        found.append(Pass(self._traced, self._parameters, look).output_of(inputs))
+        return found
+
+    def stepped(self, inputs: Tensor, lr: float) -> list[Reach]:
+        found: list[Reach] = []
+
+        def keep(x: Moving) -> Tensor:
+            assert x.reach is not None
+            values = x.a if x.d is None else x.a - lr * x.d
+            found.append(Reach(_flat(values, values), _flat(x.reach, values), x.terms))
+            return values
+
+        def binarise(_: int, levels: Levels, x: Moving) -> Moving:
+            low, high = levels
+            return _units_at(torch.where(keep(x) >= 0, high, low).double())
+
+        reaching = {
+            name: Moving(p.a, p.d, reach=p.a.abs() if p.d is None else p.a.abs() + lr * p.d.abs())
+            for name, p in self._parameters.items()
+        }
+        keep(Pass(self._traced, reaching, binarise).output_of(as_double(inputs.detach().cpu())))
+        return found
+
+
+def _output_of(
+    given: nn.Module, inputs: Tensor, direction: Mapping[str, Tensor], device: torch.device | None
+) -> tuple[Tensor, Tensor]:
+    """What the model itself gives after a step, and the inputs as it takes them: in its own dtype if
+    they are of a floating one. device: where, if not where it is."""
+    model = copy.deepcopy(given).to(device)
+    own = next((p for p in model.parameters() if p.is_floating_point()), inputs)
+    dtype = own.dtype if inputs.is_floating_point() else inputs.dtype
+    taken = inputs.detach().to(own.device, dtype)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.sub_(_STEP * direction[name].to(parameter))
+        passed = taken.clone()
+        output: Tensor = model(passed)
+    if not torch.equal(passed, taken):
+        raise NotExactError("it writes into its inputs")
+    return output, taken
+
+
+def _units_at(values: Tensor) -> Moving:
+    return Moving(values, jumps=True, reach=values.abs())
+
+
+def _flat(part: Tensor | None, like: Tensor) -> Array:
+    whole = torch.zeros_like(like) if part is None else part.expand_as(like)
+    flat: Array = whole.reshape(len(like), -1).numpy()
+    return flat
+
+
+def _beginning(x: Moving) -> Array | None:
+    """(rows, 2 units) of a value, one row if all are the same, None if they are zero."""
+    both = np.concatenate((_flat(x.a, x.a), _flat(x.d, x.a)), axis=1)
+    _check_finite(both)
+    if len(both) > 1 and (both == both[0]).all():
+        both = both[:1]
+    return both if both.any() else None
+
+
+def _edges(x: Moving, rows: int, first: int) -> tuple[Index, Index, Array]:
+    """(units, their targets, what they add to a and d): answers of a value, from unit ``first`` on."""
+    like = x.a.new_zeros(()).expand(rows, *x.a.shape[1:])
+    answers = [_flat(part, like) for part in (x.answer, x.answer_d)]
+    begins, ends = (k.astype(np.int64) for k in np.nonzero((answers[0] != 0) | (answers[1] != 0)))
+    pairs = np.stack([answer[begins, ends] for answer in answers], axis=1)
+    _check_finite(pairs)
+    return begins + first, ends, pairs
+
+
+def _check_finite(array: Array) -> None:
+    # Inputs and weights have been looked at, but not what a buffer holds or what is still makes of them:
+    # a unit that is given nan would be up or down by chance.
+    if not is_finite(array):
+        raise ValueError("the model makes a value that is not finite of these inputs")
+
+
+def _link(units: int, targets: int, begins: Index, ends: Index, pairs: Array) -> Link:
+    if len(begins) > _DENSE * units * targets:
+        columns = np.zeros((units, 2 * targets))
+        columns[begins, ends], columns[begins, targets + ends] = pairs.T
+        return Dense(columns)
+    starts = np.concatenate(([0], np.cumsum(np.bincount(begins, minlength=units))))
+    return Sparse(starts, ends, pairs)

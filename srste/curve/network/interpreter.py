@@ -1,0 +1,376 @@
+"""A pass through the forward of any model, on values that move: what is exact is found by looking.
+
+The forward pass is traced (torch.fx). What is the same at every learning rate may go through anything.
+What is not may be added, scaled by constants, averaged, reshaped, go through layers whose own parameters
+do not move, and be binarised; a layer whose weights move needs an input that is constant between two
+flips, as that of binary units is. Then every pre-activation is linear in t between two flips. And what
+a unit does to it must be the same for every example: units may be multiplied by constants alone.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from srste.curve.network import operations as known
+from srste.curve.network.affine import Function, Moving, add, each, join, negative, product, value
+from srste.curve.network.base import NotExactError
+from srste.curve.network.sequential import is_plain
+from srste.networks.activations import levels_of
+
+Levels = tuple[float, float]
+Binarise = Callable[[int, Levels, Moving], Moving]
+
+_NOT_PLAIN = "has hooks, parameters made of others, or another forward than its class"
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return levels_of(m) is not None or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(model: nn.Module) -> fx.GraphModule:
+    """The model's forward as a graph. Raises: NotExactError if it cannot be told beforehand."""
+    if not is_plain(model):
+        raise NotExactError(f"{type(model).__name__} {_NOT_PLAIN}")
+    try:
+        return fx.GraphModule(model, _Tracer().trace(model))
+    except Exception as error:  # whatever a forward may raise that is run without values
+        reason = f"its forward cannot be traced ({error_line(error)})"
+        raise NotExactError(f"{type(model).__name__}: {reason}") from error
+
+
+def advice(traced: fx.GraphModule) -> str:
+    """What is added to the reason why a forward has no exact form: "" where nothing is known to help."""
+    detaches = (n.target in ("detach", torch.detach) for n in traced.graph.nodes)
+    return "; a straight-through sign is exact as srste.networks.activations.BinaryActivation" * any(
+        detaches
+    )
+
+
+def error_line(error: Exception) -> str:
+    """The first line of what it says, its name if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _any(test: Callable[[Moving], bool], values: Any) -> bool:
+    found: list[bool] = []
+    fx.node.map_aggregate(values, lambda v: found.append(isinstance(v, Moving) and test(v)))
+    return any(found)
+
+
+def _tensors(values: Any) -> Any:
+    """The same with tensors in the place of values."""
+    return fx.node.map_aggregate(values, lambda v: v.a if isinstance(v, Moving) else v)
+
+
+class Pass(fx.Interpreter):
+    """One pass through a traced model.
+
+    Args:
+        parameters: by identity, each as a value.
+        binarise: (number of the layer, its levels, its pre-activations) to its units.
+    """
+
+    def __init__(
+        self, traced: fx.GraphModule, parameters: Mapping[int, Moving], binarise: Binarise
+    ) -> None:
+        super().__init__(traced)
+        self.extra_traceback = False  # our messages are one line
+        self._parameters = parameters
+        self._binarise = binarise
+        self._layers = 0
+        self._bounded: dict[tuple[str, int, str], tuple[Moving, Moving]] = {}
+
+    def output_of(self, inputs: Tensor) -> Moving:
+        """The output for inputs (rows, ...). Raises: NotExactError naming what is in the way."""
+        with torch.no_grad():
+            output = self.run(value(inputs, own=True))
+        if not isinstance(output, Moving):
+            raise NotExactError(f"the model gives a {type(output).__name__}, not one tensor")
+        if output.unusable:
+            raise NotExactError(output.unusable)
+        return output
+
+    def run_node(self, n: fx.Node) -> Any:
+        self._place = str(n.target) if n.op == "call_module" else n.name
+        try:
+            return super().run_node(n)
+        except NotExactError:
+            raise
+        except Exception as error:
+            raise NotExactError(f"{self._place}: {error_line(error)}") from error
+
+    def _in_its_place(
+        self, function: Function, x: Moving, name: str, reason: str, args: Any, kwargs: Any
+    ) -> Moving:
+        """What is not linear in x may take part in a sum if it cancels there, as in the straight-through
+        ``c = hardtanh(x); c + (sign(x) - c).detach()``. The same of the same value is one."""
+        known_bound = known.bounded(name, args, kwargs)
+        if known_bound is None or x.unusable:
+            raise NotExactError(reason)
+        key = (name, id(x), repr((args, kwargs)))
+        if key not in self._bounded:
+            size, has_sign = known_bound
+            a = function(x.a.clone(), *args, **kwargs)  # which may be told to write in place
+            stand_in = Moving(
+                a, jumps=True, reach=None if x.reach is None else torch.full_like(x.reach, size),
+                terms=x.terms, own=x.own, unusable=reason, sign_of=x if has_sign else None,
+            )  # fmt: skip
+            self._bounded[key] = x, stand_in
+        return self._bounded[key][1]
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        attribute = self.fetch_attr(target)
+        return self._tensor(attribute) if isinstance(attribute, Tensor) else attribute
+
+    def _tensor(self, tensor: Tensor) -> Moving:
+        parameter = self._parameters.get(id(tensor))
+        return value(tensor) if parameter is None else parameter
+
+    def _own(self, module: nn.Module, name: str) -> Moving | None:
+        """The module's parameter of that name, None if it goes without."""
+        if name not in module._parameters:
+            raise self._no(module, _NOT_PLAIN)
+        parameter = module._parameters[name]
+        return None if parameter is None else self._tensor(parameter)
+
+    def _no(self, module: nn.Module, reason: str) -> NotExactError:
+        return NotExactError(f"{self._place} ({type(module).__name__}) {reason}")
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        module = self.fetch_attr(target)
+        x = args[0] if args else None
+        if not isinstance(x, Moving) or len(args) > 1 or kwargs:
+            raise self._no(module, "takes something else than one tensor")
+        if not is_plain(module):
+            raise self._no(module, _NOT_PLAIN)
+        if (levels := levels_of(module)) is not None:
+            return self._binary(levels, x)
+        if isinstance(module, known.DROPOUT) and module.training:
+            raise self._no(module, "is in training mode and draws at random")
+        if isinstance(module, known.BATCH_NORM):
+            return self._batch_norm(module, x)
+        kind = type(module)
+        if kind.forward is nn.Linear.forward:
+            w, b = self._own(module, "weight"), self._own(module, "bias")
+            return self._affine(functional.linear, x, w, b)
+        if kind.forward in [convolution.forward for convolution in known.CONVOLUTIONS]:
+            w, b = self._own(module, "weight"), self._own(module, "bias")
+            convolve: Any = module._conv_forward
+            return self._affine(lambda h, v: convolve(h, v, None), x, w, b)
+        if kind in known.LINEAR_MODULES:
+            return each(module, x)
+        if isinstance(module, known.DROPOUT):
+            return x
+        if not x.still:
+            reason = str(self._no(module, "has an input that moves"))
+            ends = {n: v for n, v in vars(module).items() if n in ("min_val", "max_val")}
+            return self._in_its_place(lambda a, **_: module(a), x, kind.__name__, reason, (), ends)
+        if any(self._tensor(parameter).moves for parameter in module.parameters()):
+            raise self._no(module, "moves and is not linear")
+        return value(module(x.a), x.own)
+
+    def _binary(self, levels: Levels, x: Moving) -> Moving:
+        low, high = levels
+        x = x.sign_of or x
+        if x.unusable:
+            raise NotExactError(x.unusable)
+        if x.still:
+            return value(torch.where(x.a >= 0, high, low), x.own)
+        self._layers += 1
+        return self._binarise(self._layers - 1, levels, x)
+
+    def _compared(self, comparison: str, x: Any, y: Any) -> Moving:
+        """1 where it holds, 0 elsewhere."""
+        x, y = (self._signed(one, other) for one, other in ((x, y), (y, x)))
+        less = comparison in ("le", "gt")
+        holds = self._binary((0.0, 1.0), add(y, x, -1) if less else add(x, y, -1))
+        return add(1.0, holds, -1) if comparison in ("gt", "lt") else holds
+
+    def _signed(self, x: Any, y: Any) -> Any:
+        """In the place of x, the value whose sign it has, where it is compared with zero."""
+        if not isinstance(x, Moving) or x.sign_of is None:
+            return x
+        zero = value(y)
+        return x.sign_of if zero.still and not zero.a.any() else x
+
+    def _sign(self, x: Moving) -> Moving:
+        """That of `torch.sign`: 0 at 0."""
+        return add(self._compared("ge", x, 0.0), self._compared("le", x, 0.0), -1)
+
+    def _where(self, condition: Any, yes: Any, no: Any) -> Moving:
+        holds = value(condition)
+        if holds.still:
+            holds = value(holds.a.double(), holds.own)
+        return add(no, self._times(holds, add(yes, no, -1)))
+
+    def _times(self, x: Any, y: Any) -> Moving:
+        x, y = sorted((value(x), value(y)), key=lambda v: v.jumps, reverse=True)
+        return product(operator.mul, x, y, 1, self._place)
+
+    def _matrix_product(self, function: Function, x: Moving, y: Moving) -> Moving:
+        terms = x.a.shape[-1] + 5
+        if y.jumps and not x.jumps:
+            return product(lambda h, v: function(v, h), y, x, terms, self._place)
+        return product(function, x, y, terms, self._place)
+
+    def _affine(self, function: Function, x: Moving, w: Moving | None, b: Moving | None) -> Moving:
+        assert w is not None
+        # The step adds three roundings to each weight and the bias one term.
+        result = product(function, x, w, w.a[0].numel() + 5, self._place)
+        if b is None:
+            return result
+        return add(result, each(lambda part: part.reshape([-1] + [1] * (w.a.ndim - 2)), b))
+
+    def _batch_norm(self, module: Any, x: Moving) -> Moving:
+        if module.training or module.running_mean is None:
+            mode = "is in training mode and" if module.training else "has no running statistics and"
+            raise self._no(module, f"{mode} normalises by the batch")
+
+        def by_channel(tensor: Tensor) -> Tensor:
+            return tensor.reshape([1, -1] + [1] * (x.a.ndim - 2))
+
+        scale = value(by_channel((module.running_var + module.eps).rsqrt()))
+        centred = add(x, value(by_channel(module.running_mean)), -1)
+        result = product(operator.mul, centred, scale, 4, self._place)
+        w, b = self._own(module, "weight"), self._own(module, "bias")
+        if w is not None:
+            result = product(operator.mul, result, each(by_channel, w), 4, self._place)
+        return result if b is None else add(result, each(by_channel, b))
+
+    def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
+        x = args[0]
+        if not isinstance(x, Moving):
+            return super().call_method(target, args, kwargs)
+        if target in ("size", "dim", "numel"):
+            return getattr(x.a, target)(*args[1:], **kwargs)
+        if target in known.UNCHANGED and not x.still:
+            return x
+        if target in known.LINEAR_METHODS:
+            return self._linear(_method(target), x, args[1:], kwargs)
+        if target in known.METHODS_IN_PARTS:
+            return self._in_parts(_method(target), x, args[1:], kwargs)
+        if target in ("view_as", "reshape_as"):
+            shape = args[1].a.shape[1:]
+            return each(lambda part: part.reshape(len(part), *shape), x)
+        if target in known.CASTS and not x.still and _is_double(args[1:], kwargs):
+            return x
+        if target in known.AS_FUNCTIONS:
+            return self.call_function(known.AS_FUNCTIONS[target], args, kwargs)
+        return self._anything(_method(target), args, kwargs, target)
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if not _any(lambda _: True, (args, kwargs)):
+            return super().call_function(target, args, kwargs)
+        if target is operator.getitem and not isinstance(args[0], Moving):
+            return args[0][args[1]]
+        if target is getattr:
+            return self._attribute(*args) if isinstance(args[0], Moving) else getattr(*args)
+        if target in known.SUMS and kwargs.keys() <= {"alpha"}:
+            other = self._times(args[1], kwargs["alpha"]) if kwargs else args[1]
+            return add(args[0], other, known.SUMS[target])
+        if target in known.NEGATIVES:
+            return negative(args[0])
+        if target in known.PRODUCTS:
+            return self._times(*args)
+        if target in known.QUOTIENTS and not kwargs and not _any(lambda v: not v.still, args[1]):
+            by = value(args[1])
+            return product(operator.mul, value(args[0]), value(1 / by.a, by.own), 2, self._place)
+        if target in known.MATRIX_PRODUCTS:
+            return self._matrix_product(target, value(args[0]), value(args[1]))
+        if target in known.KERNELS:
+            return self._kernel(target, *args, **kwargs)
+        if target in known.UNCHANGING and isinstance(args[0], Moving) and not args[0].still:
+            return args[0]
+        if target in known.LINEAR and isinstance(args[0], Moving):
+            return self._linear(target, args[0], args[1:], kwargs)
+        if target in known.CONSTANTS and isinstance(args[0], Moving):
+            return value(target(args[0].a, *args[1:], **kwargs))
+        if target in known.IN_PARTS:
+            return self._in_parts(target, args[0], args[1:], kwargs)
+        if target in known.JOINS:
+            return join(partial(_joined, target, args[1:], kwargs), args[0])
+        if target is functional.pad and _pads_linearly(*args, **kwargs):
+            return each(lambda part: target(part, *args[1:], **kwargs), args[0])
+        if _any(lambda v: not v.still, (args, kwargs)):
+            if target in known.COMPARISONS:
+                return self._compared(known.COMPARISONS[target], *args)
+            if target is torch.sign:
+                return self._sign(*args)
+            if target is torch.where:
+                return self._where(*args)
+        return self._anything(target, args, kwargs, getattr(target, "__name__", str(target)))
+
+    def _attribute(self, x: Moving, name: str) -> Any:
+        if name in known.TRANSPOSES:
+            return each(lambda part: getattr(part, name), x)
+        found = getattr(x.a, name)
+        if isinstance(found, Tensor):
+            raise NotExactError(f"{self._place}: {name} of a value")
+        return found
+
+    def _linear(self, function: Function, x: Moving, rest: Any, named: Any) -> Moving:
+        """A linear function of x; what else it takes is still."""
+        others = (rest, named)
+        if _any(lambda v: not v.still or (x.jumps and v.own), others):
+            raise NotExactError(f"{self._place}: what it reads depends on the step or on the example")
+        result = each(lambda part: function(part, *_tensors(rest), **_tensors(named)), x)
+        return replace(result, own=result.own or _any(lambda v: v.own, others))
+
+    def _in_parts(self, function: Function, x: Moving, rest: Any, named: Any) -> tuple[Moving, ...]:
+        def part(k: int) -> Function:
+            return lambda whole: function(whole, *rest, **named)[k]
+
+        return tuple(each(part(k), x) for k in range(len(function(x.a, *rest, **named))))
+
+    def _kernel(
+        self, function: Function, input: Moving, weight: Any, bias: Any = None, *rest: Any, **named: Any
+    ) -> Moving:
+        b = None if bias is None else value(bias)
+        return self._affine(lambda h, v: function(h, v, None, *rest, **named), input, value(weight), b)
+
+    def _anything(self, function: Function, args: Any, kwargs: Any, name: str) -> Any:
+        """Any function, of what is still."""
+        if _any(lambda v: not v.still, (args, kwargs)):
+            reason = f"{self._place}: {name} of a value that moves"
+            if not isinstance(args[0], Moving) or _any(lambda _: True, (args[1:], kwargs)):
+                raise NotExactError(reason)
+            return self._in_its_place(function, args[0], name, reason, args[1:], kwargs)
+        if kwargs.get("training"):
+            raise NotExactError(f"{self._place}: {name} in training mode")
+        result = function(*_tensors(args), **_tensors(kwargs))
+        own = _any(lambda v: v.own, (args, kwargs))
+        if isinstance(result, tuple | list):
+            return type(result)(value(r, own) if isinstance(r, Tensor) else r for r in result)
+        return value(result, own) if isinstance(result, Tensor) else result
+
+
+def _method(name: str) -> Function:
+    return lambda x, *rest, **named: getattr(x, name)(*rest, **named)
+
+
+def _is_double(args: Any, kwargs: Any) -> bool:
+    """Whether a cast to these leaves a float64 what it is, but for rounding to a float32."""
+    allowed = (torch.float32, torch.float64)
+    return all(
+        v in allowed
+        or isinstance(v, torch.device)
+        or (isinstance(v, Moving) and v.a.dtype == torch.float64)
+        for v in (*args, *kwargs.values())
+    )
+
+
+def _pads_linearly(x: Any, pad: Any, mode: str = "constant", value: float | None = None) -> bool:
+    return isinstance(x, Moving) and (mode != "constant" or not value)
+
+
+def _joined(function: Function, rest: Any, named: Any, tensors: list[Tensor]) -> Any:
+    return function(tensors, *rest, **named)

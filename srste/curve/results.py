@@ -1,0 +1,201 @@
+"""The loss of a batch as a function of the learning rate: what loss curves tell, and the exact one.
+
+Along ``w - t g`` every layer moves, yet a layer whose inputs are binary sees a constant input between
+two flips, so its pre-activation is linear in t there, and each of its units flips at most once more.
+Each example is followed from flip to flip; between two of them its output is linear in t and its
+squared error quadratic. The curve of the batch is the sum (`pieces.py`): quadratic between two
+breakpoints of the union, its coefficients those at 0 and what each flip has added to them. Fifty
+thousand learning rates then cost one cumulative sum and one polynomial each.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from srste.curve.network.base import ROUNDING, Array, NotExactError, as_lrs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from srste.curve.convex.search import ConvexSum
+    from srste.curve.engine.quadratic import Pieces
+
+
+class Minimum(NamedTuple):
+    """The lowest loss over all real learning rates in (0, lr_max].
+
+    lr: where it is; of several, the smallest.
+    loss: its value, or the infimum.
+    attained: False when the loss comes as close to ``loss`` as one likes near ``lr`` from one side
+        without reaching it; ``lr`` is then the float nearest to the limit on that side.
+    """
+
+    lr: float
+    loss: float
+    attained: bool
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Learning rates from ``lo`` to ``hi``, which may belong to it or not; where both are the same it is
+    the one at which units cross. loss: the lowest in it."""
+
+    lo: float
+    hi: float
+    loss: float
+
+    @property
+    def length(self) -> float:
+        return self.hi - self.lo
+
+
+class Descent(NamedTuple):
+    """The learning rates in (0, lr_max] that lower the loss, by more than its rounding.
+
+    intervals: how many there are. total: their length together. first: the one of the smallest learning
+    rates. smallest, largest: the shortest and the longest one; of several the first. None without any:
+    then no step along the direction lowers the loss, however the learning rate is chosen.
+    """
+
+    intervals: int
+    total: float
+    first: Interval | None
+    smallest: Interval | None
+    largest: Interval | None
+
+    @property
+    def exists(self) -> bool:
+        return self.intervals > 0
+
+
+class LossCurve(ABC):
+    """The loss of a batch as a function of the learning rate, on [0, lr_max].
+
+    pre_loss: the loss at learning rate 0.
+    lr_max: the largest learning rate.
+    exact: whether its values are right to float64's rounding at every learning rate, and what holds over
+        all of them can be told. If not, each value is a forward pass of the model in its own dtype.
+    why_not: why the curve is not exact, in words; "" where it is.
+
+    Only an exact curve has :meth:`minimum`, :meth:`descents`, :meth:`descent`, ``breakpoints`` and
+    ``error``. Raises: NotExactError, by each of them, where the curve is not exact.
+    """
+
+    exact: bool
+    lr_max: float
+    pre_loss: float
+    why_not: str
+
+    @abstractmethod
+    def __call__(self, lrs: ArrayLike) -> Array:
+        """The loss at these learning rates.
+
+        Args: lrs: any shape, each in [0, lr_max]; of a dtype narrower than float64, what is above
+            ``lr_max`` by its rounding alone (one machine epsilon) is taken as ``lr_max``.
+        Returns: float64 losses of the same shape.
+        Raises: ValueError for a learning rate outside [0, lr_max] or not a number.
+        """
+
+    def minimum(self) -> Minimum:
+        """The lowest loss over every real learning rate in (0, lr_max], see :class:`Minimum`."""
+        raise self._not_exact("minimum()")
+
+    def descents(self) -> list[Interval]:
+        """The intervals of (0, lr_max] in which the loss is lower than before the step, by more than its
+        rounding; in order."""
+        raise self._not_exact("descents()")
+
+    def descent(self) -> Descent:
+        """Whether and where any learning rate lowers the loss, see :class:`Descent`."""
+        intervals = self.descents()
+        if not intervals:
+            return Descent(0, 0.0, None, None, None)
+        shortest, longest = (pick(intervals, key=lambda i: i.length) for pick in (min, max))
+        total = sum(i.length for i in intervals)
+        return Descent(len(intervals), total, intervals[0], shortest, longest)
+
+    @property
+    def breakpoints(self) -> Array:
+        """Where the loss takes another course: sorted, distinct, in [0, lr_max]."""
+        raise self._not_exact("breakpoints")
+
+    @property
+    def error(self) -> float:
+        """No loss in (0, lr_max] is lower than that of :meth:`minimum` by more, rounding aside: 0 where
+        the minimum has a closed form, as for squared and absolute error."""
+        raise self._not_exact("error")
+
+    def _not_exact(self, name: str) -> NotExactError:
+        return NotExactError(
+            f"only an exact loss curve has {name}, and this one is evaluated by forward passes: "
+            f"{self.why_not}; curve(lrs) gives the losses at learning rates"
+        )
+
+    def plot(self, ax: Axes | None = None, points: int = 2_000) -> Axes:
+        """Draws the loss against the learning rate, the loss before the step, and the minimum of an
+        exact curve.
+
+        Args: ax: where; new axes if none are given. points: learning rates that are drawn, >= 2; of a
+            curve that is not exact at most 200, since each is a forward pass.
+        Returns: the axes.
+        """
+        from srste.curve.drawing import draw
+
+        return draw(self, ax, points)
+
+    def __repr__(self) -> str:
+        kind = "exact" if self.exact else "evaluated"
+        return f"<{kind} loss curve on [0, {self.lr_max:g}], {self.pre_loss:.6g} before the step>"
+
+
+class ExactCurve(LossCurve):
+    """The loss over a batch as a function of the learning rate, exact in float64. At a breakpoint itself
+    sign(0) = +1 holds, up to the rounding of the breakpoint."""
+
+    exact = True
+    why_not = ""
+
+    def __init__(self, pieces: Pieces | ConvexSum, lr_max: float):
+        self.lr_max = lr_max
+        self.pre_loss = pieces.pre_loss
+        self._pieces = pieces
+
+    def __call__(self, lrs: ArrayLike) -> Array:
+        losses = as_lrs(lrs, self.lr_max)
+        flat = losses.reshape(-1)
+        bad = self._pieces.evaluate(flat)
+        if bad >= 0:
+            raise ValueError(f"learning rate {flat[bad]} is outside [0, lr_max={self.lr_max}]")
+        return losses
+
+    @property
+    def breakpoints(self) -> Array:
+        return np.unique(self._pieces.starts)
+
+    def minimum(self) -> Minimum:
+        return self._minimum
+
+    @cached_property
+    def _minimum(self) -> Minimum:
+        return Minimum(*self._pieces.lowest())
+
+    @property
+    def error(self) -> float:
+        _ = self._minimum
+        return self._pieces.error
+
+    def descents(self) -> list[Interval]:
+        return list(self._descents)
+
+    @cached_property
+    def _descents(self) -> list[Interval]:
+        below = self._pieces.below(self.pre_loss)
+        allowed = ROUNDING * self.pre_loss + self._pieces.rounding(below[:, 1])
+        deep = self.pre_loss - below[:, 2] > allowed
+        return [Interval(*map(float, interval)) for interval in below[deep]]

@@ -1,0 +1,1 @@
+"""A launch: from a command line to jobs, their results and their end."""

@@ -1,0 +1,98 @@
+"""The jobs of a sweep: made once, checked, and run as they were checked.
+
+Hydra's sweeper would expand the sweep anew, which of `shuffle` is another order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override, ValueType
+from omegaconf import DictConfig
+
+from srste.errors import UserError, in_one_line
+from srste.launch.overrides import line_of, parse
+from srste.launch.range_syntax import MOST_VALUES, expand
+from srste.launch.validation import Integer, Or
+
+MOST_JOBS = 1_000_000
+"""Of one sweep; more are taken for a mistake."""
+
+CHECKED_SWEEPER = "hydra_plugins.srste_sweeper.CheckedSweeper"
+_BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+_checked: list[list[str]] = []
+
+
+def hand_over(jobs: Sequence[Sequence[str]]) -> None:
+    """Leaves the overrides of each job to the sweeper, which Hydra makes in this process."""
+    _checked[:] = map(list, jobs)
+
+
+def handed_over() -> list[list[str]]:
+    """The overrides of each job that was checked. Raises: RuntimeError if none was."""
+    if not _checked:
+        raise RuntimeError(
+            "the jobs of a sweep are checked before they run: use srste.launch.launch.launch"
+        )
+    return list(_checked)
+
+
+def parameters(master: DictConfig) -> list[str]:
+    """What a configuration sweeps of itself (`hydra.sweeper.params`), as overrides."""
+    named = master.hydra.sweeper.get("params") or {}
+    return [expand(f"{key}={value}") for key, value in named.items()]
+
+
+def job_lines(master: DictConfig, overrides: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
+    """Each job's overrides, as Hydra's own sweeper makes them of a configuration and a command.
+
+    master: the sweep's configuration; overrides: of the command, without those of Hydra's own.
+    Raises: UserError for a sweep without values, or without an end of them, and for another sweeper.
+    """
+    sweeper = master.hydra.sweeper
+    if sweeper.get("_target_") not in (CHECKED_SWEEPER, _BASIC_SWEEPER):
+        raise UserError(f"hydra/sweeper={sweeper.get('_target_')}: must be basic, which runs all jobs")
+    if complaint := Or(Integer(1)).broken_by(size := sweeper.get("max_batch_size")):
+        raise UserError(f"hydra.sweeper.max_batch_size={size}: {complaint}")
+    # As in Hydra's sweeper, the command comes last: of two overrides of a key the later one wins.
+    parsed = parse([*parameters(master), *overrides], loader)
+    last = {override.get_key_element(): override for override in parsed}
+    counts = [_number_of_values(override) for override in last.values()]
+    if (jobs := math.prod(counts)) > MOST_JOBS:
+        raise UserError(f"the sweep asks for {jobs:,} jobs, more than {MOST_JOBS:,}")
+    (lines,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return lines
+
+
+def _number_of_values(override: Override) -> int:
+    line = line_of(override)
+    if not override.is_sweep_override():
+        return 1
+    if override.value_type == ValueType.INTERVAL_SWEEP:
+        raise UserError(f"{line}: an interval has no single values; name them, as by range or choice")
+    try:
+        values = list(itertools.islice(override.sweep_string_iterator(), MOST_VALUES + 1))
+    # HydraException, ValueError, AssertionError: whatever the grammar lets through.
+    except Exception as error:
+        raise UserError(f"{line}: {in_one_line(error)}") from error
+    if len(values) > MOST_VALUES:
+        raise UserError(f"{line}: gives more than {MOST_VALUES:,} values")
+    if not values and override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        raise UserError(f"{line}: {_no_choice(override)}")
+    if not values:
+        raise UserError(f"{line}: gives no values")
+    return len(values)
+
+
+def _no_choice(override: Override) -> str:
+    """Why a glob selects nothing."""
+    loader = override.config_loader
+    options = loader.get_group_options(override.key_or_group) if loader else []
+    if not options:
+        return f"glob selects choices of a group, and {override.key_or_group} is none"
+    return f"selects none of {', '.join(sorted(options))}"

@@ -1,0 +1,1 @@
+"""Binary activations: how they round forward, what they pretend backward."""

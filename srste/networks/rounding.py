@@ -1,0 +1,94 @@
+"""Quantisers: how binary activations round forward."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from srste.networks.arguments import positive
+from srste.randomness import Stream, uniform
+
+
+def sign(a: Tensor) -> Tensor:
+    """+1 where ``a >= 0``, -1 elsewhere; shape and dtype of ``a``. Note sign(0) = +1."""
+    return _plus_minus(a >= 0, a.dtype)
+
+
+def _plus_minus(up: Tensor, dtype: torch.dtype) -> Tensor:
+    """+1 where ``up`` is true, -1 elsewhere; four times as fast as ``torch.where`` on a CPU."""
+    return up.to(dtype).mul_(2).sub_(1)
+
+
+class Quantiser(Protocol):
+    """Forward: real pre-activations (batch, units, ...) to {-1, +1}, same shape, dtype and device.
+
+    Anything else is refused as the network runs: loss curve, replay and held-out examples are of signs.
+    """
+
+    stochastic: bool
+
+    def __call__(self, a: Tensor, generator: Stream) -> Tensor: ...
+
+
+class Sign:
+    """The deterministic quantiser.
+
+    Forward:   q(a) = +1 if a >= 0 else -1
+    Properties: deterministic; draws nothing.
+    References: Courbariaux et al. (2016), "Binarized neural networks", equation 1.
+    """
+
+    stochastic = False
+
+    def __call__(self, a: Tensor, generator: Stream) -> Tensor:
+        return sign(a)
+
+
+class StochasticRounding:
+    """Rounds up with a probability that grows with the pre-activation.
+
+    Forward:   s = a / max(A) if a > 0 else a / |min(A)|    in [-1, 1]
+               p = (s + 1) / 2
+               q(a) = sign(relaxed_bernoulli(p, tau) - 0.5) = +1 with probability p, else -1
+
+    The relaxed Bernoulli is sigmoid((logit p + logit u) / tau) for a uniform u. It is at least one
+    half exactly where logit p + logit u >= 0, that is, where 1 - u <= p, whatever tau > 0: so tau
+    has no effect on the result, and the rounding is computed from that inequality, free of
+    overflow. ``tau`` stays an argument because the estimator was published with one.
+
+    Args:
+        tau: temperature, > 0. Does not change the result.
+        scope: over what max(A) and min(A) are taken: "layer" (the whole batch and all units of the
+            layer), "example" (each row) or "unit" (each column; of a convolution each channel).
+    Raises: ValueError when an argument is out of range.
+    Properties: stochastic; E[q(a)] = s, so unbiased for the *scaled* pre-activation; the largest
+        positive and the most negative pre-activation of a scope are never rounded against their sign.
+    References: Courbariaux et al. (2016), equation 2, for the stochastic sign with p by a hard
+        sigmoid; Maddison et al. (2017), equation 2, and Jang et al. (2017) for the relaxed Bernoulli.
+    """
+
+    stochastic = True
+    _SCOPES = ("layer", "example", "unit")
+
+    def __init__(self, tau: float = 1.0, scope: Literal["layer", "example", "unit"] = "layer"):
+        if scope not in self._SCOPES:
+            allowed = ", ".join(self._SCOPES)
+            raise ValueError(f"`StochasticRounding(scope={scope})` must be one of {allowed}")
+        self.tau = positive(self, "tau", tau)
+        self.scope = scope
+
+    def probability(self, a: Tensor) -> Tensor:
+        """P(q(a) = +1), in [0, 1], shape of ``a`` (batch, units), or (batch, channels, ...)."""
+        every = range(a.ndim)
+        dims = [d for d in every if d != {"layer": None, "example": 0, "unit": 1}[self.scope]]
+        highest = a.amax(dims, keepdim=True).clamp_min(0)
+        lowest = a.amin(dims, keepdim=True).clamp_max(0)
+        # Where no pre-activation has that sign, nothing is divided by that (zero) extreme.
+        scaled = torch.where(a > 0, a / highest, torch.where(a < 0, a / -lowest, a))
+        return (scaled + 1) / 2
+
+    def __call__(self, a: Tensor, generator: Stream) -> Tensor:
+        u = uniform(generator, tuple(a.shape), a.device)
+        return _plus_minus(u < self.probability(a), a.dtype)

@@ -1,0 +1,68 @@
+"""The statistics of the note of June 2021, each defined here and nowhere else.
+
+Each looks at one batch: the loss before the update, after the best step of STE, and after the best
+step of sr-STE at each sample count. It is 1 where the batch is counted, 0 where not, and nan where
+studies are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from srste.analysis.statistics.panel import Array
+
+
+class Losses(NamedTuple):
+    """before, ste: (...). drawn: (..., sample counts), from the smallest count to the largest."""
+
+    before: Array
+    ste: Array
+    drawn: Array
+
+
+def some_n_beats_ste(at: Losses) -> Array:
+    """Some sample count of sr-STE gives a lower loss than STE."""
+    return _counted((at.drawn < at.ste[..., None]).any(axis=-1), at.ste, at.drawn)
+
+
+def ste_lowers(at: Losses) -> Array:
+    """The best step of STE lowers the loss."""
+    return _counted(at.ste < at.before, at.before, at.ste[..., None])
+
+
+def below_for_every_n(at: Losses) -> Array:
+    """sr-STE lowers the loss at every sample count."""
+    return _counted((at.drawn < at.before[..., None]).all(axis=-1), at.before, at.drawn)
+
+
+def from_below_to_above(at: Losses) -> Array:
+    """sr-STE lowers the loss at the smallest sample count and raises it at the largest."""
+    first, last = at.drawn[..., 0], at.drawn[..., -1]
+    return _counted((first < at.before) & (last > at.before), at.before, at.drawn)
+
+
+def from_above_to_below(at: Losses) -> Array:
+    """sr-STE raises the loss at the smallest sample count and lowers it at the largest."""
+    first, last = at.drawn[..., 0], at.drawn[..., -1]
+    return _counted((first > at.before) & (last < at.before), at.before, at.drawn)
+
+
+Statistic = Callable[[Losses], Array]
+
+STATISTICS: dict[str, tuple[str, Statistic]] = {
+    "some_n_beats_ste": ("some N is better than STE", some_n_beats_ste),
+    "ste_lowers": ("STE lowers the loss", ste_lowers),
+    "below_for_every_n": ("below the original for every N", below_for_every_n),
+    "from_below_to_above": ("from below to above, first to last N", from_below_to_above),
+    "from_above_to_below": ("from above to below, first to last N", from_above_to_below),
+}
+"""By key: in words, and the function."""
+
+
+def _counted(event: ArrayLike, single: Array, several: Array) -> Array:
+    missing = np.isnan(single) | np.isnan(several).any(axis=-1)
+    return np.where(missing, np.nan, np.asarray(event, dtype=np.float64))

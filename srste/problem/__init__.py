@@ -1,0 +1,1 @@
+"""What is studied: a task for estimators, its data, the pretraining of its model."""

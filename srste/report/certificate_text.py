@@ -1,0 +1,127 @@
+"""What exact curves say of studies beyond the learning rates that were tried, in figures and words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from srste.analysis.alarms import MISSED_PART
+from srste.curve import Interval
+from srste.report.conditions import Condition
+from srste.report.formatting import at_most
+from srste.store.records import Record
+from srste.study.certificate import Certificate
+
+REASONS_SHOWN = 2
+
+
+class Placed(NamedTuple):
+    """A record and where it stands, for people: "seed=3 batch 2, sr-STE N=1"."""
+
+    place: str
+    record: Record
+
+
+def placed(arranged: Iterable[Condition]) -> list[Placed]:
+    """The records of these conditions."""
+    return [
+        Placed(f"{condition.label} batch {batch}, {column.title}".lstrip(), record)
+        for condition in arranged
+        for (batch, column), record in condition.cells.items()
+    ]
+
+
+def no_descent(record: Record) -> bool:
+    """Whether it is certain that no learning rate lowers the loss."""
+    return record.certificate is not None and not record.certificate.descends
+
+
+def none_tried(record: Record) -> bool:
+    """Whether none of those that were tried lowers the loss, and it is not certain that none does."""
+    raised = record.best is not None and record.best.post_loss >= record.pre_loss
+    return raised and not no_descent(record)
+
+
+def in_range(records: Iterable[Record]) -> str:
+    """For example "in (0, 0.5]"."""
+    ends = {record.identity["sampling"].get("lr_max") for record in records}
+    return f"in (0, {ends.pop() if len(ends) == 1 and None not in ends else 'lr_max'}]"
+
+
+def where_it_falls(certificate: Certificate) -> str:
+    """The learning rates that lower the loss: "from 0 to 8.9e-06", the widest range of several."""
+    widest = certificate.largest
+    assert widest is not None
+    if widest.lo == widest.hi:
+        return f"only at {widest.lo!r}"
+    several = f", the widest of {certificate.intervals} ranges" if certificate.intervals > 1 else ""
+    return f"from {_between(widest)}{several}"
+
+
+def _between(span: Interval) -> str:
+    """Both ends, in as few digits as tell where in between is."""
+    for digits in range(2, 17):
+        lo, hi = f"{span.lo:.{digits}g}", f"{span.hi:.{digits}g}"
+        if abs(float(lo) - span.lo) + abs(float(hi) - span.hi) <= 0.02 * span.length:
+            return f"{lo} to {hi}"
+    return f"{span.lo!r} to {span.hi!r}"
+
+
+def nearness(found: Iterable[Placed]) -> str:
+    """How far the searches were from the exact minimum, at worst; "" where no exact curve falls."""
+    found = list(found)
+    regrets, shares = [], []
+    for place, record in found:
+        of = record.certificate
+        if of is not None and of.regret is not None and of.descends:
+            # The exact minimum may be lower by the error; so then is what can be had.
+            regret = of.regret + of.error
+            regrets.append(regret)
+            shares.append((regret / (record.pre_loss - of.loss + of.error), place))
+    if not regrets:
+        return ""
+    every = "The best of every search"
+    if any(no_descent(record) for _, record in found):
+        every = "Where any learning rate lowers the loss, the best of every search"
+    share, place = max(shares, key=lambda one: one[0])
+    named = f" ({place})" if share > MISSED_PART else ""
+    if max(regrets) == 0:
+        return f"{every} is the exact minimum over all learning rates."
+    part = "and at worst misses all" if share >= 1 else f"at most {at_most(100 * share)} %"
+    return (
+        f"{every} is within {at_most(max(regrets))} of the exact minimum over all learning rates, "
+        f"{part} of the decrease that can be had{named}."
+    )
+
+
+def evaluated(found: Iterable[Placed]) -> str:
+    """Where losses come from forward passes and not from an exact curve, and why; "" if nowhere."""
+    found = list(found)
+    reasons = dict.fromkeys(record.not_exact for _, record in found if record.not_exact)
+    if not reasons:
+        return ""
+    count = sum(bool(record.not_exact) for _, record in found)
+    where = "" if count == len(found) else f"In {count} of {len(found)} studies: "
+    shown = "; ".join(list(reasons)[:REASONS_SHOWN])
+    more = f"; and {len(reasons) - REASONS_SHOWN} more reasons" if len(reasons) > REASONS_SHOWN else ""
+    return (
+        f"{where}The loss curve is evaluated by forward passes, and says nothing of learning rates that "
+        f"were not tried. It has no exact form: {shown}{more}."
+    )
+
+
+def overview(found: Iterable[Placed]) -> list[str]:
+    """Sentences on a setting: how many studies have no descent, or none that was seen; how near the
+    searches came; what is evaluated."""
+    found = list(found)
+    exact = [record for _, record in found if record.certificate is not None]
+    sentences = []
+    if exact:
+        nowhere, unseen = sum(map(no_descent, exact)), sum(map(none_tried, exact))
+        sentences.append(
+            f"Over all learning rates, by the exact curves of {len(exact):,} "
+            f"{'study' if len(exact) == 1 else 'studies'}: "
+            f"in {nowhere:,} none {in_range(exact)} lowers the loss, which is certified; in {unseen:,} "
+            "some do, but none that was tried."
+        )
+    return [*sentences, *filter(None, (nearness(found), evaluated(found)))]

@@ -1,0 +1,1 @@
+"""One study: a direction, its curve, trials, the best one replayed and held out."""

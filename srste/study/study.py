@@ -1,0 +1,262 @@
+"""One study: a direction, its loss curve, trials of learning rates, the winner replayed and held out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from html import escape
+
+import numpy as np
+import optuna
+import torch
+from numpy.typing import NDArray
+
+from srste.curve import EvaluatedCurve, ExactCurve, Line, LossCurve
+from srste.curve.forward.evaluated import Progress
+from srste.curve.network.base import check_direction
+from srste.estimators import Direction, Estimator
+from srste.estimators.angles import angle_of_all, angles
+from srste.problem.task import Batch, Task
+from srste.randomness import integer_seed
+from srste.sampling import Sampling, Trials
+from srste.study.certificate import Certificate, certificate
+from srste.study.checks import (
+    NOT_MOVED,
+    NOT_RESTORED,
+    SAME_DRAWS,
+    Unchanged,
+    draws_do_nothing,
+    not_moved,
+)
+from srste.study.formatting import duration
+from srste.study.heldout import Heldout, held_out, zero_loss
+from srste.study.replay import Replay, replay
+from srste.study.results import Best, Probe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, repr=False)
+class Study:
+    """The result of a study. best, heldout, probe: None if every trial failed.
+
+    name: of the estimator, sample count and batch. curve: the loss along the direction, None where
+    weights or direction are not finite. heldout: None also where nothing is held out. zero_loss: of a
+    model whose output is zero, on the batch. angles: to the baseline's direction, in degrees, by
+    parameter tensor, and of all parameters together under ""; empty without a baseline. probe: the loss
+    after a small step. certificate: what holds over all learning rates, None where the loss curve has no
+    exact form, and not_exact says why. alarms: by kind (see `srste.study.checks`), what was seen.
+    """
+
+    name: str
+    curve: LossCurve | None
+    trials: Trials
+    best: Best | None
+    heldout: Heldout | None
+    zero_loss: float
+    angles: dict[str, float | None]
+    probe: Probe | None
+    certificate: Certificate | None
+    not_exact: str
+    alarms: dict[str, str]
+
+    @property
+    def regret(self) -> float | None:
+        """The loss of the best trial less the lowest over all learning rates; None where that is not
+        known, or every trial failed."""
+        return self.certificate.regret if self.certificate else None
+
+    def to_optuna(self) -> optuna.Study:
+        """An Optuna study of all trials, with their parameter "lr"."""
+        return self.trials.to_optuna(self.name)
+
+    def summary(self) -> dict[str, str]:
+        """What a reader wants first, in words."""
+        rows = {"loss before the step": f"{self.trials.pre_loss:.6g}"}
+        if self.best is None:
+            return rows | {"best step": f"none: all {len(self.trials):,} trials failed"}
+        best = f"{self.best.post_loss:.6g} at learning rate {self.best.lr:.6g}"
+        rows["after the best step"] = f"{best}, of {len(self.trials):,}"
+        regret = "not known: " + self.not_exact if self.regret is None else f"{self.regret:.2g}"
+        rows["above the lowest there is"] = regret
+        if self.heldout:
+            rows["held-out, before and after"] = (
+                f"{self.heldout.pre_loss:.6g}, {self.heldout.post_loss:.6g}"
+            )
+        return rows | {f"alarm: {kind}": seen for kind, seen in self.alarms.items()}
+
+    def __repr__(self) -> str:
+        return f"<study {self.name}: {'; '.join(f'{k} {v}' for k, v in self.summary().items())}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in self.summary().items()
+        )
+        return f"<table><caption>{escape(self.name)}</caption>{rows}</table>"
+
+
+PROBED = 2e-4
+"""The learning rate of the small step, as a part of the largest that may be tried: so small that few
+units flip, and the loss tells the direction from its like better than its own minimum does."""
+
+
+def run_study(
+    task: Task,
+    batch: Batch,
+    estimator: Estimator,
+    samples: int,
+    sampling: Sampling,
+    estimator_name: str,
+    heldout: Batch | None = None,
+    baseline: Estimator | None = None,
+    progress: Progress | None = None,
+) -> Study:
+    """Runs one study.
+
+    Args: heldout: examples on which the winner is measured too. baseline: whose direction the angles are
+        to. progress: is told how far an evaluated curve is, see :class:`srste.curve.EvaluatedCurve`.
+
+    Raises: ValueError naming the parameter for which a direction has no tensor like it.
+    """
+    name = f"{estimator_name} samples {samples} batch {batch.index}"
+    unchanged = Unchanged(task.model)
+    alarms = {}
+    direction = estimator.direction(task, batch, samples)
+    check_direction(dict(task.model.named_parameters()), direction)
+    to_baseline = _angles(task, batch, direction, baseline)
+    if draws_do_nothing(estimator, task, batch):
+        alarms[SAME_DRAWS] = "other draws, same direction"
+    if unchanged.restore():
+        alarms[NOT_RESTORED] = "put back afterwards"
+    if still := not_moved(task.model, direction):
+        alarms[NOT_MOVED] = still
+    for alarm, seen in alarms.items():
+        log.warning("%s: alarm: %s: %s", name, alarm, seen)
+
+    line, seed = Line(task.model, direction), integer_seed(task.seed, "sampler", name)
+    curve = _curve(line, task, batch, sampling.lr_max, progress)
+    if curve is None:
+        trials = sampling.run(_no_losses, _pre_loss(task, batch), seed)
+    else:
+        if isinstance(curve, EvaluatedCurve):
+            weights = sum(g.numel() for g in direction.values())
+            _announce((sampling.trials, len(batch.inputs), weights), curve)
+        trials = sampling.run(curve, curve.pre_loss, seed)
+    study = Study(
+        name=name,
+        curve=curve,
+        trials=trials,
+        best=None,
+        heldout=None,
+        zero_loss=zero_loss(task, batch),
+        angles=to_baseline,
+        probe=None,
+        certificate=None,
+        not_exact=curve.why_not if curve else "",
+        alarms=alarms,
+    )
+    if curve is None:
+        return study
+    winner = trials.best()
+    if isinstance(curve, ExactCurve):
+        post_loss = None if winner is None else float(trials.post_loss[winner])
+        study = replace(study, certificate=certificate(curve, post_loss))
+    if winner is None:
+        return study
+    lr, small = float(trials.lr[winner]), PROBED * sampling.lr_max
+    return replace(
+        study,
+        best=_replayed(line, task, batch, curve, trials, winner, name),
+        heldout=held_out(line, task, heldout, lr, sampling.lr_max) if heldout else None,
+        probe=Probe(small, float(curve(np.array([small]))[0])),
+    )
+
+
+_announced: set[tuple[str, tuple[int, ...]]] = set()
+
+
+def _announce(size: tuple[int, ...], curve: EvaluatedCurve) -> None:
+    """Says, once for each reason and each size of a study in a process, that learning rates cost forward
+    passes here, and how long those of a study will take. size: how many, and what else decides."""
+    trials = size[0]
+    if (curve.why_not, size) not in _announced:
+        _announced.add((curve.why_not, size))
+        log.warning(
+            "The loss curve has no exact form, and is evaluated by forward passes: %s. The %s learning "
+            "rates of a study will take about %s",
+            curve.why_not, f"{trials:,}", duration(curve.seconds(trials)),
+        )  # fmt: skip
+
+
+def _angles(
+    task: Task, batch: Batch, direction: Direction, baseline: Estimator | None
+) -> dict[str, float | None]:
+    if baseline is None:
+        return {}
+    other = baseline.direction(task, batch, 1)
+    check_direction(dict(task.model.named_parameters()), other)
+    return {"": angle_of_all(direction, other)} | angles(direction, other)
+
+
+def _replayed(
+    line: Line,
+    task: Task,
+    batch: Batch,
+    curve: LossCurve,
+    trials: Trials,
+    winner: int,
+    name: str,
+) -> Best:
+    """The winner, and what a real update with it gives. winner: the number of the trial."""
+    lr, post_loss = float(trials.lr[winner]), float(trials.post_loss[winner])
+    if curve.exact:
+        real = replay(line, batch.inputs, batch.targets, lr, post_loss, task.loss)
+    else:
+        # By real passes as it is: one more may differ in the last bits, where many go together.
+        again = float(curve(lr))
+        precision = max(torch.finfo(p.dtype).eps for p in line.direction.values())
+        agrees = math.isclose(again, post_loss, rel_tol=100 * precision)
+        real = Replay(curve.pre_loss, again, on_the_fence=0, explained=agrees)
+    if not real.explained:
+        log.warning(
+            "%s: the real update gives a loss of %.9g where the loss curve says %.9g, and rounding "
+            "at a breakpoint does not explain the difference",
+            name, real.post_loss, post_loss,
+        )  # fmt: skip
+    return Best(
+        number=winner,
+        lr=lr,
+        smallest_lr=float(trials.lr.min()),
+        largest_lr=float(trials.lr.max()),
+        post_loss=post_loss,
+        replayed_pre_loss=real.pre_loss,
+        replayed_post_loss=real.post_loss,
+        explained=real.explained,
+        on_the_fence=real.on_the_fence,
+    )
+
+
+def _curve(
+    line: Line, task: Task, batch: Batch, lr_max: float, progress: Progress | None
+) -> LossCurve | None:
+    """The loss along the line; None, and a line in the log, where weights or direction are not finite:
+    the trials fail then, each with its reason, and not the job."""
+    parts = {"weights are": dict(line.model.named_parameters()), "direction is": line.direction}
+    for what, tensors in parts.items():
+        if names := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            log.warning("The %s not finite in %s: all trials fail", what, ", ".join(names))
+            return None
+    return line.loss(batch.inputs, batch.targets, task.loss, lr_max, task.seed, progress)
+
+
+def _no_losses(lrs: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.full(np.shape(lrs), np.nan)
+
+
+def _pre_loss(task: Task, batch: Batch) -> float:
+    """The loss before the step where there is no curve; nan where the weights are not finite."""
+    still = {name: torch.zeros_like(p) for name, p in task.model.named_parameters()}
+    if not all(p.isfinite().all() for p in task.model.parameters()):
+        return math.nan
+    return Line(task.model, still).loss(batch.inputs, batch.targets, task.loss).pre_loss
