@@ -14,6 +14,7 @@ from srste.errors import UserError, first_line
 from srste.launch.job_config import Job
 from srste.launch.job_runner import Folders, run_job
 from srste.launch.progress import is_launching, reporter
+from srste.note2021.log import NOTE_LOG, write_note_log
 from srste.store import records
 from srste.store.manifest import JobContents, Launch, read_launch
 
@@ -45,7 +46,8 @@ def job(config: DictConfig) -> None:
 
 def _run(config: DictConfig, folder: Path, root: Path) -> None:
     checked = Job(config)
-    made = run_job(checked, Folders(folder, root))
+    done, made = run_job(checked, Folders(folder, root))
+    write_note_log(done, folder / NOTE_LOG)
     launch = read_launch(root)
     if launch is not None and made and launch.tracking["name"] != "none":
         _track(launch, made)

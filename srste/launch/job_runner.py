@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 from srste.estimators import Estimator
 from srste.launch.job_config import Job, Plain
 from srste.launch.progress import reporter
-from srste.note2021.log import write_note_log
 from srste.problem.pretraining import still_falling
 from srste.problem.problem import Problem
 from srste.problem.task import Batch
@@ -31,7 +30,7 @@ from srste.study.study import run_study
 
 log = logging.getLogger(__name__)
 
-NOTE_LOG, PRETRAINING, SHARED = "note.log", "pretraining", "shared"
+PRETRAINING, SHARED = "pretraining", "shared"
 
 
 @dataclass(frozen=True)
@@ -70,23 +69,23 @@ def group_of(identity: Plain) -> str:
     return provenance.key_of({name: value for name, value in identity.items() if name != "batch"})
 
 
-def run_job(job: Job, folders: Folders) -> list[Path]:
-    """Runs the job's studies that have no record yet. Returns the folders of the records it made."""
+def run_job(job: Job, folders: Folders) -> tuple[list[Record], list[Path]]:
+    """Runs the job's studies that have no record yet. Returns: the records of all, and the folders of
+    those that it made."""
     # One thread: the arithmetic is small, and its result must not depend on the number of cores.
     torch.set_num_threads(1)
     with threadpool_limits(1), _no_problem_kept_of_a_failure():
         studies = _Studies(job, folders)
         studies.note_pretraining()
-        found: dict[Path, Record] = {}
+        done: dict[Path, Record] = {}
         for batch in range(1, job.batches + 1):
             beside = None
             if job.baseline_config is not None:
                 path, beside = studies.get(batch, job.baseline_config, job.baseline, None)
-                found[path] = beside
+                done[path] = beside
             path, record = studies.get(batch, job.config["estimator"], job.estimator, beside)
-            found[path] = record
-    write_note_log(found.values(), folders.job / NOTE_LOG)
-    return studies.made
+            done[path] = record
+    return list(done.values()), studies.made
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from srste.errors import UserError
-from srste.launch.job_runner import NOTE_LOG, PRETRAINING
+from srste.launch.job_runner import PRETRAINING
+from srste.note2021.log import NOTE_LOG
 from srste.report.page import NAME, folder_of, refuse_foreign_report
 from srste.store import records
 from srste.store.files import remove_temporaries

@@ -15,6 +15,10 @@ from srste.store.records import Record
 _LABELS = {"ste": "STE", "sr_ste": "stochastic STE"}
 
 
+NOTE_LOG = "note.log"
+"""The file of a job."""
+
+
 def note_line(record: Record, variant: str = "") -> str | None:
     """One study as one line; None if it has no winner. variant: tells estimators of a name apart."""
     if record.best is None:

@@ -2,8 +2,8 @@
 
 The code that counts is `srste.launch.job_runner`, which does a study from the configuration to the
 record, what the study's `_target_`s name, and all that these are built on (see `srste.store.sources`).
-The modules that launch, track and report are imported by none of these, but for two that only show what
-goes on; they are in `SHOWN`, and have no part in a key, nor has what they alone import. So a new module
+The modules that launch, track and report are imported by none of these, but for one that only shows
+what goes on; it is in `SHOWN`, and has no part in a key, nor has what it alone imports. So a new module
 counts as soon as anything that counts imports it, or a configuration names it; a new estimator's file
 counts for the studies that name it and no other.
 """
@@ -29,7 +29,6 @@ ARITHMETIC = ("torch", "numpy", "numba", "optuna", "scipy", "cmaes")
 PACKAGES = (*ARITHMETIC, "hydra-core", "omegaconf", "mlflow")
 SHOWN = {
     "srste.launch.progress": "it is told how far the work is, and tells the work nothing",
-    "srste.note2021.log": "it writes lines about records that are there",
 }
 """What does not count, by its place, though code that counts imports it, and why."""
 # The public face asks for the work and takes no part in it; Hydra only calls what a configuration names.
