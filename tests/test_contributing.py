@@ -1,0 +1,41 @@
+"""The recipes of CONTRIBUTING.md, each in a folder of its own, as they stand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT, studies, train
+
+PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+RECIPES = dict(re.findall(r"^### ([^\n]+)\n(.*?)(?=^##)", PAGE.split("## Recipes")[1], re.M | re.S))
+
+
+def test_every_room_is_there_and_on_the_map():
+    on_the_map = set(re.findall(r"`srste/(\w+)/`", PAGE.split("## Recipes")[0]))
+    assert on_the_map == {path.parent.name for path in (ROOT / "srste").glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe(name, tmp_path):
+    (tmp_path / "mine").mkdir()
+    files = re.findall(r"^`([\w/.]+)`[^`]*?:\n\n```\w+\n(.*?)^```$", RECIPES[name], re.M | re.S)
+    assert len(files) >= 2
+    for path, content in files:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content)
+    (commands,) = re.findall(r"^```bash\n(.*?)^```$", RECIPES[name], re.M | re.S)
+    for command in commands.splitlines():
+        words = shlex.split(command)
+        if words[:2] == ["python", "train.py"]:
+            done = train(tmp_path, *words[2:], PYTHONPATH=f"{ROOT}:{tmp_path}")
+        else:
+            done = subprocess.run(
+                [sys.executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+            )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert studies(tmp_path / "outputs")
