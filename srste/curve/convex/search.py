@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from srste.curve.convex.bounds import Bounds
 from srste.curve.convex.sums import Steps, StepSum, together
 from srste.curve.engine.flips import (
-    Batch,
+    CurveInputs,
     Follower,
     blocks,
     in_threads,
@@ -250,7 +250,7 @@ class ConvexSum:
 
 
 def convex_sum(
-    network: Network, links: Links, batch: Batch, form: ExactForm, lr_max: float
+    network: Network, links: Links, batch: CurveInputs, form: ExactForm, lr_max: float
 ) -> ConvexSum:
     """The mean over the batch of cross-entropies, or of logistic losses."""
     classes = form is ExactForm.SOFTMAX

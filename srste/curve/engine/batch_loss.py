@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from srste.curve.engine.flips import Batch
+from srste.curve.engine.flips import CurveInputs
 from srste.curve.engine.kernels.positions import just_after
 from srste.curve.engine.link_table import Links
 from srste.curve.engine.quadratic import Pieces, pieces
 from srste.curve.forms import exact_form
 from srste.curve.network.base import Network, NotExactError
-from srste.curve.network.sequential import held
+from srste.curve.network.sequential import to_cpu
 from srste.losses import ExactForm, LossFunction
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def summed(
             raise
         # PyTorch's take more: targets of other shapes, and classes that are probabilities or ignored.
         raise NotExactError(f"{type(exact).__name__}: {error}") from error
-    batch = Batch(held(inputs), compared, 1 / exact.terms(shape), just_after(lr_max))
+    batch = CurveInputs(to_cpu(inputs), compared, 1 / exact.terms(shape), just_after(lr_max))
     if links is None:
         links = Links.of(network)
     if exact.form in (ExactForm.QUADRATIC, ExactForm.ABSOLUTE):

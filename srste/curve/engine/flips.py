@@ -31,7 +31,7 @@ _FEWEST = 64
 
 
 @dataclass(frozen=True)
-class Batch:
+class CurveInputs:
     """The examples of a curve.
 
     inputs: (batch, ...), any dtype that NumPy knows. targets: (batch, out), float64, what the loss
@@ -74,7 +74,7 @@ scratch = _Scratch()
 class Follower:
     """Follows one block of examples after another, on one thread."""
 
-    def __init__(self, network: Network, links: Links, batch: Batch, rows: int) -> None:
+    def __init__(self, network: Network, links: Links, batch: CurveInputs, rows: int) -> None:
         layers, hidden, widest = len(network.units), len(network.levels), int(links.widths.max())
         self._network, self._links, self._batch = network, links, batch
         self._kernel = following(links.is_chain)

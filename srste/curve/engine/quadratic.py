@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from srste.curve.engine.flips import (
-    Batch,
+    CurveInputs,
     Follower,
     blocks,
     in_threads,
@@ -82,7 +82,7 @@ class Pieces:
         return kernels.below(self._table, self._lr_max, level)
 
 
-def pieces(network: Network, links: Links, batch: Batch, form: ExactForm, lr_max: float) -> Pieces:
+def pieces(network: Network, links: Links, batch: CurveInputs, form: ExactForm, lr_max: float) -> Pieces:
     """The mean over the batch of squared, or of absolute, errors."""
     absolute = form is ExactForm.ABSOLUTE
     own = blocks(links, len(batch))
@@ -122,7 +122,7 @@ def pieces(network: Network, links: Links, batch: Batch, form: ExactForm, lr_max
 
 
 def _absolute(
-    follower: Follower, batch: Batch, block: slice, count: int, events: Array
+    follower: Follower, batch: CurveInputs, block: slice, count: int, events: Array
 ) -> tuple[int, Array]:
     from srste.curve.engine.kernels.absolute import absolute_error  # compiled only where it is wanted
 

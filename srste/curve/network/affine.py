@@ -16,12 +16,12 @@ Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Moving:
-    """A value ``a - t d``, and how it answers to the units of one layer.
+class AffineValue:
+    """A value ``a - t d``, and how it responds to the units of one layer.
 
-    a: the value at t = 0. d: None if it does not move. jumps: whether it depends on binary units. own:
-    whether anything else in it depends on the example.
-    answer, answer_d: what a unit that is turned from 0 to 1 adds to a and to d, in each row another
+    a: the value at t = 0. d: None if it does not move. on_units: whether it depends on binary units.
+    per_example: whether anything else in it depends on the example.
+    response, response_d: what a unit that is turned from 0 to 1 adds to a and to d, in each row another
     unit, of which there may be more than of a; None for nothing. reach: a bound on the sum of magnitudes
     that the value is made of at one learning rate, None where it is not asked for; terms: on the number
     of roundings in it.
@@ -33,46 +33,50 @@ class Moving:
 
     a: Tensor
     d: Tensor | None = None
-    jumps: bool = False
-    answer: Tensor | None = None
-    answer_d: Tensor | None = None
+    on_units: bool = False
+    response: Tensor | None = None
+    response_d: Tensor | None = None
     reach: Tensor | None = None
     terms: int = 0
-    own: bool = False
-    summands: tuple[tuple[Moving, int], ...] = ()
+    per_example: bool = False
+    summands: tuple[tuple[AffineValue, int], ...] = ()
     unusable: str = ""
-    sign_of: Moving | None = None
+    sign_of: AffineValue | None = None
 
     @property
     def moves(self) -> bool:
         return self.d is not None
 
     @property
-    def still(self) -> bool:
+    def constant(self) -> bool:
         """Whether it is the same at every learning rate."""
-        return not self.moves and not self.jumps
+        return not self.moves and not self.on_units
 
 
-_PARTS = ("a", "d", "answer", "answer_d", "reach")
+_PARTS = ("a", "d", "response", "response_d", "reach")
 
 
-def value(x: Any, own: bool = False) -> Moving:
-    """A number or a tensor as a value that is still."""
-    if isinstance(x, Moving):
+def value(x: Any, per_example: bool = False) -> AffineValue:
+    """A number or a tensor as a value that is constant."""
+    if isinstance(x, AffineValue):
         return x
     tensor = x if isinstance(x, Tensor) else torch.as_tensor(x, dtype=torch.float64)
     # Whole numbers stay what they are: they may be classes, or tell where to look.
     tensor = tensor.double() if tensor.is_floating_point() else tensor
-    return Moving(tensor, reach=tensor.abs() if tensor.dtype != torch.bool else tensor.double(), own=own)
+    return AffineValue(
+        tensor,
+        reach=tensor.abs() if tensor.dtype != torch.bool else tensor.double(),
+        per_example=per_example,
+    )
 
 
-def _check_usable(*values: Moving) -> None:
+def _check_usable(*values: AffineValue) -> None:
     for x in values:
         if x.unusable:
             raise NotExactError(x.unusable)
 
 
-def each(function: Function, x: Moving) -> Moving:
+def each(function: Function, x: AffineValue) -> AffineValue:
     """A linear function without negative weights. Raises: NotExactError."""
     _check_usable(x)
     parts = {part: function(p) for part in _PARTS if (p := getattr(x, part)) is not None}
@@ -80,32 +84,34 @@ def each(function: Function, x: Moving) -> Moving:
     return replace(x, **parts, terms=x.terms + averaged, summands=())
 
 
-def add(x: Any, y: Any, alpha: int = 1) -> Moving:
+def add(x: Any, y: Any, alpha: int = 1) -> AffineValue:
     """x + alpha y, alpha being 1 or -1."""
     x, y = value(x), value(y)
     total = _added(x, y, alpha)
-    if x.a.shape[1:] != y.a.shape[1:] and not (x.still and y.still):
+    if x.a.shape[1:] != y.a.shape[1:] and not (x.constant and y.constant):
         return total
     left, cancelled = _together(x, y, alpha)
     if not cancelled:
         return replace(total, summands=left)
     # What is left is exact; the model's own sum is rounded as that of all its terms.
-    rest: Moving | None = None
+    rest: AffineValue | None = None
     for summand, times in left:
         sign = 1 if times > 0 else -1
         for _ in range(abs(times)):
-            nothing = Moving(torch.zeros_like(summand.a))
+            nothing = AffineValue(torch.zeros_like(summand.a))
             first = rest is None and sign == 1
             rest = summand if first else _added(rest or nothing, summand, sign)
-    rest = rest or Moving(torch.zeros_like(total.a))
+    rest = rest or AffineValue(torch.zeros_like(total.a))
     if rest.a.shape[1:] != total.a.shape[1:] or rest.a.dtype != total.a.dtype:
         return total
     return replace(rest, reach=total.reach, terms=total.terms, summands=left)
 
 
-def _together(x: Moving, y: Moving, alpha: int) -> tuple[tuple[tuple[Moving, int], ...], bool]:
+def _together(
+    x: AffineValue, y: AffineValue, alpha: int
+) -> tuple[tuple[tuple[AffineValue, int], ...], bool]:
     """The summands of both, and whether any of them have cancelled."""
-    times: dict[int, tuple[Moving, int]] = {}
+    times: dict[int, tuple[AffineValue, int]] = {}
     for sign, one in ((1, x), (alpha, y)):
         for summand, n in one.summands or ((one, 1),):
             times[id(summand)] = (summand, times.get(id(summand), (summand, 0))[1] + sign * n)
@@ -113,7 +119,7 @@ def _together(x: Moving, y: Moving, alpha: int) -> tuple[tuple[tuple[Moving, int
     return left, len(left) < len(times)
 
 
-def _added(x: Moving, y: Moving, alpha: int) -> Moving:
+def _added(x: AffineValue, y: AffineValue, alpha: int) -> AffineValue:
     a = x.a + alpha * y.a
 
     def total(part: str) -> Tensor | None:
@@ -125,49 +131,58 @@ def _added(x: Moving, y: Moving, alpha: int) -> Moving:
         return None if alone is None else _filled(alone, a)
 
     reach = None if x.reach is None or y.reach is None else x.reach + y.reach
-    jumps, terms = x.jumps or y.jumps, max(x.terms, y.terms) + 1
+    on_units, terms = x.on_units or y.on_units, max(x.terms, y.terms) + 1
     unusable = x.unusable or y.unusable
-    return Moving(
-        a, total("d"), jumps, total("answer"), total("answer_d"), reach, terms, x.own or y.own,
-        unusable=unusable,
+    return AffineValue(
+        a, total("d"), on_units, total("response"), total("response_d"), reach, terms,
+        x.per_example or y.per_example, unusable=unusable,
     )  # fmt: skip
 
 
 def _filled(part: Tensor, a: Tensor) -> Tensor:
-    """A part of a value in the value's shape; an answer may have more rows."""
+    """A part of a value in the value's shape; an response may have more rows."""
     shape = a.shape if part.ndim < a.ndim else (max(len(part), len(a)), *a.shape[1:])
     return part.expand(shape)
 
 
-def negative(x: Moving) -> Moving:
+def negative(x: AffineValue) -> AffineValue:
     """-x."""
     return add(torch.zeros((), dtype=torch.float64), x, -1)
 
 
-def product(function: Function, x: Moving, w: Moving, terms: int, name: str) -> Moving:
+def product(function: Function, x: AffineValue, w: AffineValue, terms: int, name: str) -> AffineValue:
     """A function that is linear in both, with ``terms`` roundings. At most one of them moves, and x
     alone depends on binary units. name: of the place in the model. Raises: NotExactError."""
     _check_usable(x, w)
     if x.moves and w.moves:
         raise NotExactError(f"{name}: its input moves and so do its weights")
-    if w.jumps:
+    if w.on_units:
         raise NotExactError(f"{name}: two values that both depend on the step are multiplied")
-    if x.jumps and w.own:
+    if x.on_units and w.per_example:
         raise NotExactError(f"{name}: units are multiplied by what depends on the example")
     a = function(x.a, w.a)
     d = function(x.d, w.a) if x.moves else function(x.a, w.d) if w.moves else None
-    answer = answer_d = reach = None
-    if x.answer is not None:
-        answer = function(x.answer, w.a)
-        answer_d = function(x.answer, w.d) if w.moves else None
-    if x.answer_d is not None:
-        answer_d = function(x.answer_d, w.a)
+    response = response_d = reach = None
+    if x.response is not None:
+        response = function(x.response, w.a)
+        response_d = function(x.response, w.d) if w.moves else None
+    if x.response_d is not None:
+        response_d = function(x.response_d, w.a)
     if x.reach is not None and w.reach is not None:
         reach = function(x.reach, w.reach)
-    return Moving(a, d, x.jumps, answer, answer_d, reach, x.terms + w.terms + terms, x.own or w.own)
+    return AffineValue(
+        a,
+        d,
+        x.on_units,
+        response,
+        response_d,
+        reach,
+        x.terms + w.terms + terms,
+        x.per_example or w.per_example,
+    )
 
 
-def join(function: Function, values: Sequence[Any]) -> Moving:
+def join(function: Function, values: Sequence[Any]) -> AffineValue:
     """A function that puts several tensors into one. Raises: NotExactError."""
     moving = [value(v) for v in values]
     _check_usable(*moving)
@@ -182,7 +197,9 @@ def join(function: Function, values: Sequence[Any]) -> Moving:
         joined: Tensor = function(filled)
         return joined
 
-    a, d, answer, answer_d, reach = (whole(part) for part in _PARTS)
+    a, d, response, response_d, reach = (whole(part) for part in _PARTS)
     assert a is not None
-    jumps, own = any(v.jumps for v in moving), any(v.own for v in moving)
-    return Moving(a, d, jumps, answer, answer_d, reach, max(v.terms for v in moving), own)
+    on_units, per_example = any(v.on_units for v in moving), any(v.per_example for v in moving)
+    return AffineValue(
+        a, d, on_units, response, response_d, reach, max(v.terms for v in moving), per_example
+    )

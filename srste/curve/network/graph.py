@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srste.curve.network.affine import Moving
+from srste.curve.network.affine import AffineValue
 from srste.curve.network.base import (
     Array,
     Dense,
@@ -52,7 +52,7 @@ class Traced:
             self._parameters = {}
             for name, parameter in self._model.named_parameters():
                 moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
-                moving = Moving(parameter.detach(), moved if moved.any() else None)
+                moving = AffineValue(parameter.detach(), moved if moved.any() else None)
                 self._parameters[id(parameter)] = moving
             try:
                 self._look_at(inputs)
@@ -76,7 +76,7 @@ class Traced:
         self.levels: list[Levels] = []
         example = as_double(inputs[:1].detach().cpu()).clone()
 
-        def look(layer: int, levels: Levels, x: Moving) -> Moving:
+        def look(layer: int, levels: Levels, x: AffineValue) -> AffineValue:
             self.levels.append(levels)
             self.units.append(x.a[0].numel())
             return _units_at(torch.zeros_like(x.a))
@@ -104,7 +104,7 @@ class Traced:
             self._one_row_does = self._does_one_row(example)
         rows = 1 if self._one_row_does else None
         found = self._beginnings(example, rows)
-        self.constants = [None if x.own else _beginning(x) for x in found]
+        self.constants = [None if x.per_example else _beginning(x) for x in found]
         self._example = example
 
     @cached_property
@@ -165,9 +165,9 @@ class Traced:
             turned = torch.zeros(min(at_once, units - first), units, dtype=torch.float64)
             turned[:, first : first + len(turned)].fill_diagonal_(1)
             rows = 1 if self._one_row_does else len(turned)
-            for target, answer in enumerate(self._answers(source, turned, example, rows)):
+            for target, response in enumerate(self._responses(source, turned, example, rows)):
                 if target > source:
-                    found[target].append(_edges(answer, len(turned), first))
+                    found[target].append(_edges(response, len(turned), first))
                     if sum(len(begins) for begins, _, _ in found[target]) > _MOST_EDGES:
                         raise NotExactError(
                             f"two of its layers have more than {_MOST_EDGES:,} links between their units"
@@ -177,14 +177,14 @@ class Traced:
                 begins, ends, pairs = (np.concatenate(part) for part in zip(*parts, strict=True))
                 links[source, target] = _link(units, self.units[target], begins, ends, pairs)
 
-    def _answers(self, source: int, turned: Tensor, example: Tensor, rows: int) -> list[Moving]:
+    def _responses(self, source: int, turned: Tensor, example: Tensor, rows: int) -> list[AffineValue]:
         """All that is binarised and the output, with what turned units of a layer add to them."""
-        found: list[Moving] = []
+        found: list[AffineValue] = []
 
-        def look(layer: int, _: Levels, x: Moving) -> Moving:
+        def look(layer: int, _: Levels, x: AffineValue) -> AffineValue:
             found.append(x)
-            answer = turned.reshape(-1, *x.a.shape[1:]) if layer == source else None
-            return Moving(torch.zeros_like(x.a), jumps=True, answer=answer)
+            response = turned.reshape(-1, *x.a.shape[1:]) if layer == source else None
+            return AffineValue(torch.zeros_like(x.a), on_units=True, response=response)
 
         several = example.expand(rows, *example.shape[1:])
         found.append(Pass(self._traced, self._parameters, look).output_of(several))
@@ -198,11 +198,11 @@ class Traced:
             parts[0] = out
         return parts
 
-    def _beginnings(self, inputs: Tensor, rows: int | None) -> list[Moving]:
+    def _beginnings(self, inputs: Tensor, rows: int | None) -> list[AffineValue]:
         """All that is binarised and the output, where binary units are zero in that many rows."""
-        found: list[Moving] = []
+        found: list[AffineValue] = []
 
-        def look(_: int, __: Levels, x: Moving) -> Moving:
+        def look(_: int, __: Levels, x: AffineValue) -> AffineValue:
             found.append(x)
             return _units_at(torch.zeros_like(x.a[:rows]))
 
@@ -212,18 +212,18 @@ class Traced:
     def stepped(self, inputs: Tensor, lr: float) -> list[Reach]:
         found: list[Reach] = []
 
-        def keep(x: Moving) -> Tensor:
+        def keep(x: AffineValue) -> Tensor:
             assert x.reach is not None
             values = x.a if x.d is None else x.a - lr * x.d
             found.append(Reach(_flat(values, values), _flat(x.reach, values), x.terms))
             return values
 
-        def binarise(_: int, levels: Levels, x: Moving) -> Moving:
+        def binarise(_: int, levels: Levels, x: AffineValue) -> AffineValue:
             low, high = levels
             return _units_at(torch.where(keep(x) >= 0, high, low).double())
 
         reaching = {
-            name: Moving(p.a, p.d, reach=p.a.abs() if p.d is None else p.a.abs() + lr * p.d.abs())
+            name: AffineValue(p.a, p.d, reach=p.a.abs() if p.d is None else p.a.abs() + lr * p.d.abs())
             for name, p in self._parameters.items()
         }
         keep(Pass(self._traced, reaching, binarise).output_of(as_double(inputs.detach().cpu())))
@@ -236,9 +236,9 @@ def _output_of(
     """What the model itself gives after a step, and the inputs as it takes them: in its own dtype if
     they are of a floating one. device: where, if not where it is."""
     model = copy.deepcopy(given).to(device)
-    own = next((p for p in model.parameters() if p.is_floating_point()), inputs)
-    dtype = own.dtype if inputs.is_floating_point() else inputs.dtype
-    taken = inputs.detach().to(own.device, dtype)
+    first = next((p for p in model.parameters() if p.is_floating_point()), inputs)
+    dtype = first.dtype if inputs.is_floating_point() else inputs.dtype
+    taken = inputs.detach().to(first.device, dtype)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.sub_(_STEP * direction[name].to(parameter))
@@ -249,8 +249,8 @@ def _output_of(
     return output, taken
 
 
-def _units_at(values: Tensor) -> Moving:
-    return Moving(values, jumps=True, reach=values.abs())
+def _units_at(values: Tensor) -> AffineValue:
+    return AffineValue(values, on_units=True, reach=values.abs())
 
 
 def _flat(part: Tensor | None, like: Tensor) -> Array:
@@ -259,7 +259,7 @@ def _flat(part: Tensor | None, like: Tensor) -> Array:
     return flat
 
 
-def _beginning(x: Moving) -> Array | None:
+def _beginning(x: AffineValue) -> Array | None:
     """(rows, 2 units) of a value, one row if all are the same, None if they are zero."""
     both = np.concatenate((_flat(x.a, x.a), _flat(x.d, x.a)), axis=1)
     _check_finite(both)
@@ -268,12 +268,12 @@ def _beginning(x: Moving) -> Array | None:
     return both if both.any() else None
 
 
-def _edges(x: Moving, rows: int, first: int) -> tuple[Index, Index, Array]:
-    """(units, their targets, what they add to a and d): answers of a value, from unit ``first`` on."""
+def _edges(x: AffineValue, rows: int, first: int) -> tuple[Index, Index, Array]:
+    """(units, their targets, what they add to a and d): responses of a value, from unit ``first`` on."""
     like = x.a.new_zeros(()).expand(rows, *x.a.shape[1:])
-    answers = [_flat(part, like) for part in (x.answer, x.answer_d)]
-    begins, ends = (k.astype(np.int64) for k in np.nonzero((answers[0] != 0) | (answers[1] != 0)))
-    pairs = np.stack([answer[begins, ends] for answer in answers], axis=1)
+    responses = [_flat(part, like) for part in (x.response, x.response_d)]
+    begins, ends = (k.astype(np.int64) for k in np.nonzero((responses[0] != 0) | (responses[1] != 0)))
+    pairs = np.stack([response[begins, ends] for response in responses], axis=1)
     _check_finite(pairs)
     return begins + first, ends, pairs
 

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from srste.curve.network import operations as known
-from srste.curve.network.affine import Function, Moving, add, each, join, negative, product, value
+from srste.curve.network import operations
+from srste.curve.network.affine import AffineValue, Function, add, each, join, negative, product, value
 from srste.curve.network.base import NotExactError
 from srste.curve.network.sequential import is_plain
 from srste.networks.activations import levels_of
 
 Levels = tuple[float, float]
-Binarise = Callable[[int, Levels, Moving], Moving]
+Binarise = Callable[[int, Levels, AffineValue], AffineValue]
 
 _NOT_PLAIN = "has hooks, parameters made of others, or another forward than its class"
 
@@ -60,15 +60,15 @@ def error_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _any(test: Callable[[Moving], bool], values: Any) -> bool:
+def _any(test: Callable[[AffineValue], bool], values: Any) -> bool:
     found: list[bool] = []
-    fx.node.map_aggregate(values, lambda v: found.append(isinstance(v, Moving) and test(v)))
+    fx.node.map_aggregate(values, lambda v: found.append(isinstance(v, AffineValue) and test(v)))
     return any(found)
 
 
 def _tensors(values: Any) -> Any:
     """The same with tensors in the place of values."""
-    return fx.node.map_aggregate(values, lambda v: v.a if isinstance(v, Moving) else v)
+    return fx.node.map_aggregate(values, lambda v: v.a if isinstance(v, AffineValue) else v)
 
 
 class Pass(fx.Interpreter):
@@ -80,20 +80,20 @@ class Pass(fx.Interpreter):
     """
 
     def __init__(
-        self, traced: fx.GraphModule, parameters: Mapping[int, Moving], binarise: Binarise
+        self, traced: fx.GraphModule, parameters: Mapping[int, AffineValue], binarise: Binarise
     ) -> None:
         super().__init__(traced)
         self.extra_traceback = False  # our messages are one line
         self._parameters = parameters
         self._binarise = binarise
         self._layers = 0
-        self._bounded: dict[tuple[str, int, str], tuple[Moving, Moving]] = {}
+        self._bounded: dict[tuple[str, int, str], tuple[AffineValue, AffineValue]] = {}
 
-    def output_of(self, inputs: Tensor) -> Moving:
+    def output_of(self, inputs: Tensor) -> AffineValue:
         """The output for inputs (rows, ...). Raises: NotExactError naming what is in the way."""
         with torch.no_grad():
-            output = self.run(value(inputs, own=True))
-        if not isinstance(output, Moving):
+            output = self.run(value(inputs, per_example=True))
+        if not isinstance(output, AffineValue):
             raise NotExactError(f"the model gives a {type(output).__name__}, not one tensor")
         if output.unusable:
             raise NotExactError(output.unusable)
@@ -109,20 +109,21 @@ class Pass(fx.Interpreter):
             raise NotExactError(f"{self._place}: {error_line(error)}") from error
 
     def _in_its_place(
-        self, function: Function, x: Moving, name: str, reason: str, args: Any, kwargs: Any
-    ) -> Moving:
+        self, function: Function, x: AffineValue, name: str, reason: str, args: Any, kwargs: Any
+    ) -> AffineValue:
         """What is not linear in x may take part in a sum if it cancels there, as in the straight-through
         ``c = hardtanh(x); c + (sign(x) - c).detach()``. The same of the same value is one."""
-        known_bound = known.bounded(name, args, kwargs)
-        if known_bound is None or x.unusable:
+        bound = operations.bounded(name, args, kwargs)
+        if bound is None or x.unusable:
             raise NotExactError(reason)
         key = (name, id(x), repr((args, kwargs)))
         if key not in self._bounded:
-            size, has_sign = known_bound
+            size, has_sign = bound
             a = function(x.a.clone(), *args, **kwargs)  # which may be told to write in place
-            stand_in = Moving(
-                a, jumps=True, reach=None if x.reach is None else torch.full_like(x.reach, size),
-                terms=x.terms, own=x.own, unusable=reason, sign_of=x if has_sign else None,
+            stand_in = AffineValue(
+                a, on_units=True, reach=None if x.reach is None else torch.full_like(x.reach, size),
+                terms=x.terms, per_example=x.per_example, unusable=reason,
+                sign_of=x if has_sign else None,
             )  # fmt: skip
             self._bounded[key] = x, stand_in
         return self._bounded[key][1]
@@ -131,11 +132,11 @@ class Pass(fx.Interpreter):
         attribute = self.fetch_attr(target)
         return self._tensor(attribute) if isinstance(attribute, Tensor) else attribute
 
-    def _tensor(self, tensor: Tensor) -> Moving:
+    def _tensor(self, tensor: Tensor) -> AffineValue:
         parameter = self._parameters.get(id(tensor))
         return value(tensor) if parameter is None else parameter
 
-    def _own(self, module: nn.Module, name: str) -> Moving | None:
+    def _parameter(self, module: nn.Module, name: str) -> AffineValue | None:
         """The module's parameter of that name, None if it goes without."""
         if name not in module._parameters:
             raise self._no(module, _NOT_PLAIN)
@@ -148,47 +149,47 @@ class Pass(fx.Interpreter):
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         module = self.fetch_attr(target)
         x = args[0] if args else None
-        if not isinstance(x, Moving) or len(args) > 1 or kwargs:
+        if not isinstance(x, AffineValue) or len(args) > 1 or kwargs:
             raise self._no(module, "takes something else than one tensor")
         if not is_plain(module):
             raise self._no(module, _NOT_PLAIN)
         if (levels := levels_of(module)) is not None:
             return self._binary(levels, x)
-        if isinstance(module, known.DROPOUT) and module.training:
+        if isinstance(module, operations.DROPOUT) and module.training:
             raise self._no(module, "is in training mode and draws at random")
-        if isinstance(module, known.BATCH_NORM):
+        if isinstance(module, operations.BATCH_NORM):
             return self._batch_norm(module, x)
         kind = type(module)
         if kind.forward is nn.Linear.forward:
-            w, b = self._own(module, "weight"), self._own(module, "bias")
+            w, b = self._parameter(module, "weight"), self._parameter(module, "bias")
             return self._affine(functional.linear, x, w, b)
-        if kind.forward in [convolution.forward for convolution in known.CONVOLUTIONS]:
-            w, b = self._own(module, "weight"), self._own(module, "bias")
+        if kind.forward in [convolution.forward for convolution in operations.CONVOLUTIONS]:
+            w, b = self._parameter(module, "weight"), self._parameter(module, "bias")
             convolve: Any = module._conv_forward
             return self._affine(lambda h, v: convolve(h, v, None), x, w, b)
-        if kind in known.LINEAR_MODULES:
+        if kind in operations.LINEAR_MODULES:
             return each(module, x)
-        if isinstance(module, known.DROPOUT):
+        if isinstance(module, operations.DROPOUT):
             return x
-        if not x.still:
+        if not x.constant:
             reason = str(self._no(module, "has an input that moves"))
             ends = {n: v for n, v in vars(module).items() if n in ("min_val", "max_val")}
             return self._in_its_place(lambda a, **_: module(a), x, kind.__name__, reason, (), ends)
         if any(self._tensor(parameter).moves for parameter in module.parameters()):
             raise self._no(module, "moves and is not linear")
-        return value(module(x.a), x.own)
+        return value(module(x.a), x.per_example)
 
-    def _binary(self, levels: Levels, x: Moving) -> Moving:
+    def _binary(self, levels: Levels, x: AffineValue) -> AffineValue:
         low, high = levels
         x = x.sign_of or x
         if x.unusable:
             raise NotExactError(x.unusable)
-        if x.still:
-            return value(torch.where(x.a >= 0, high, low), x.own)
+        if x.constant:
+            return value(torch.where(x.a >= 0, high, low), x.per_example)
         self._layers += 1
         return self._binarise(self._layers - 1, levels, x)
 
-    def _compared(self, comparison: str, x: Any, y: Any) -> Moving:
+    def _compared(self, comparison: str, x: Any, y: Any) -> AffineValue:
         """1 where it holds, 0 elsewhere."""
         x, y = (self._signed(one, other) for one, other in ((x, y), (y, x)))
         less = comparison in ("le", "gt")
@@ -197,32 +198,34 @@ class Pass(fx.Interpreter):
 
     def _signed(self, x: Any, y: Any) -> Any:
         """In the place of x, the value whose sign it has, where it is compared with zero."""
-        if not isinstance(x, Moving) or x.sign_of is None:
+        if not isinstance(x, AffineValue) or x.sign_of is None:
             return x
         zero = value(y)
-        return x.sign_of if zero.still and not zero.a.any() else x
+        return x.sign_of if zero.constant and not zero.a.any() else x
 
-    def _sign(self, x: Moving) -> Moving:
+    def _sign(self, x: AffineValue) -> AffineValue:
         """That of `torch.sign`: 0 at 0."""
         return add(self._compared("ge", x, 0.0), self._compared("le", x, 0.0), -1)
 
-    def _where(self, condition: Any, yes: Any, no: Any) -> Moving:
+    def _where(self, condition: Any, yes: Any, no: Any) -> AffineValue:
         holds = value(condition)
-        if holds.still:
-            holds = value(holds.a.double(), holds.own)
+        if holds.constant:
+            holds = value(holds.a.double(), holds.per_example)
         return add(no, self._times(holds, add(yes, no, -1)))
 
-    def _times(self, x: Any, y: Any) -> Moving:
-        x, y = sorted((value(x), value(y)), key=lambda v: v.jumps, reverse=True)
+    def _times(self, x: Any, y: Any) -> AffineValue:
+        x, y = sorted((value(x), value(y)), key=lambda v: v.on_units, reverse=True)
         return product(operator.mul, x, y, 1, self._place)
 
-    def _matrix_product(self, function: Function, x: Moving, y: Moving) -> Moving:
+    def _matrix_product(self, function: Function, x: AffineValue, y: AffineValue) -> AffineValue:
         terms = x.a.shape[-1] + 5
-        if y.jumps and not x.jumps:
+        if y.on_units and not x.on_units:
             return product(lambda h, v: function(v, h), y, x, terms, self._place)
         return product(function, x, y, terms, self._place)
 
-    def _affine(self, function: Function, x: Moving, w: Moving | None, b: Moving | None) -> Moving:
+    def _affine(
+        self, function: Function, x: AffineValue, w: AffineValue | None, b: AffineValue | None
+    ) -> AffineValue:
         assert w is not None
         # The step adds three roundings to each weight and the bias one term.
         result = product(function, x, w, w.a[0].numel() + 5, self._place)
@@ -230,7 +233,7 @@ class Pass(fx.Interpreter):
             return result
         return add(result, each(lambda part: part.reshape([-1] + [1] * (w.a.ndim - 2)), b))
 
-    def _batch_norm(self, module: Any, x: Moving) -> Moving:
+    def _batch_norm(self, module: Any, x: AffineValue) -> AffineValue:
         if module.training or module.running_mean is None:
             mode = "is in training mode and" if module.training else "has no running statistics and"
             raise self._no(module, f"{mode} normalises by the batch")
@@ -241,116 +244,124 @@ class Pass(fx.Interpreter):
         scale = value(by_channel((module.running_var + module.eps).rsqrt()))
         centred = add(x, value(by_channel(module.running_mean)), -1)
         result = product(operator.mul, centred, scale, 4, self._place)
-        w, b = self._own(module, "weight"), self._own(module, "bias")
+        w, b = self._parameter(module, "weight"), self._parameter(module, "bias")
         if w is not None:
             result = product(operator.mul, result, each(by_channel, w), 4, self._place)
         return result if b is None else add(result, each(by_channel, b))
 
     def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
         x = args[0]
-        if not isinstance(x, Moving):
+        if not isinstance(x, AffineValue):
             return super().call_method(target, args, kwargs)
         if target in ("size", "dim", "numel"):
             return getattr(x.a, target)(*args[1:], **kwargs)
-        if target in known.UNCHANGED and not x.still:
+        if target in operations.UNCHANGED and not x.constant:
             return x
-        if target in known.LINEAR_METHODS:
+        if target in operations.LINEAR_METHODS:
             return self._linear(_method(target), x, args[1:], kwargs)
-        if target in known.METHODS_IN_PARTS:
+        if target in operations.METHODS_IN_PARTS:
             return self._in_parts(_method(target), x, args[1:], kwargs)
         if target in ("view_as", "reshape_as"):
             shape = args[1].a.shape[1:]
             return each(lambda part: part.reshape(len(part), *shape), x)
-        if target in known.CASTS and not x.still and _is_double(args[1:], kwargs):
+        if target in operations.CASTS and not x.constant and _is_double(args[1:], kwargs):
             return x
-        if target in known.AS_FUNCTIONS:
-            return self.call_function(known.AS_FUNCTIONS[target], args, kwargs)
+        if target in operations.AS_FUNCTIONS:
+            return self.call_function(operations.AS_FUNCTIONS[target], args, kwargs)
         return self._anything(_method(target), args, kwargs, target)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if not _any(lambda _: True, (args, kwargs)):
             return super().call_function(target, args, kwargs)
-        if target is operator.getitem and not isinstance(args[0], Moving):
+        if target is operator.getitem and not isinstance(args[0], AffineValue):
             return args[0][args[1]]
         if target is getattr:
-            return self._attribute(*args) if isinstance(args[0], Moving) else getattr(*args)
-        if target in known.SUMS and kwargs.keys() <= {"alpha"}:
+            return self._attribute(*args) if isinstance(args[0], AffineValue) else getattr(*args)
+        if target in operations.SUMS and kwargs.keys() <= {"alpha"}:
             other = self._times(args[1], kwargs["alpha"]) if kwargs else args[1]
-            return add(args[0], other, known.SUMS[target])
-        if target in known.NEGATIVES:
+            return add(args[0], other, operations.SUMS[target])
+        if target in operations.NEGATIVES:
             return negative(args[0])
-        if target in known.PRODUCTS:
+        if target in operations.PRODUCTS:
             return self._times(*args)
-        if target in known.QUOTIENTS and not kwargs and not _any(lambda v: not v.still, args[1]):
+        if target in operations.QUOTIENTS and not kwargs and not _any(lambda v: not v.constant, args[1]):
             by = value(args[1])
-            return product(operator.mul, value(args[0]), value(1 / by.a, by.own), 2, self._place)
-        if target in known.MATRIX_PRODUCTS:
+            return product(operator.mul, value(args[0]), value(1 / by.a, by.per_example), 2, self._place)
+        if target in operations.MATRIX_PRODUCTS:
             return self._matrix_product(target, value(args[0]), value(args[1]))
-        if target in known.KERNELS:
+        if target in operations.KERNELS:
             return self._kernel(target, *args, **kwargs)
-        if target in known.UNCHANGING and isinstance(args[0], Moving) and not args[0].still:
+        if target in operations.UNCHANGING and isinstance(args[0], AffineValue) and not args[0].constant:
             return args[0]
-        if target in known.LINEAR and isinstance(args[0], Moving):
+        if target in operations.LINEAR and isinstance(args[0], AffineValue):
             return self._linear(target, args[0], args[1:], kwargs)
-        if target in known.CONSTANTS and isinstance(args[0], Moving):
+        if target in operations.CONSTANTS and isinstance(args[0], AffineValue):
             return value(target(args[0].a, *args[1:], **kwargs))
-        if target in known.IN_PARTS:
+        if target in operations.IN_PARTS:
             return self._in_parts(target, args[0], args[1:], kwargs)
-        if target in known.JOINS:
+        if target in operations.JOINS:
             return join(partial(_joined, target, args[1:], kwargs), args[0])
         if target is functional.pad and _pads_linearly(*args, **kwargs):
             return each(lambda part: target(part, *args[1:], **kwargs), args[0])
-        if _any(lambda v: not v.still, (args, kwargs)):
-            if target in known.COMPARISONS:
-                return self._compared(known.COMPARISONS[target], *args)
+        if _any(lambda v: not v.constant, (args, kwargs)):
+            if target in operations.COMPARISONS:
+                return self._compared(operations.COMPARISONS[target], *args)
             if target is torch.sign:
                 return self._sign(*args)
             if target is torch.where:
                 return self._where(*args)
         return self._anything(target, args, kwargs, getattr(target, "__name__", str(target)))
 
-    def _attribute(self, x: Moving, name: str) -> Any:
-        if name in known.TRANSPOSES:
+    def _attribute(self, x: AffineValue, name: str) -> Any:
+        if name in operations.TRANSPOSES:
             return each(lambda part: getattr(part, name), x)
         found = getattr(x.a, name)
         if isinstance(found, Tensor):
             raise NotExactError(f"{self._place}: {name} of a value")
         return found
 
-    def _linear(self, function: Function, x: Moving, rest: Any, named: Any) -> Moving:
-        """A linear function of x; what else it takes is still."""
+    def _linear(self, function: Function, x: AffineValue, rest: Any, named: Any) -> AffineValue:
+        """A linear function of x; what else it takes is constant."""
         others = (rest, named)
-        if _any(lambda v: not v.still or (x.jumps and v.own), others):
+        if _any(lambda v: not v.constant or (x.on_units and v.per_example), others):
             raise NotExactError(f"{self._place}: what it reads depends on the step or on the example")
         result = each(lambda part: function(part, *_tensors(rest), **_tensors(named)), x)
-        return replace(result, own=result.own or _any(lambda v: v.own, others))
+        return replace(result, per_example=result.per_example or _any(lambda v: v.per_example, others))
 
-    def _in_parts(self, function: Function, x: Moving, rest: Any, named: Any) -> tuple[Moving, ...]:
+    def _in_parts(
+        self, function: Function, x: AffineValue, rest: Any, named: Any
+    ) -> tuple[AffineValue, ...]:
         def part(k: int) -> Function:
             return lambda whole: function(whole, *rest, **named)[k]
 
         return tuple(each(part(k), x) for k in range(len(function(x.a, *rest, **named))))
 
     def _kernel(
-        self, function: Function, input: Moving, weight: Any, bias: Any = None, *rest: Any, **named: Any
-    ) -> Moving:
+        self,
+        function: Function,
+        input: AffineValue,
+        weight: Any,
+        bias: Any = None,
+        *rest: Any,
+        **named: Any,
+    ) -> AffineValue:
         b = None if bias is None else value(bias)
         return self._affine(lambda h, v: function(h, v, None, *rest, **named), input, value(weight), b)
 
     def _anything(self, function: Function, args: Any, kwargs: Any, name: str) -> Any:
-        """Any function, of what is still."""
-        if _any(lambda v: not v.still, (args, kwargs)):
+        """Any function, of what is constant."""
+        if _any(lambda v: not v.constant, (args, kwargs)):
             reason = f"{self._place}: {name} of a value that moves"
-            if not isinstance(args[0], Moving) or _any(lambda _: True, (args[1:], kwargs)):
+            if not isinstance(args[0], AffineValue) or _any(lambda _: True, (args[1:], kwargs)):
                 raise NotExactError(reason)
             return self._in_its_place(function, args[0], name, reason, args[1:], kwargs)
         if kwargs.get("training"):
             raise NotExactError(f"{self._place}: {name} in training mode")
         result = function(*_tensors(args), **_tensors(kwargs))
-        own = _any(lambda v: v.own, (args, kwargs))
+        per_example = _any(lambda v: v.per_example, (args, kwargs))
         if isinstance(result, tuple | list):
-            return type(result)(value(r, own) if isinstance(r, Tensor) else r for r in result)
-        return value(result, own) if isinstance(result, Tensor) else result
+            return type(result)(value(r, per_example) if isinstance(r, Tensor) else r for r in result)
+        return value(result, per_example) if isinstance(result, Tensor) else result
 
 
 def _method(name: str) -> Function:
@@ -363,13 +374,13 @@ def _is_double(args: Any, kwargs: Any) -> bool:
     return all(
         v in allowed
         or isinstance(v, torch.device)
-        or (isinstance(v, Moving) and v.a.dtype == torch.float64)
+        or (isinstance(v, AffineValue) and v.a.dtype == torch.float64)
         for v in (*args, *kwargs.values())
     )
 
 
 def _pads_linearly(x: Any, pad: Any, mode: str = "constant", value: float | None = None) -> bool:
-    return isinstance(x, Moving) and (mode != "constant" or not value)
+    return isinstance(x, AffineValue) and (mode != "constant" or not value)
 
 
 def _joined(function: Function, rest: Any, named: Any, tensors: list[Tensor]) -> Any:

@@ -26,11 +26,11 @@ def as_double(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def held(tensor: Tensor) -> Tensor:
+def to_cpu(tensor: Tensor) -> Tensor:
     """The tensor on the CPU in a dtype that NumPy knows too, without a copy if that is possible."""
     here = tensor.detach().cpu()
-    known = not here.is_floating_point() or here.dtype in (torch.float32, torch.float64)
-    return here if known else here.double()
+    numpy_has_it = not here.is_floating_point() or here.dtype in (torch.float32, torch.float64)
+    return here if numpy_has_it else here.double()
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
             bias = _joint(*pairs[1]) if len(pairs) > 1 else np.zeros(2 * module.out_features)
             layers.append(MovingLayer(_joint(*pairs[0]), bias))
         elif not wants_linear and module is not None and is_plain(module):
-            own = levels_of(module)
-            if own is None:
+            pair = levels_of(module)
+            if pair is None:
                 return None
-            levels.append(own)
+            levels.append(pair)
         else:
             return None
         wants_linear = not wants_linear
@@ -142,8 +142,8 @@ def _joint(w: Tensor, dw: Tensor) -> Array:
     """(in, 2 out) or (2 out,) of a weight, or a bias, and what it moves by. Both in one array, because
     the inputs are the large operand of a product with them and are then read once."""
     joint = np.empty((*w.shape[1:], 2 * len(w)))
-    joint[..., : len(w)] = held(w).numpy().T
-    joint[..., len(w) :] = held(dw).numpy().T
+    joint[..., : len(w)] = to_cpu(w).numpy().T
+    joint[..., len(w) :] = to_cpu(dw).numpy().T
     return joint
 
 
