@@ -31,7 +31,7 @@ PARTS = {
     "MLflow runs": [
         ("srste.tracking.store", f"Store.{name}") for name in ("add", "sync", "track_launch")
     ],
-    "pretraining": [("srste.problem.pretraining", "pretrained")],
+    "pretraining": [("srste.store.pretrained", "pretrained")],
     "checking the sweep": [("srste.launch.preflight", "check")],
     "report": [("srste.launch.results", "report_on")],
     "table and figures": [

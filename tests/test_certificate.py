@@ -39,7 +39,7 @@ def job(*overrides):
 def done(root, *overrides):
     """A job run in this process; {estimator: (folder, record)}."""
     this = job(*overrides)
-    made = run_job(this, Folders(root, root / "job"))
+    _, made = run_job(this, Folders(root, root / "job"))
     return this, {(r := records.read(path)).estimator: (path, r) for path in made}
 
 
