@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
+import srste
 from srste.launch.job_config import Job
 from srste.launch.preflight import register_resolvers
 from srste.store import provenance
@@ -181,6 +185,31 @@ def test_targets_within_lists_and_those_that_hydra_looks_up_count():
     identity = named | {"d": looked_up, "e": {"_target_": "x.E", "path": "not.this"}}
     wanted = {"x.A", "x.B", "x.C", "x.D", "x.E", "hydra.utils.get_method"}
     assert set(provenance._targets(identity)) == wanted
+
+
+class TestVersions:
+    def test_those_of_packages_that_compute_are_in_the_key_and_no_others(self, monkeypatch):
+        identity = {"seed": 1}
+        key = provenance.key_of(identity)
+        there = provenance.versions()
+        for name in there:
+            monkeypatch.setattr(provenance, "versions", lambda n=name: there | {n: "0.0.1"})
+            assert (provenance.key_of(identity) != key) == (name in provenance.ARITHMETIC), name
+
+    def test_each_is_that_of_its_package(self):
+        there = provenance.versions()
+        assert there["torch"] == torch.__version__
+        assert there["numpy"] == np.__version__
+        assert there["python"] == ".".join(map(str, sys.version_info[:3]))
+        assert there["srste"] == srste.__version__
+        assert there.keys() == {"srste", "python", *provenance.PACKAGES}
+
+
+def test_the_key_is_of_the_configuration_in_any_order():
+    key = provenance.key_of({"seed": 1, "loss": {"a": 1, "b": 2}})
+    assert len(key) == 64
+    assert provenance.key_of({"loss": {"b": 2, "a": 1}, "seed": 1}) == key
+    assert provenance.key_of({"seed": 2, "loss": {"a": 1, "b": 2}}) != key
 
 
 class TestCommit:
