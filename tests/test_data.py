@@ -89,9 +89,13 @@ def test_refused(path, overrides, says):
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
-        ({"inputs": np.zeros((4, 3))}, "must be an .npz file with the arrays"),
+        ({"inputs": np.zeros((4, 3))}, "must be an .npz file of numbers with"),
+        ({"inputs": np.zeros(()), "targets": np.zeros(4)}, "must be an .npz file"),
         ({"inputs": np.zeros((4, 3)), "targets": np.zeros(3)}, "has 4 inputs and 3 targets"),
         ({"inputs": np.array([{}] * 4, object), "targets": np.zeros(4)}, "must be an .npz file"),
+        ({"inputs": np.zeros((4, 3)), "targets": np.array(list("abcd"))}, "must be an .npz file"),
+        ({"inputs": np.full((4, 3), np.nan), "targets": np.zeros(4)}, "`inputs` holds a value"),
+        ({"inputs": np.zeros((4, 3)), "targets": np.full(4, 1e300)}, "`targets` holds a value"),
     ],
 )
 def test_files_that_are_refused(tmp_path, arrays, says):

@@ -170,3 +170,17 @@ def test_the_classes_are_those_of_the_configuration():
     kinds = {SquaredError, AbsoluteError, Logistic, CrossEntropy}
     assert {type(loss) for loss in LOSSES.values()} == kinds
     assert len(choices("loss")) == len(kinds)
+
+
+class FalseLoss(nn.ModuleList):
+    """A loss that is a module without parts, so that its truth is false."""
+
+    def forward(self, outputs, targets):
+        return ((outputs - targets) ** 4).mean()
+
+
+def test_a_loss_that_is_false_is_not_taken_for_none():
+    parts = case("squared", 1, 4, 1, 2, True, 9, "tensor")
+    curve, why = curve_and_reason(*parts, 0.5, FalseLoss())
+    assert why == "FalseLoss has no exact form"
+    assert curve.pre_loss == pytest.approx(FalseLoss()(parts[0](parts[2]), parts[3]).item(), rel=1e-9)

@@ -82,12 +82,12 @@ def test_the_examples_run(launched, monkeypatch):
 class TestEstimate:
     def test_ste_is_the_gradient_by_hand(self, case):
         model, inputs, targets = case
-        found = srste.estimate("ste", model, inputs, targets)
+        direction = srste.estimate("ste", model, inputs, targets)
         network = oracle.network_of(model.state_dict(), bias=True)
         x, y = inputs.double().numpy(), targets.double().numpy()
         gradient = oracle.backward(network, x, y, oracle.sign)
         expected = [t for pair in oracle.per_tensor(gradient) for t in pair]
-        for tensor, array in zip(found.values(), expected, strict=True):
+        for tensor, array in zip(direction.values(), expected, strict=True):
             np.testing.assert_allclose(tensor.numpy(), array, rtol=0, atol=2e-6)  # float32
 
     def test_seed_samples_and_overrides_matter(self, case):
@@ -98,8 +98,8 @@ class TestEstimate:
             assert not torch.equal(flat(srste.estimate("sr_ste", *case, **options)), flat(given))
 
     def test_an_object_of_anyone_s(self, case):
-        found = srste.estimate(Random(no_norm), *case, seed=3)
-        assert found.keys() == dict(case[0].named_parameters()).keys()
+        direction = srste.estimate(Random(no_norm), *case, seed=3)
+        assert direction.keys() == dict(case[0].named_parameters()).keys()
 
     def test_any_loss(self, case):
         model, inputs, _ = case

@@ -79,11 +79,13 @@ class Line:
         Raises: ValueError for shapes that do not fit, an empty batch, lr_max not > 0, a value that is
             not finite, or a model whose weights have changed.
         """
+        # Not by its truth: a loss that is a module with a length may be false.
+        loss = SquaredError() if loss is None else loss
         try:
             return self.exact_loss(inputs, targets, loss, lr_max)
         except NotExactError as error:
             return EvaluatedCurve(
-                self.model, self.direction, inputs, targets, lr_max, loss or SquaredError(),
+                self.model, self.direction, inputs, targets, lr_max, loss,
                 seed=seed, why_not=str(error), progress=progress,
             )  # fmt: skip
 
@@ -102,7 +104,8 @@ class Line:
         # Numba and the kernels take half a second to import: not for `--help`, nor for a bad command.
         from srste.curve.engine.batch_loss import summed
 
-        loss, table = loss or SquaredError(), self._tables.get(id(network))
+        loss = SquaredError() if loss is None else loss
+        table = self._tables.get(id(network))
         pieces, self._tables[id(network)] = summed(network, table, loss, inputs, targets, float(lr_max))
         return ExactCurve(pieces, float(lr_max))
 

@@ -80,8 +80,8 @@ def job_name() -> str:
 def config_dir(script: Path | None) -> Path:
     """The folder of the configurations: beside the script, or, where that is a link or a copy elsewhere
     or there is none, the package's. Raises: SystemExit where there is none."""
-    beside = [] if script is None else [script.parent / "conf", script.resolve().parent / "conf"]
-    places = [*beside, conf_folder()]
+    of_script = [] if script is None else [script.parent / "conf", script.resolve().parent / "conf"]
+    places = [*of_script, conf_folder()]
     for place in places:
         if (place / "config.yaml").is_file():
             return place.resolve()

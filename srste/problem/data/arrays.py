@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,33 +40,39 @@ class Arrays:
         if (there := int(np.prod(inputs.shape[1:]))) != features:
             raise ValueError(f"`Arrays(features={features})` must be {there}, as in {self.path.name}")
 
-    @cached_property
-    def _content(self) -> bytes:
-        try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise ValueError(f"`Arrays(path={self.path})` cannot be read ({error.strerror})") from error
-
-    @cached_property
+    @property
     def identity(self) -> str:
         """The checksum of the file: with other examples a study is another one."""
-        return hashlib.sha256(self._content).hexdigest()
+        return self._read[0]
+
+    @property
+    def _arrays(self) -> tuple[NDArray[np.float32], NDArray[np.generic]]:
+        return self._read[1:]
 
     @cached_property
-    def _arrays(self) -> tuple[NDArray[np.float32], NDArray[np.generic]]:
-        _ = self._content
+    def _read(self) -> tuple[str, NDArray[np.float32], NDArray[np.generic]]:
+        """(checksum, inputs, targets), all of one reading: the file may change meanwhile."""
+        named = f"`Arrays(path={self.path})`"
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                inputs, targets = file["inputs"].astype(np.float32), file["targets"]
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{named} cannot be read ({error.strerror})") from error
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file, np.errstate(over="ignore"):
+                inputs = file["inputs"].astype(np.float32)
+                targets = file["targets"]
+                targets = targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64)
+            counts = len(inputs), len(targets)
         except Exception as error:  # whatever NumPy makes of any file
-            wanted = "must be an .npz file with the arrays `inputs` and `targets`"
-            raise ValueError(f"`Arrays(path={self.path})` {wanted}") from error
-        if len(inputs) != len(targets) or len(inputs) < 2:
-            raise ValueError(
-                f"`Arrays(path={self.path})` has {len(inputs)} inputs and {len(targets)} targets; they "
-                "must be as many, and two at least"
-            )
-        return inputs, targets
+            wanted = "must be an .npz file of numbers with the arrays `inputs` and `targets`"
+            raise ValueError(f"{named} {wanted}") from error
+        if counts[0] != counts[1] or counts[0] < 2:
+            has = f"has {counts[0]} inputs and {counts[1]} targets"
+            raise ValueError(f"{named} {has}; they must be as many, and two at least")
+        for name, array in (("inputs", inputs), ("targets", targets)):
+            if not np.isfinite(array).all():
+                raise ValueError(f"{named}: `{name}` holds a value that is not finite in float32")
+        return hashlib.sha256(content).hexdigest(), inputs, targets
 
     def most(self, heldout: bool) -> int | None:
         """See :class:`srste.problem.data.base.Data`."""
@@ -80,14 +87,10 @@ class Arrays:
         aside = self.most(heldout=True)
         return ArraysSource(
             inputs=torch.from_numpy(inputs).to(setting.device),
-            targets=torch.from_numpy(_as_targets(targets)).to(setting.device),
+            targets=torch.from_numpy(targets).to(setting.device),
             of_batches=order[aside:],
             held_out=order[:aside],
         )
-
-
-def _as_targets(targets: NDArray[np.generic]) -> NDArray[np.generic]:
-    return targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64)
 
 
 @dataclass(frozen=True)
