@@ -25,8 +25,8 @@ FOLLOWING = (
 # What is imported or asked for, and what before it.
 STEPS = {
     "numba": ("import numba", "import srste.curve"),
-    "kernels: chains, squared error": (f"{FOLLOWING}; following(chain=True)", "import numba"),
-    "also: any other network": ("following(chain=False)", FOLLOWING),
+    "kernels: chains, squared error": (f"{FOLLOWING}; following(is_chain=True)", "import numba"),
+    "also: any other network": ("following(is_chain=False)", FOLLOWING),
     "also: absolute error": ("import srste.curve.engine.kernels.absolute", FOLLOWING),
     "also: logistic loss, cross-entropy": ("import srste.curve.convex.search", FOLLOWING),
 }

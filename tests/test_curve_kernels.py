@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from srste.curve.engine.flips import one_blas_thread
 from srste.curve.engine.kernels.follow import following
 from srste.curve.engine.kernels.lanes import load, store
 from srste.curve.engine.kernels.piecewise import add_up
 from srste.curve.engine.kernels.positions import position_of_flip, positions_of_flips
+from srste.curve.engine.threads import one_blas_thread
 
 SPREADS = {
     "even": lambda u: u * 0.5,

@@ -206,8 +206,8 @@ class TestCache:
 
     @staticmethod
     def doubled():
-        @compiling.compiled("float64(float64)")
-        def double(number):
+        @compiling.compiled
+        def double(number: float) -> float:
             return 2 * number
 
         return double(21.0)

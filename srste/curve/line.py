@@ -45,11 +45,11 @@ class Line:
     """
 
     def __init__(self, model: nn.Module, direction: Mapping[str, Tensor]) -> None:
-        check_model(model)
         self.model = model
         self.direction = direction
-        self._chain = chain(model, direction) if isinstance(direction, Mapping) else None
+        self._chain = chain(model, direction)
         if self._chain is None:
+            check_model(model)
             check_direction(dict(model.named_parameters()), direction)
         self._traced: dict[tuple[object, ...], Traced | str] = {}
         self._tables: dict[int, Links] = {}
@@ -98,7 +98,7 @@ class Line:
         Raises: NotExactError that names what has no exact form; ValueError as :meth:`loss`.
         """
         check_lr_max(lr_max)
-        if inputs.ndim < 1 or not len(inputs):
+        if inputs.ndim < 1 or not inputs.shape[0]:
             raise ValueError(f"inputs must be (batch >= 1, ...), not {tuple(inputs.shape)}")
         network = self.network(inputs)
         # Numba and the kernels take half a second to import: not for `--help`, nor for a bad command.

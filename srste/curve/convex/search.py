@@ -14,18 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srste.curve.convex.bounds import Bounds
-from srste.curve.convex.sums import Steps, StepSum, together
-from srste.curve.engine.flips import (
-    CurveInputs,
-    Follower,
-    blocks,
-    in_threads,
-    one_blas_thread,
-    shares,
-    threads,
-)
+from srste.curve.convex.sums import StepSum, together
+from srste.curve.engine.flips import CurveInputs, Follower, blocks
 from srste.curve.engine.kernels.positions import first_floats
+from srste.curve.engine.layout import Steps
 from srste.curve.engine.link_table import Links
+from srste.curve.engine.threads import in_threads, one_blas_thread, shares, threads
 from srste.curve.network.base import ROUNDING, Array, Index, Network
 from srste.losses import ExactForm
 
@@ -255,30 +249,29 @@ def convex_sum(
     """The mean over the batch of cross-entropies, or of logistic losses."""
     classes = form is ExactForm.SOFTMAX
     outputs = network.units[-1]
-    own = blocks(links, len(batch))
-    parts = max(1, min(threads(), len(own)))
-    numbers = shares(parts, len(own))
-    found: dict[int, Steps] = {}
+    all_blocks = blocks(links, len(batch))
+    largest = all_blocks[0].stop
+    parts = shares(max(1, min(threads(), len(all_blocks))), len(all_blocks))
 
-    def work(part: int) -> None:
-        begin, end = own[numbers[part].start].start, own[numbers[part].stop - 1].stop
-        at_rest, counts = np.empty((end - begin, 2 * outputs)), np.empty(end - begin, np.int64)
-        follower = Follower(network, links, batch, own[0].stop)
-        count, events = 0, np.empty((8 * own[0].stop, 1 + 2 * outputs))
-        for number in numbers[part]:
-            if number == numbers[part].start + 1:
+    def work(part: int) -> Steps:
+        numbers = parts[part]
+        begin, end = all_blocks[numbers.start].start, all_blocks[numbers.stop - 1].stop
+        at_start, counts = np.empty((end - begin, 2 * outputs)), np.empty(end - begin, np.int64)
+        follower = Follower(network, links, batch, largest)
+        count, events = 0, np.empty((8 * largest, 1 + 2 * outputs))
+        for number in numbers:
+            if number == numbers.start + 1:
                 # As the first block went, so will the others: to move into larger memory takes both.
-                room = int(_ROOM * count * (end - begin) / (own[0].stop - own[0].start))
-                held, events = events, np.empty((max(room, len(events)), 1 + 2 * outputs))
-                events[:count] = held[:count]
-            block = own[number]
-            here = slice(block.start - begin, block.stop - begin)
-            count, events = follower.follow(block, False, at_rest[here], counts[here], count, events)
-        found[part] = Steps(at_rest, counts, events[:count], batch.targets[begin:end], classes)
+                room = int(_ROOM * count * (end - begin) / largest)
+                first, events = events, np.empty((max(room, len(events)), 1 + 2 * outputs))
+                events[:count] = first[:count]
+            block = all_blocks[number]
+            rows = slice(block.start - begin, block.stop - begin)
+            count, events = follower.follow(block, False, at_start[rows], counts[rows], count, events)
+        return Steps(at_start, counts, events[:count], batch.targets[begin:end], classes)
 
     with one_blas_thread():
-        in_threads(work, parts)
-    steps = [found[part] for part in range(parts)]
+        steps = in_threads(work, len(parts))
     if len(batch) < _WORTH_A_THREAD:
         steps = [together(steps)]
     return ConvexSum(StepSum(steps, batch.share), lr_max)

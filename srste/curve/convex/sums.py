@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srste.curve.engine.flips import in_threads, shares, threads
 from srste.curve.engine.kernels import convex_losses as kernels
 from srste.curve.engine.kernels import parabolas
+from srste.curve.engine.layout import Steps
+from srste.curve.engine.threads import Result, in_threads, shares, threads
 from srste.curve.network.base import Array, Index
-
-Answer = TypeVar("Answer")
 
 # Over a cell the arguments of a loss move by at most this. Log-sum-exp has its singularities where two
 # arguments differ by i pi or more, a factor of 2 pi away from the cell's half width, so that polynomials
@@ -27,39 +24,12 @@ _NODES, _WEIGHTS = np.cos(_ANGLES), np.sin(_ANGLES) * (-1.0) ** np.arange(15)
 _MOST_AT_ONCE = 100_000  # learning rates, of which each takes the memory of the nodes
 
 
-@dataclass(frozen=True)
-class Steps:
-    """The outputs of some examples.
-
-    at_rest, counts, outputs: as in `srste.curve.engine.kernels.convex_losses`.
-    """
-
-    at_rest: Array
-    counts: Index
-    outputs: Array
-    targets: Array
-    classes: bool
-
-    @property
-    def arrays(self) -> tuple[Array, Index, Array, Array, bool]:
-        return self.at_rest, self.counts, self.outputs, self.targets, self.classes
-
-    @property
-    def keys(self) -> NDArray[np.uint64]:
-        """Positions of the events."""
-        keys: NDArray[np.uint64] = self.outputs.view(np.uint64)[:, 0]
-        return keys
-
-
 def together(parts: list[Steps]) -> Steps:
     """The examples of all parts as one."""
     if len(parts) == 1:
         return parts[0]
-    at_rest, counts, outputs, targets = (
-        np.concatenate(arrays)
-        for arrays in zip(*[(s.at_rest, s.counts, s.outputs, s.targets) for s in parts], strict=True)
-    )
-    return Steps(at_rest, counts, outputs, targets, parts[0].classes)
+    at_start, counts, outputs, targets = map(np.concatenate, list(zip(*parts, strict=True))[:4])
+    return Steps(at_start, counts, outputs, targets, parts[0].classes)
 
 
 class StepSum:
@@ -79,25 +49,22 @@ class StepSum:
 
     def at(self, position: np.uint64, lr: float) -> tuple[float, float, float]:
         """(loss, slope, curvature) at lr, of the steps that a position lies in."""
-        f, f1, f2 = np.sum(
-            self._each(lambda part: kernels.derivatives(*part.arrays, position, lr)), axis=0
-        )
+        f, f1, f2 = np.sum(self._each(lambda part: kernels.derivatives(part, position, lr)), axis=0)
         return float(f) * self._share, float(f1) * self._share, float(f2) * self._share
 
     def values(self, lrs: Array) -> Array:
         """The losses at learning rates (any,)."""
         order = np.argsort(lrs, kind="stable")
         ascending, sums = lrs[order], np.zeros(len(lrs))
-        runs = max(1, min(threads(), len(lrs)), math.ceil(len(lrs) / _MOST_AT_ONCE))
-        own = shares(runs, len(lrs))
-        workers = shares(min(threads(), runs), runs)
+        runs = shares(max(1, min(threads(), len(lrs)), math.ceil(len(lrs) / _MOST_AT_ONCE)), len(lrs))
+        workers = shares(min(threads(), len(runs)), len(runs))
         widest = max(widest for widest, _ in self._spreads)
 
         def work(worker: int) -> None:
             for run in workers[worker]:
-                here = slice(own[run].start, own[run].stop)
+                places = slice(runs[run].start, runs[run].stop)
                 for part in self._parts:
-                    _add_values(part, widest, ascending[here], sums[here])
+                    _add_values(part, widest, ascending[places], sums[places])
 
         in_threads(work, len(workers))
         losses = np.empty(len(lrs))
@@ -107,18 +74,16 @@ class StepSum:
 
     def parts_by_cell(self, width: float, begin: float, end: float, cells: int) -> Index:
         """As the kernel of that name."""
-        found = self._each(lambda part: parabolas.parts_by_cell(*part.arrays, width, begin, end, cells))
-        counts: Index = np.sum(found, axis=0)
+        counts: Index = np.sum(
+            self._each(lambda part: parabolas.parts_by_cell(part, width, begin, end, cells)), axis=0
+        )
         return counts
 
     def parabolas(self, width: float, begin: float, end: float) -> tuple[Array, float]:
         """(events, error): those of the kernel of that name, for all parts."""
-        found = self._each(
-            lambda part: parabolas.parabolas(*part.arrays, self._share, width, begin, end)
-        )
-        events = [own[:count] for count, own, _ in found]
-        whole = events[0] if len(events) == 1 else np.concatenate(events)
-        return whole, sum(error for *_, error in found)
+        parts = self._each(lambda part: parabolas.parabolas(part, self._share, width, begin, end))
+        events = [events[:count] for count, events, _ in parts]
+        return events[0] if len(events) == 1 else np.concatenate(events), sum(e for *_, e in parts)
 
     @property
     def mean_spread(self) -> float:
@@ -127,21 +92,15 @@ class StepSum:
 
     @cached_property
     def _spreads(self) -> list[tuple[float, float]]:
-        return self._each(lambda part: kernels.spreads(*part.arrays))
+        return self._each(kernels.spreads)
 
-    def _each(self, of: Callable[[Steps], Answer]) -> list[Answer]:
+    def _each(self, of: Callable[[Steps], Result]) -> list[Result]:
         """Of every part, on a thread each."""
-        found: dict[int, Answer] = {}
-
-        def work(part: int) -> None:
-            found[part] = of(self._parts[part])
-
-        in_threads(work, len(self._parts))
-        return [found[part] for part in range(len(self._parts))]
+        return in_threads(lambda part: of(self._parts[part]), len(self._parts))
 
 
 def _add_values(part: Steps, widest: float, lrs: Array, sums: Array) -> None:
-    """Adds the losses at ascending learning rates, by polynomials where that is less work.
+    """Add the losses at ascending learning rates, by polynomials where that is less work.
 
     widest: what a unit of t moves the arguments of a loss by at most.
     """
@@ -153,6 +112,6 @@ def _add_values(part: Steps, widest: float, lrs: Array, sums: Array) -> None:
     # Nodes between learning rates that are hardly apart, or hardly above 0, would be no nodes.
     apart = length > 1e-9 * lrs[-1] and length > 1e-300
     if cells * len(_NODES) + 2 * each * len(_NODES) < len(lrs) and apart and cells > 0:
-        kernels.add_interpolated(*part.arrays, lrs, sums, math.ceil(cells), _NODES, _WEIGHTS)
+        kernels.add_interpolated(part, lrs, sums, math.ceil(cells), _NODES, _WEIGHTS)
     else:
-        kernels.add_values(*part.arrays, lrs, sums)
+        kernels.add_values(part, lrs, sums)

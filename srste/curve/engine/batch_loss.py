@@ -35,7 +35,7 @@ def summed(
     exact = exact_form(loss)
     if not network.units[-1]:
         raise ValueError("the model has no outputs")
-    shape = (len(inputs), *network.output_shape)
+    shape = (inputs.shape[0], *network.output_shape)
     try:
         compared = exact.compared(targets, shape)
     except ValueError as error:

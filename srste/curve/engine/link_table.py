@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import numpy as np
 
 from srste.curve.engine.kernels.lanes import LANES, aligned
 from srste.curve.engine.kernels.rounding import add_magnitudes, round_columns
-from srste.curve.engine.kernels.turning import WORD
-from srste.curve.network.base import Array, Dense, Index, Link, Network
+from srste.curve.engine.layout import WORD, LinkTable
+from srste.curve.network.base import Array, Dense, Link, Network
 
 
 def _grid(links: Sequence[Link], constant: Array | None, units: int) -> Array:
-    """For every (a, d) of a layer, what is added and taken away again to round to a multiple of 2^-51 of
-    the power of two that the sum of their terms' magnitudes is below: floats from twice to four times
-    that power are multiples of the wanted one."""
-    reach = np.zeros(2 * units) if constant is None else np.abs(constant[0])
+    """What is added to a number and subtracted again to round it to a term of a sum, for every (a, d) of
+    a layer: to a multiple of 2^-51 of the power of two that the sum of the terms' magnitudes is below.
+    Floats from twice to four times that power are multiples of that.
+
+    References: Rump, Ogita and Oishi, 2008, "Accurate floating-point summation part I: faithful
+    rounding", section 3, who split numbers so.
+    """
+    magnitudes = np.zeros(2 * units) if constant is None else np.abs(constant[0])
     for link in links:
         if isinstance(link, Dense):
-            add_magnitudes(link.columns, reach)
+            add_magnitudes(link.columns, magnitudes)
         else:
             sums = [np.bincount(link.ends, np.abs(pairs), units) for pairs in link.pairs.T]
-            reach += np.concatenate(sums)
-    grid: Array = np.ldexp(3.0, np.frexp(reach)[1])
+            magnitudes += np.concatenate(sums)
+    grid: Array = np.ldexp(3.0, np.frexp(magnitudes)[1])
     return grid
 
 
@@ -51,7 +55,7 @@ def padded(array: Array, width: int) -> Array:
 
 @dataclass(frozen=True)
 class Incoming:
-    """A link into a layer, and where in `Links` its jumps begin, or its edges."""
+    """A link into a layer, and where in a `LinkTable` its jumps or its edges begin."""
 
     source: int
     at: int
@@ -60,35 +64,22 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Links:
-    """All links of a network as the kernels take them.
+    """All links of a network, with weights rounded for the kernels.
 
     The weights that add up to a pre-activation are multiples of one power of two; the error of that is
-    of the size of a sum's own rounding. Units may then turn any number of times and no rounding errors
+    of the size of a sum's rounding. Units may then flip any number of times and no rounding errors
     pile up, and examples with the same signs have the same pre-activations to the bit: their flips
     coincide, and are not an ulp apart. For the same reason it does not matter in which order they are
     added.
 
-    widths: (layers,): units of each layer, filled up with units that never turn to multiples of `WORD`,
-        or of 8 if they are the outputs.
-    table: (links, 3), by source: the target, where its jumps begin, whether it is sparse.
-    first: (layers + 1,): which rows of it belong to a source.
-    jumps: of one dense link after the other, (units, 2 width of the target), what is added when a unit
-        goes up.
-    starts: of all sparse links, where a unit's edges begin, and end.
-    ends, pairs: of each edge, the unit that it adds to, and what to its a and d when a unit goes up.
+    table: what the kernels take.
     into: of each layer, the links that add to it, in order of source.
     grids: of each layer, (2 width,), see `_grid`.
     rests: of each layer, (1, 2 width), what links add to it while all units are down.
     is_chain: whether each layer has one link to the next one, a dense one, and no other.
     """
 
-    widths: Index
-    first: Index
-    table: Index
-    jumps: Array
-    starts: Index
-    ends: Index
-    pairs: Array
+    table: LinkTable
     into: list[list[Incoming]]
     grids: list[Array]
     rests: list[Array]
@@ -118,10 +109,10 @@ class Links:
                 low, high = network.levels[source]
                 if isinstance(link, Dense):
                     n = len(link.columns)
-                    own = jumps[jump : jump + n * 2 * width].reshape(n, 2, width)
-                    round_columns(link.columns, grid, low, high, own, rest)
+                    rounded_columns = jumps[jump : jump + n * 2 * width].reshape(n, 2, width)
+                    round_columns(link.columns, grid, low, high, rounded_columns, rest)
                     into[target].append(Incoming(source, jump, False))
-                    jump += own.size
+                    jump += rounded_columns.size
                 else:
                     to = np.stack((link.ends, units + link.ends), 1)
                     pair = rounded(link.pairs, grid[to])
@@ -134,22 +125,26 @@ class Links:
                     edge += len(link.ends)
             grids.append(padded(grid[None], width)[0])
             rests.append(padded(rest[None], width))
-        table = [
-            (target, link.at, link.is_sparse)
-            for layer in layers
-            for target in layers
-            for link in into[target]
-            if link.source == layer
+        outgoing = [
+            [
+                (target, link.at, link.is_sparse)
+                for target in layers
+                for link in into[target]
+                if link.source == source
+            ]
+            for source in layers
         ]
-        counts = [sum(link.source == layer for links in into for link in links) for layer in layers]
         return Links(
-            widths=np.array(widths),
-            first=np.array([0, *accumulate(counts)]),
-            table=np.array(table, dtype=np.int64).reshape(-1, 3),
-            jumps=jumps,
-            starts=np.concatenate(starts),
-            ends=np.concatenate(ends),
-            pairs=np.concatenate(pairs),
+            table=LinkTable(
+                outputs=outputs,
+                widths=np.array(widths),
+                first=np.array([0, *accumulate(map(len, outgoing))]),
+                links=np.array([*chain(*outgoing)], dtype=np.int64).reshape(-1, 3),
+                jumps=jumps,
+                starts=np.concatenate(starts),
+                ends=np.concatenate(ends),
+                pairs=np.concatenate(pairs),
+            ),
             into=into,
             grids=grids,
             rests=rests,

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from srste.curve.engine.flips import (
-    CurveInputs,
-    Follower,
-    blocks,
-    in_threads,
-    one_blas_thread,
-    scratch,
-    shares,
-    threads,
-)
+from srste.curve.engine.flips import CurveInputs, Follower, blocks, scratch
 from srste.curve.engine.kernels import piecewise as kernels
 from srste.curve.engine.kernels.positions import first_floats
 from srste.curve.engine.link_table import Links
+from srste.curve.engine.threads import in_threads, one_blas_thread, shares, threads
 from srste.curve.network.base import Array, Network
 from srste.losses import ExactForm
 
 # An example has a few events, or some dozens. Memory that is set aside and not used costs nothing.
 _EVENTS_AN_EXAMPLE = 64
-_ADDED_UP_BESIDE = 1_000_000  # of more events the pieces take their place
+_ADDED_UP_APART = 1_000_000  # of more events the pieces take their place
 _EVALUATED_AT_ONCE = 20_000  # learning rates that are worth a thread
 
 
@@ -54,23 +46,21 @@ class Pieces:
             ending = (sizes[:, 2] * ends + sizes[:, 1]) * ends + sizes[:, 0]
         before = np.maximum.accumulate(ending)
         piece = np.maximum(np.searchsorted(starts, lrs) - 1, 0)
-        own = (sizes[piece, 2] * lrs + sizes[piece, 1]) * lrs + sizes[piece, 0]
-        largest: Array = np.maximum(own, np.where(piece > 0, before[piece - 1], 0.0))
+        size = (sizes[piece, 2] * lrs + sizes[piece, 1]) * lrs + sizes[piece, 0]
+        largest: Array = np.maximum(size, np.where(piece > 0, before[piece - 1], 0.0))
         return 4 * np.finfo(float).eps * largest
 
     def evaluate(self, lrs: Array) -> int:
-        """Puts the losses into the place of the learning rates (any,). Returns: where one is that is not
+        """Put the losses into the place of the learning rates (any,). Returns: where one is that is not
         in [0, lr_max]; -1 if there is none."""
-        parts = max(1, min(threads(), len(lrs) // _EVALUATED_AT_ONCE))
-        own = shares(parts, len(lrs))
-        bad = [-1] * parts
+        parts = shares(max(1, min(threads(), len(lrs) // _EVALUATED_AT_ONCE)), len(lrs))
 
-        def work(part: int) -> None:
-            here = lrs[own[part].start : own[part].stop]
-            bad[part] = kernels.evaluate(self._table, self._lr_max, here)
+        def work(part: int) -> int:
+            lrs_of_part = lrs[parts[part].start : parts[part].stop]
+            return kernels.evaluate(self._table, self._lr_max, lrs_of_part)
 
-        in_threads(work, parts)
-        return next((own[part].start + at for part, at in enumerate(bad) if at >= 0), -1)
+        bad = in_threads(work, len(parts))
+        return next((part.start + at for part, at in zip(parts, bad, strict=True) if at >= 0), -1)
 
     def lowest(self) -> tuple[float, float, bool]:
         """(lr, loss, attained) of the lowest loss in (0, lr_max]."""
@@ -84,62 +74,64 @@ class Pieces:
 
 def pieces(network: Network, links: Links, batch: CurveInputs, form: ExactForm, lr_max: float) -> Pieces:
     """The mean over the batch of squared, or of absolute, errors."""
-    absolute = form is ExactForm.ABSOLUTE
-    own = blocks(links, len(batch))
-    parts = max(1, min(threads(), len(own)))
-    numbers = shares(parts, len(own))
-    room = _EVENTS_AN_EXAMPLE * (len(batch) // parts + own[0].stop)
-    space = scratch.array("events", parts * room, 4)
-    found: list[tuple[int, Array]] = [
-        (0, space[part * room : (part + 1) * room]) for part in range(parts)
-    ]
-    at_rest = np.zeros((len(own), 3))
+    follow = _absolute if form is ExactForm.ABSOLUTE else _squared
+    all_blocks = blocks(links, len(batch))
+    largest = all_blocks[0].stop
+    parts = shares(max(1, min(threads(), len(all_blocks))), len(all_blocks))
+    room = _EVENTS_AN_EXAMPLE * (len(batch) // len(parts) + largest)
+    space = scratch.array("events", len(parts) * room, 4)
+    at_start = np.zeros((len(all_blocks), 3))
 
-    def work(part: int) -> None:
-        follower = Follower(network, links, batch, own[0].stop)
-        count, events = found[part]
+    def work(part: int) -> tuple[int, Array]:
+        follower = Follower(network, links, batch, largest)
+        count, events = 0, space[part * room : (part + 1) * room]
         if part == 0:
             count = 1  # that of t = 0 is filled in at the end
-        for number in numbers[part]:
-            block = own[number]
-            if absolute:
-                count, events = _absolute(follower, batch, block, count, events)
-            else:
-                size = block.stop - block.start
-                rest, counts = scratch.array("rest", size, 3), np.empty(size, np.int64)
-                count, events = follower.follow(block, True, rest, counts, count, events)
-                at_rest[number] = rest.sum(axis=0)
-        found[part] = count, events
+        for number in parts[part]:
+            count, events = follow(follower, batch, all_blocks[number], at_start[number], count, events)
+        return count, events
 
     with one_blas_thread():
-        in_threads(work, parts)
-    events = _together(space, found)
+        events = _together(space, in_threads(work, len(parts)))
     events.view(np.uint64)[0, 0] = 0
-    events[0, 1:] = at_rest.sum(axis=0)
-    in_place = len(events) > _ADDED_UP_BESIDE
+    events[0, 1:] = at_start.sum(axis=0)
+    in_place = len(events) > _ADDED_UP_APART
     table = events if in_place else np.empty(events.shape)
     return Pieces(table[: kernels.add_up(events, lr_max, table, in_place)], lr_max)
 
 
-def _absolute(
-    follower: Follower, batch: CurveInputs, block: slice, count: int, events: Array
+def _squared(
+    follower: Follower, batch: CurveInputs, block: slice, at_start: Array, count: int, events: Array
 ) -> tuple[int, Array]:
+    """Append a block's events to those of the blocks before. at_start: (3,), the coefficients at t = 0,
+    to which the block's are added."""
+    size = block.stop - block.start
+    coefficients, counts = scratch.array("at_start", size, 3), np.empty(size, np.int64)
+    count, events = follower.follow(block, True, coefficients, counts, count, events)
+    at_start += coefficients.sum(axis=0)
+    return count, events
+
+
+def _absolute(
+    follower: Follower, batch: CurveInputs, block: slice, at_start: Array, count: int, events: Array
+) -> tuple[int, Array]:
+    """As `_squared`; here what holds at t = 0 is among the events."""
     from srste.curve.engine.kernels.absolute import absolute_error  # compiled only where it is wanted
 
-    targets = batch.targets[block]
-    rest, counts = np.empty((len(targets), 2 * targets.shape[1])), np.empty(len(targets), np.int64)
-    room = _EVENTS_AN_EXAMPLE * len(targets)
-    outputs = scratch.array("outputs", room, 1 + 2 * targets.shape[1])
-    _, outputs = follower.follow(block, False, rest, counts, 0, outputs)
-    return absolute_error(rest, counts, outputs, targets, batch.share, batch.end, count, events)
+    examples = batch.examples(block)
+    rows, width = examples.targets.shape
+    first_outputs, counts = np.empty((rows, 2 * width)), np.empty(rows, np.int64)
+    outputs = scratch.array("outputs", _EVENTS_AN_EXAMPLE * rows, 1 + 2 * width)
+    _, outputs = follower.follow(block, False, first_outputs, counts, 0, outputs)
+    return absolute_error(first_outputs, counts, outputs, examples, count, events)
 
 
-def _together(space: Array, found: list[tuple[int, Array]]) -> Array:
+def _together(space: Array, parts: list[tuple[int, Array]]) -> Array:
     """The events of all parts in one array, in order; in the space that was set aside if they fit."""
-    if any(not np.may_share_memory(space, events) for _, events in found):
-        return np.concatenate([events[:count] for count, events in found])
-    place = found[0][0]
-    for count, events in found[1:]:
+    if any(not np.may_share_memory(space, events) for _, events in parts):
+        return np.concatenate([events[:count] for count, events in parts])
+    place = parts[0][0]
+    for count, events in parts[1:]:
         space[place : place + count] = events[:count]
         place += count
     return space[:place]

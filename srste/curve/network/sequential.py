@@ -28,9 +28,9 @@ def as_double(tensor: Tensor) -> Tensor:
 
 def to_cpu(tensor: Tensor) -> Tensor:
     """The tensor on the CPU in a dtype that NumPy knows too, without a copy if that is possible."""
-    here = tensor.detach().cpu()
-    numpy_has_it = not here.is_floating_point() or here.dtype in (torch.float32, torch.float64)
-    return here if numpy_has_it else here.double()
+    on_cpu = tensor.detach().cpu()
+    numpy_has_it = not on_cpu.is_floating_point() or on_cpu.dtype in (torch.float32, torch.float64)
+    return on_cpu if numpy_has_it else on_cpu.double()
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,14 @@ class Chain:
         return found
 
 
-def chain(model: nn.Module, direction: Mapping[str, Tensor]) -> Chain | None:
+def chain(model: object, direction: object) -> Chain | None:
     """The model as a chain: an ``nn.Sequential``, nested ones included, of ``nn.Linear`` with a binary
     activation between each two. None if it is built in any other way, or if the direction does not fit.
 
     Args: direction: a tensor of the parameter's shape for every name in ``model.named_parameters()``.
     """
+    if not isinstance(model, nn.Sequential) or not isinstance(direction, Mapping):
+        return None
     layers: list[MovingLayer] = []
     levels: list[tuple[float, float]] = []
     parameters: list[Tensor] = []
@@ -141,9 +143,10 @@ def _is_like(moved: object, parameter: Tensor) -> TypeGuard[Tensor]:
 def _joint(w: Tensor, dw: Tensor) -> Array:
     """(in, 2 out) or (2 out,) of a weight, or a bias, and what it moves by. Both in one array, because
     the inputs are the large operand of a product with them and are then read once."""
-    joint = np.empty((*w.shape[1:], 2 * len(w)))
-    joint[..., : len(w)] = to_cpu(w).numpy().T
-    joint[..., len(w) :] = to_cpu(dw).numpy().T
+    out = w.shape[0]
+    joint = np.empty((*w.shape[1:], 2 * out))
+    joint[..., :out] = to_cpu(w).numpy().T
+    joint[..., out:] = to_cpu(dw).numpy().T
     return joint
 
 

@@ -5,67 +5,61 @@ from __future__ import annotations
 
 import numpy as np
 
-from srste.curve.engine.kernels.compiling import compiled
-from srste.curve.engine.kernels.positions import AT_REST, Array, position_of_flip, sign_at
-from srste.curve.engine.kernels.turning import Index
+from srste.curve.engine.kernels.compiling import compiled, grown
+from srste.curve.engine.kernels.positions import START, position_of_flip, sign_at
+from srste.curve.engine.layout import Examples, IntVector, Matrix
 
 
-@compiled(
-    "Tuple((int64, float64[:,::1]))(float64[:,::1], int64[::1], float64[:,::1], float64[:,::1], float64,"
-    "uint64, int64, float64[:,::1])"
-)
+@compiled
 def absolute_error(
-    at_rest: Array,
-    counts: Index,
-    outputs: Array,
-    targets: Array,
-    share: float,
-    end: np.uint64,
-    found: int,
-    events: Array,
-) -> tuple[int, Array]:
+    at_start: Matrix,
+    counts: IntVector,
+    outputs: Matrix,
+    examples: Examples,
+    count: int,
+    events: Matrix,
+) -> tuple[int, Matrix]:
     """The events of ``share * sum |output - target|``, as in `srste.curve.engine.kernels.piecewise`.
 
-    Args: at_rest, counts, outputs: as `follow` leaves them, its events being outputs. targets: (rows,
-        out). end: as in `follow`. found, events: those that are there already; there may be room for
-        more. Returns: how many there are now, and the array, the one that was given or a larger one.
+    Args: at_start, counts, outputs: as `follow` leaves them, its events being outputs. count, events:
+        those that are there already; there may be room for more.
+    Returns: how many there are now, and the array, the one that was given or a larger one.
     """
     keys = events.view(np.uint64)
-    given = outputs.view(np.uint64)
+    output_keys = outputs.view(np.uint64)
+    targets = examples.targets
     width = targets.shape[1]
     first = 0
     for row in range(len(targets)):
         c0 = c1 = 0.0
         for segment in range(-1, counts[row]):
-            here = first + segment
-            start = given[here, 0] if segment >= 0 else AT_REST
-            stop = given[here + 1, 0] if segment + 1 < counts[row] else end
-            if found + width + 1 > len(events):
-                larger = np.empty((2 * (found + width + 1), 4))
-                larger[:found] = events[:found]
-                events = larger
+            place = first + segment
+            start = output_keys[place, 0] if segment >= 0 else START
+            stop = output_keys[place + 1, 0] if segment + 1 < counts[row] else examples.end
+            if count + width + 1 > len(events):
+                events = grown(events, count, count + width + 1)
                 keys = events.view(np.uint64)
             b0, b1 = c0, c1
             c0 = c1 = 0.0
-            mine = found  # this segment's own start; the crossings within it come after
-            found += 1
+            begin = count  # this segment's start; the crossings within it come after
+            count += 1
             for k in range(width):
-                a = at_rest[row, k] if segment < 0 else outputs[here, 1 + k]
-                d = at_rest[row, width + k] if segment < 0 else outputs[here, 1 + width + k]
+                a = at_start[row, k] if segment < 0 else outputs[place, 1 + k]
+                d = at_start[row, width + k] if segment < 0 else outputs[place, 1 + width + k]
                 a -= targets[row, k]
                 crossing = position_of_flip(a, d)
-                sign = share * sign_at(start, crossing)
+                sign = examples.share * sign_at(start, crossing)
                 c0 += sign * a
                 c1 -= sign * d
                 if start < crossing < stop:
-                    keys[found, 0] = crossing
-                    events[found, 1], events[found, 2], events[found, 3] = -2 * sign * a, 2 * sign * d, 0
-                    found += 1
-            keys[mine, 0] = start
-            events[mine, 1], events[mine, 2], events[mine, 3] = c0 - b0, c1 - b1, 0.0
+                    keys[count, 0] = crossing
+                    events[count, 1], events[count, 2], events[count, 3] = -2 * sign * a, 2 * sign * d, 0
+                    count += 1
+            keys[begin, 0] = start
+            events[begin, 1], events[begin, 2], events[begin, 3] = c0 - b0, c1 - b1, 0.0
             # What the crossings have changed by the end of the segment.
-            for k in range(mine + 1, found):
+            for k in range(begin + 1, count):
                 c0 += events[k, 1]
                 c1 += events[k, 2]
         first += counts[row]
-    return found, events
+    return count, events

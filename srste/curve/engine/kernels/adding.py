@@ -6,8 +6,8 @@ import numpy as np
 
 from srste.curve.engine.kernels.compiling import compiled, part
 from srste.curve.engine.kernels.lanes import LANES, load, splat, store
-from srste.curve.engine.kernels.positions import ONE, Array, Positions
-from srste.curve.engine.kernels.turning import WORD, Index
+from srste.curve.engine.kernels.positions import ONE
+from srste.curve.engine.layout import WORD, BitStack, IntVector, Matrix, Stack, Vector
 
 _GROUP = 4  # units, of which there are 16 sums
 _GROUPS = WORD // _GROUP  # whose sums are added at once
@@ -17,7 +17,7 @@ COLUMNS = 32  # at a time, whose sums, 128 x 32 numbers, stay in a core's neares
 
 @part
 def _make_sums(
-    jumps: Array, at: int, step: int, begin: int, units: int, columns: int, table: Array
+    jumps: Vector, at: int, step: int, begin: int, units: int, columns: int, table: Vector
 ) -> None:
     """Fills in (groups, 16, columns) of ``table``: the sums over all subsets of each four units from
     ``begin`` on, one of the four for each bit; units that there are not add nothing."""
@@ -36,42 +36,44 @@ def _make_sums(
                     store(table, including + column, total)
 
 
-@compiled(
-    "void(uint64[:,:,::1], int64, int64, float64[::1], int64,"
-    "float64[:,::1], boolean, float64[::1], float64[:,:,::1], int64, int64)"
-)
+@compiled
 def add_dense(
-    up: Positions,
+    up: BitStack,
     source: int,
-    units: int,
-    jumps: Array,
+    n_units: int,
+    jumps: Vector,
     at: int,
-    start: Array,
-    fresh: bool,
-    sums: Array,
-    moving: Array,
+    affine: Stack,
     target: int,
     rows: int,
+    start: Matrix,
+    fresh: bool,
+    sums: Vector,
 ) -> None:
-    """Of a dense link. The sums over all subsets of four units are made once, and then each example
-    takes one of them for every four units: a product with binary numbers in a quarter of the additions
-    and without a multiplication (Arlazarov, Dinic, Kronrod and Faradzev, 1970, "On economical
-    construction of the transitive closure of an oriented graph").
+    """Add to a layer's (a, d) what the units of another give by a dense link.
+
+    The sums over all subsets of four units are made once, and then each example takes one of them for
+    every four units: a product with binary numbers in a quarter of the additions and without a
+    multiplication.
 
     Args:
-        up: (hidden layers, rows, words), see `srste.curve.engine.kernels.follow.settle`.
-        source, units: the layer that the link comes from, and how many units it has.
-        jumps, at: where the (units, 2 width) of the link are, see `srste.curve.engine.link_table.Links`.
-        start: (1 or rows, 2 width): what is added to. fresh: otherwise to what ``moving`` holds.
+        up, affine: of `Units`. jumps: of a `LinkTable`.
+        source, n_units: the layer that the link comes from, and how many units it has.
+        at: where the (n_units, 2 width) of the link begin in ``jumps``.
+        target: the layer whose ``affine`` is filled in, for the first rows.
+        start: (1 or rows, 2 width): what is added to. fresh: otherwise to what ``affine`` holds.
         sums: (`SUMS` min(2 width, `COLUMNS`),) or more, for the sums.
-        moving: (layers, rows, 2 widest), is filled in, of the layer ``target``.
+
+    References:
+        Arlazarov, Dinic, Kronrod and Faradzev, 1970, "On economical construction of the transitive
+        closure of an oriented graph".
     """
     both = start.shape[1]
     step = both if len(start) > 1 else 0
     for left in range(0, both, COLUMNS):
         columns = min(COLUMNS, both - left)
-        for begin in range(0, units, WORD):
-            _make_sums(jumps, at + left, both, begin, units, columns, sums)
+        for begin in range(0, n_units, WORD):
+            _make_sums(jumps, at + left, both, begin, n_units, columns, sums)
             size = 2**_GROUP * columns
             for row in range(rows):
                 word = up[source, row, begin // WORD]
@@ -83,46 +85,47 @@ def add_dense(
                 g5 = np.intp(word >> 20 & 15) * columns + 5 * size
                 g6 = np.intp(word >> 24 & 15) * columns + 6 * size
                 g7 = np.intp(word >> 28 & 15) * columns + 7 * size
-                to = (target * moving.shape[1] + row) * moving.shape[2] + left
+                to = (target * affine.shape[1] + row) * affine.shape[2] + left
                 for column in range(0, columns, LANES):
                     if fresh and begin == 0:
                         total = load(start, row * step + left + column)
                     else:
-                        total = load(moving, to + column)
+                        total = load(affine, to + column)
                     one = load(sums, g0 + column) + load(sums, g1 + column)
                     two = load(sums, g2 + column) + load(sums, g3 + column)
                     three = load(sums, g4 + column) + load(sums, g5 + column)
                     four = load(sums, g6 + column) + load(sums, g7 + column)
-                    store(moving, to + column, total + ((one + two) + (three + four)))
+                    store(affine, to + column, total + ((one + two) + (three + four)))
 
 
-@compiled(
-    "void(uint64[:,:,::1], int64, int64, int64[::1], int64[::1], float64[:,::1], int64, float64[:,::1])"
-)
+@compiled
 def add_sparse(
-    up: Positions,
+    up: BitStack,
     source: int,
-    units: int,
-    starts: Index,
-    ends: Index,
-    pairs: Array,
+    n_units: int,
+    starts: IntVector,
+    ends: IntVector,
+    pairs: Matrix,
     at: int,
-    total: Array,
+    total: Matrix,
 ) -> None:
-    """Of a sparse link.
+    """Add what the units of a layer give to another by a sparse link.
 
-    Args: up, source, units: as of `add_dense`. starts, ends, pairs: as in
-        `srste.curve.engine.link_table.Links`, the link's from ``at`` on. total: (2 width, rows), is
-        added to. Transposed, unlike elsewhere, so that the loop over rows is over neighbours.
+    Args:
+        up, source, n_units: as in `add_dense`. starts, ends, pairs: of a `LinkTable`.
+        at: where the link begins in ``starts``.
+        total: (2 width, rows), is added to. Transposed, unlike elsewhere, so that the loop over rows is
+            over neighbours.
     """
     width, rows = len(total) // 2, total.shape[1]
-    given = np.empty(rows)
-    for unit in range(units):
+    is_up = np.empty(rows)
+    for unit in range(n_units):
         for row in range(rows):
-            given[row] = np.float64(up[source, row, unit // WORD] >> np.uint64(unit % WORD) & ONE)
+            word = up[source, row, unit // WORD]
+            is_up[row] = np.float64(word >> np.uint64(unit % WORD) & ONE)
         for edge in range(starts[at + unit], starts[at + unit + 1]):
             to_a, to_d = total[ends[edge]], total[width + ends[edge]]
             a, d = pairs[edge, 0], pairs[edge, 1]
             for row in range(rows):
-                to_a[row] += given[row] * a
-                to_d[row] += given[row] * d
+                to_a[row] += is_up[row] * a
+                to_d[row] += is_up[row] * d

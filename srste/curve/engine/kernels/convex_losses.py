@@ -12,18 +12,17 @@ import numpy as np
 
 from srste.curve.engine.kernels.compiling import compiled, part
 from srste.curve.engine.kernels.piecewise import add
-from srste.curve.engine.kernels.positions import AT_REST, Array, position_of
-from srste.curve.engine.kernels.turning import Index
+from srste.curve.engine.kernels.positions import START, position_of
+from srste.curve.engine.layout import Steps, Vector
 
 
 @part
-def loss_of(
-    row: Array, first: int, targets: Array, example: int, width: int, classes: bool, t: float
-) -> tuple[float, float, float]:
+def loss_of(steps: Steps, row: Vector, first: int, example: int, t: float) -> tuple[float, float, float]:
     """(loss, its slope, its curvature) at t of an example whose outputs ``a - t d`` stand in a row, from
-    a place on: a, then d."""
+    ``first`` on: a, then d."""
+    width = steps.at_start.shape[1] // 2
     loss = slope = curvature = 0.0
-    if classes:
+    if steps.classes:
         highest, base = -np.inf, 0.0
         for k in range(width):
             output = row[first + k] - t * row[first + width + k]
@@ -38,12 +37,12 @@ def loss_of(
             mean += weight * d
             square += weight * d * d
         mean /= total
-        own = int(targets[example, 0])
-        d = row[first + width + own]
-        loss = math.log(total) + highest - (row[first + own] - t * d)
+        target_class = int(steps.targets[example, 0])
+        d = row[first + width + target_class]
+        loss = math.log(total) + highest - (row[first + target_class] - t * d)
         return loss, d - base - mean, max(square / total - mean * mean, 0.0)
     for k in range(width):
-        target = targets[example, k]
+        target = steps.targets[example, k]
         margin = target * (row[first + k] - t * row[first + width + k])
         d = target * row[first + width + k]
         small = math.exp(-abs(margin))
@@ -55,98 +54,71 @@ def loss_of(
 
 
 @part
-def spread_of(row: Array, first: int, targets: Array, example: int, width: int, classes: bool) -> float:
+def spread_of(steps: Steps, row: Vector, first: int) -> float:
     """By how much a unit of t moves the loss's arguments: the range of d over the classes; the sum of
     its magnitudes over the outputs of a logistic loss."""
+    width = steps.at_start.shape[1] // 2
     lowest, highest, total = np.inf, -np.inf, 0.0
     for k in range(width):
         d = row[first + width + k]
         lowest, highest, total = min(lowest, d), max(highest, d), total + abs(d)
-    return highest - lowest if classes else total
+    return highest - lowest if steps.classes else total
 
 
-STEPS = "float64[:,::1], int64[::1], float64[:,::1], float64[:,::1], boolean"
-
-
-@compiled(f"void({STEPS}, float64[::1], float64[::1])")
-def add_values(
-    at_rest: Array, counts: Index, outputs: Array, targets: Array, classes: bool, lrs: Array, sums: Array
-) -> None:
-    """Adds every example's loss at learning rates in ascending order to sums, of their shape.
-
-    Args: at_rest: (batch, 2 out) outputs at t = 0, a, then d. counts: (batch,): how many events of an
-        example follow in outputs (F, 1 + 2 out), a position and the outputs from there on.
-    """
-    keys = outputs.view(np.uint64)
-    width = at_rest.shape[1] // 2
-    here = 0
-    for example in range(len(counts)):
-        stop = here + counts[example]
-        in_outputs, place = False, example
-        due = keys[here, 0] if here < stop else ~AT_REST
+@compiled
+def add_values(steps: Steps, lrs: Vector, sums: Vector) -> None:
+    """Add every example's loss at learning rates in ascending order to sums, of their shape."""
+    keys = steps.outputs.view(np.uint64)
+    step = 0
+    for example in range(len(steps.counts)):
+        stop = step + steps.counts[example]
+        row, first = steps.at_start[example], 0
+        next_event = keys[step, 0] if step < stop else ~START
         for k in range(len(lrs)):
             position = position_of(lrs[k])
-            while due <= position:
-                in_outputs, place = True, here
-                here += 1
-                due = keys[here, 0] if here < stop else ~AT_REST
-            if in_outputs:
-                loss, _, _ = loss_of(outputs[place], 1, targets, example, width, classes, lrs[k])
-            else:
-                loss, _, _ = loss_of(at_rest[place], 0, targets, example, width, classes, lrs[k])
+            while next_event <= position:
+                row, first = steps.outputs[step], 1
+                step += 1
+                next_event = keys[step, 0] if step < stop else ~START
+            loss, _, _ = loss_of(steps, row, first, example, lrs[k])
             sums[k] += loss
-        here = stop
+        step = stop
 
 
-@compiled(f"Tuple((float64, float64))({STEPS})")
-def spreads(
-    at_rest: Array, counts: Index, outputs: Array, targets: Array, classes: bool
-) -> tuple[float, float]:
+@compiled
+def spreads(steps: Steps) -> tuple[float, float]:
     """By how much a unit of t moves the arguments of an example's loss, on the step where that is most:
     the most of any example, and the sum over the examples."""
-    width = at_rest.shape[1] // 2
-    widest, total, here = 0.0, 0.0, 0
-    for example in range(len(counts)):
-        most = spread_of(at_rest[example], 0, targets, example, width, classes)
-        for step in range(here, here + counts[example]):
-            most = max(most, spread_of(outputs[step], 1, targets, example, width, classes))
+    widest, total, begin = 0.0, 0.0, 0
+    for example in range(len(steps.counts)):
+        most = spread_of(steps, steps.at_start[example], 0)
+        for step in range(begin, begin + steps.counts[example]):
+            most = max(most, spread_of(steps, steps.outputs[step], 1))
         widest, total = max(widest, most), total + most
-        here += counts[example]
+        begin += steps.counts[example]
     return widest, total
 
 
 @part
 def _add_at_nodes(
-    row: Array,
+    steps: Steps,
+    row: Vector,
     first: int,
-    targets: Array,
     example: int,
-    width: int,
-    classes: bool,
-    nodes: Array,
+    nodes: Vector,
     middle: float,
     half: float,
     sign: float,
-    sums: Array,
+    sums: Vector,
 ) -> None:
     for k in range(len(nodes)):
-        t = middle + half * nodes[k]
-        loss, _, _ = loss_of(row, first, targets, example, width, classes, t)
+        loss, _, _ = loss_of(steps, row, first, example, middle + half * nodes[k])
         sums[k] += sign * loss
 
 
-@compiled(f"void({STEPS}, float64[::1], float64[::1], int64, float64[::1], float64[::1])")
+@compiled
 def add_interpolated(
-    at_rest: Array,
-    counts: Index,
-    outputs: Array,
-    targets: Array,
-    classes: bool,
-    lrs: Array,
-    sums: Array,
-    cells: int,
-    nodes: Array,
-    weights: Array,
+    steps: Steps, lrs: Vector, sums: Vector, cells: int, nodes: Vector, weights: Vector
 ) -> None:
     """As `add_values`, by polynomials: the range of the learning rates is cut into cells, on each of
     which the losses are summed at Chebyshev nodes; a step that begins within a cell adds, from there on,
@@ -154,8 +126,8 @@ def add_interpolated(
 
     Args: nodes, weights: (degree + 1,) in [-1, 1], and their barycentric weights.
     """
-    keys = outputs.view(np.uint64)
-    width, degree = at_rest.shape[1] // 2, len(nodes)
+    keys = steps.outputs.view(np.uint64)
+    degree = len(nodes)
     start, half = lrs[0], 0.5 * (lrs[-1] - lrs[0]) / cells
     firsts = np.zeros(cells + 1, np.int64)  # of each cell the first learning rate
     for k in range(len(lrs)):
@@ -167,42 +139,36 @@ def add_interpolated(
     changes = np.zeros((len(lrs), degree))
     changed = np.zeros(len(lrs), np.bool_)
 
-    here = 0
-    for example in range(len(counts)):
-        stop = here + counts[example]
-        row, first = at_rest[example], 0
+    step = 0
+    for example in range(len(steps.counts)):
+        stop = step + steps.counts[example]
+        row, first = steps.at_start[example], 0
         for cell in range(cells):
             if firsts[cell] == firsts[cell + 1]:
                 continue
             middle = start + (2 * cell + 1) * half
             position = position_of(lrs[firsts[cell]])
-            while here < stop and keys[here, 0] <= position:
-                row, first = outputs[here], 1
-                here += 1
-            _add_at_nodes(
-                row, first, targets, example, width, classes, nodes, middle, half, 1.0, base[cell]
-            )
+            while step < stop and keys[step, 0] <= position:
+                row, first = steps.outputs[step], 1
+                step += 1
+            _add_at_nodes(steps, row, first, example, nodes, middle, half, 1.0, base[cell])
             at = firsts[cell]
             end = position_of(lrs[firsts[cell + 1] - 1])
-            while here < stop and keys[here, 0] <= end:
+            while step < stop and keys[step, 0] <= end:
                 low, high = at, firsts[cell + 1] - 1  # the first learning rate that is not before it
                 while low < high:
                     half_way = (low + high) // 2
-                    if position_of(lrs[half_way]) < keys[here, 0]:
+                    if position_of(lrs[half_way]) < keys[step, 0]:
                         low = half_way + 1
                     else:
                         high = half_way
                 at = low
                 changed[at] = True
-                _add_at_nodes(
-                    row, first, targets, example, width, classes, nodes, middle, half, -1.0, changes[at]
-                )
-                row, first = outputs[here], 1
-                here += 1
-                _add_at_nodes(
-                    row, first, targets, example, width, classes, nodes, middle, half, 1.0, changes[at]
-                )
-        here = stop
+                _add_at_nodes(steps, row, first, example, nodes, middle, half, -1.0, changes[at])
+                row, first = steps.outputs[step], 1
+                step += 1
+                _add_at_nodes(steps, row, first, example, nodes, middle, half, 1.0, changes[at])
+        step = stop
 
     for cell in range(cells):
         middle = start + (2 * cell + 1) * half
@@ -223,36 +189,27 @@ def add_interpolated(
             sums[k] += above / below
 
 
-@compiled(f"Tuple((float64, float64, float64))({STEPS}, uint64, float64)")
-def derivatives(
-    at_rest: Array,
-    counts: Index,
-    outputs: Array,
-    targets: Array,
-    classes: bool,
-    position: np.uint64,
-    t: float,
-) -> tuple[float, float, float]:
+@compiled
+def derivatives(steps: Steps, position: np.uint64, t: float) -> tuple[float, float, float]:
     """The sum over the batch of (loss, slope, curvature) at t, of the step that holds at a position."""
-    keys = outputs.view(np.uint64)
-    width = at_rest.shape[1] // 2
-    here = 0
+    keys = steps.outputs.view(np.uint64)
+    begin = 0
     total = lost = slope = curvature = 0.0
-    for example in range(len(counts)):
-        stop = here + counts[example]
-        low, high = here, stop  # of its events those before ``low`` have been
+    for example in range(len(steps.counts)):
+        stop = begin + steps.counts[example]
+        low, high = begin, stop  # of its events those before ``low`` have been
         while low < high:
             middle = (low + high) // 2
             if keys[middle, 0] <= position:
                 low = middle + 1
             else:
                 high = middle
-        if low > here:
-            f, f1, f2 = loss_of(outputs[low - 1], 1, targets, example, width, classes, t)
+        if low > begin:
+            f, f1, f2 = loss_of(steps, steps.outputs[low - 1], 1, example, t)
         else:
-            f, f1, f2 = loss_of(at_rest[example], 0, targets, example, width, classes, t)
+            f, f1, f2 = loss_of(steps, steps.at_start[example], 0, example, t)
         total, lost = add(total, lost, f)
         slope += f1
         curvature += f2
-        here = stop
+        begin = stop
     return total + lost, slope, curvature

@@ -4,6 +4,10 @@ A layer is so narrow that what a compiler puts around a loop which it has made i
 whether arrays overlap and a rest of single steps, takes longer than the loop itself. Here the vectors
 are written out by hand. A CPU whose own are shorter takes two or four for one.
 
+With plain loops in their place a curve of the note's size takes 1.9 times as long for a direction of
+global norm, 2.3 times for one normalised by tensor, 3.1 times by row (medians of 150 on one thread, in
+turns; 1.8, 2.3 and 3.0 times with AVX2 alone).
+
 In kernels lanes of float64 know + * /, lanes of uint64 + | & << and all know > >= < <= ==, with
 lanes of their kind or with one number; comparisons make lanes of booleans.
 """
@@ -22,7 +26,7 @@ from numpy.typing import NDArray
 
 LANES = 8
 
-Lanes = Any  # of a kernel's own: Python never sees one
+Lanes = Any  # exist in kernels only: Python never sees one
 _in_kernels = cast(Callable[[Callable[..., Any]], Callable[..., Any]], intrinsic)
 
 
@@ -67,14 +71,14 @@ def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> ir.Value:
     return builder.bitcast(builder.gep(data, [args[1]]), context.get_value_type(kind).as_pointer())
 
 
-def _is_whole(array: types.Type) -> bool:
+def _is_contiguous(array: types.Type) -> bool:
     return isinstance(array, types.Array) and array.layout == "C"
 
 
 @_in_kernels
 def load(typing: Any, array: Any, at: Any) -> Any:
     """The eight numbers of a contiguous array from ``at`` on, as it lies in memory."""
-    if not _is_whole(array) or array.dtype not in _OF:
+    if not _is_contiguous(array) or array.dtype not in _OF:
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> ir.Value:
@@ -86,7 +90,7 @@ def load(typing: Any, array: Any, at: Any) -> Any:
 @_in_kernels
 def gather(typing: Any, array: Any, at: Any) -> Any:
     """The numbers of a contiguous array at eight places, as it lies in memory."""
-    if not _is_whole(array) or array.dtype not in _OF or at != INTEGERS:
+    if not _is_contiguous(array) or array.dtype not in _OF or at != INTEGERS:
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> ir.Value:
@@ -103,7 +107,7 @@ def gather(typing: Any, array: Any, at: Any) -> Any:
 @_in_kernels
 def store(typing: Any, array: Any, at: Any, lanes: Any) -> Any:
     """Puts eight numbers into a contiguous array from ``at`` on, as it lies in memory."""
-    if not _is_whole(array) or _OF.get(array.dtype) != lanes:
+    if not _is_contiguous(array) or _OF.get(array.dtype) != lanes:
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> ir.Value:

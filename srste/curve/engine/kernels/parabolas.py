@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 
-from srste.curve.engine.kernels.compiling import compiled, part
-from srste.curve.engine.kernels.convex_losses import STEPS, loss_of, spread_of
+from srste.curve.engine.kernels.compiling import compiled, grown, part
+from srste.curve.engine.kernels.convex_losses import loss_of, spread_of
 from srste.curve.engine.kernels.piecewise import add
-from srste.curve.engine.kernels.positions import AT_REST, ONE, Array, Positions, first_float, position_of
-from srste.curve.engine.kernels.turning import Index
+from srste.curve.engine.kernels.positions import ONE, START, first_float, position_of
+from srste.curve.engine.layout import BitMatrix, BitVector, IntVector, Matrix, Steps, Vector
 
 _MOST_PARTS = 1000.0  # of a step within a range; wider ones are further off, and the bound says so
 _TINY = np.nextafter(0.0, 1.0)
@@ -30,66 +30,50 @@ def _parts(spread: float, length: float, width: float) -> int:
 
 @part
 def _stretch(
-    keys: Positions, here: int, count: int, step: int, begin: float, end: float
+    keys: BitMatrix, place: int, count: int, step: int, begin: float, end: float
 ) -> tuple[float, float]:
-    """(lo, hi): what lies in [begin, end] of a step, -1 being the first; lo > hi if nothing does."""
+    """(lo, hi): what lies in [begin, end] of a step, -1 being the first; lo > hi if nothing does.
+
+    place, count: where an example's events begin in ``keys``, and how many there are.
+    """
     lo, hi = 0.0, end
     if step >= 0:
-        lo = np.uint64(keys[here + step, 0] >> ONE).view(np.float64)
+        lo = np.uint64(keys[place + step, 0] >> ONE).view(np.float64)
     if step + 1 < count:
-        hi = min(end, np.uint64(keys[here + step + 1, 0] >> ONE).view(np.float64))
+        hi = min(end, np.uint64(keys[place + step + 1, 0] >> ONE).view(np.float64))
     return max(lo, begin), hi
 
 
-@compiled(f"int64[::1]({STEPS}, float64, float64, float64, int64)")
-def parts_by_cell(
-    at_rest: Array,
-    counts: Index,
-    outputs: Array,
-    targets: Array,
-    classes: bool,
-    width: float,
-    begin: float,
-    end: float,
-    cells: int,
-) -> Index:
+@compiled
+def parts_by_cell(steps: Steps, width: float, begin: float, end: float, cells: int) -> IntVector:
     """How many parts of all steps between ``begin`` and ``end`` start in each of so many equal cells of
     that range, those aside that hold at its beginning."""
-    keys = outputs.view(np.uint64)
-    units = at_rest.shape[1] // 2
-    found, here = np.zeros(cells, np.int64), 0
+    keys = steps.outputs.view(np.uint64)
+    starts, place = np.zeros(cells, np.int64), 0
     scale = cells / (end - begin) if end > begin else 0.0
-    for example in range(len(counts)):
-        for step in range(-1, counts[example]):
-            lo, hi = _stretch(keys, here, counts[example], step, begin, end)
+    for example in range(len(steps.counts)):
+        for step in range(-1, steps.counts[example]):
+            lo, hi = _stretch(keys, place, steps.counts[example], step, begin, end)
             if lo > end:
                 break
             if hi < lo:
                 continue
             if step < 0:
-                spread = spread_of(at_rest[example], 0, targets, example, units, classes)
+                spread = spread_of(steps, steps.at_start[example], 0)
             else:
-                spread = spread_of(outputs[here + step], 1, targets, example, units, classes)
+                spread = spread_of(steps, steps.outputs[place + step], 1)
             parts = _parts(spread, hi - lo, width)
             for k in range(0 if lo > begin else 1, parts):
                 cell = (lo + (hi - lo) * k / parts - begin) * scale
-                found[min(int(cell), cells - 1)] += 1
-        here += counts[example]
-    return found
+                starts[min(int(cell), cells - 1)] += 1
+        place += steps.counts[example]
+    return starts
 
 
-@compiled(f"Tuple((int64, float64[:,::1], float64))({STEPS}, float64, float64, float64, float64)")
+@compiled
 def parabolas(
-    at_rest: Array,
-    counts: Index,
-    outputs: Array,
-    targets: Array,
-    classes: bool,
-    share: float,
-    width: float,
-    begin: float,
-    end: float,
-) -> tuple[int, Array, float]:
+    steps: Steps, share: float, width: float, begin: float, end: float
+) -> tuple[int, Matrix, float]:
     """Every step of every example from ``begin`` to ``end`` cut into parts over which its arguments move
     by at most ``width``, and the loss on each replaced by its Taylor parabola.
 
@@ -99,44 +83,41 @@ def parabolas(
     exp(spread t) over a length t; slopes differ by the spread at most. Terms are rounded, and stay so
     up to the end.
     """
-    keys = outputs.view(np.uint64)
-    units = at_rest.shape[1] // 2
+    keys = steps.outputs.view(np.uint64)
     events = np.empty((1024, 4))
-    own = events.view(np.uint64)
+    event_keys = events.view(np.uint64)
     beginning = position_of(begin)
     rest0 = rest1 = rest2 = lost0 = lost1 = lost2 = 0.0
-    found, here, error = 1, 0, 0.0
-    for example in range(len(counts)):
+    count, place, error = 1, 0, 0.0
+    for example in range(len(steps.counts)):
         b0 = b1 = b2 = 0.0
         worst = 0.0
-        for step in range(-1, counts[example]):
-            lo, hi = _stretch(keys, here, counts[example], step, begin, end)
+        for step in range(-1, steps.counts[example]):
+            lo, hi = _stretch(keys, place, steps.counts[example], step, begin, end)
             if lo > end:
                 break
             if hi < lo:
                 continue
             first = 0 if step < 0 else 1
-            row = at_rest[example] if step < 0 else outputs[here + step]
-            start = AT_REST if step < 0 else keys[here + step, 0]
-            spread = spread_of(row, first, targets, example, units, classes)
+            row = steps.at_start[example] if step < 0 else steps.outputs[place + step]
+            start = START if step < 0 else keys[place + step, 0]
+            spread = spread_of(steps, row, first)
             parts = _parts(spread, hi - lo, width)
-            while found + parts > len(events):
-                larger = np.empty((2 * len(events), 4))
-                larger[:found] = events[:found]
-                events = larger
-                own = events.view(np.uint64)
+            if count + parts > len(events):
+                events = grown(events, count, count + parts)
+                event_keys = events.view(np.uint64)
             half = 0.5 * (hi - lo) / parts
-            reach = spread * half
-            most = min(reach, reach * reach * reach / (36 * math.sqrt(3.0)))
+            change = spread * half
+            most = min(change, change * change * change / (36 * math.sqrt(3.0)))
             for k in range(parts):
                 left, right = lo + (hi - lo) * k / parts, lo + (hi - lo) * (k + 1) / parts
                 middle = 0.5 * (left + right)
-                f, f1, f2 = loss_of(row, first, targets, example, units, classes, middle)
+                f, f1, f2 = loss_of(steps, row, first, example, middle)
                 off = most
-                if f2 * half * half > 2 * reach:
-                    f2, off = 0.0, reach  # a tangent is nearer
-                elif reach < _FAR:
-                    off = min(most, f2 * half * half * reach * math.exp(reach) / 6)
+                if f2 * half * half > 2 * change:
+                    f2, off = 0.0, change  # a tangent is nearer
+                elif change < _FAR:
+                    off = min(most, f2 * half * half * change * math.exp(change) / 6)
                 worst = max(worst, off)
                 c2 = 0.5 * f2
                 c1 = f1 - f2 * middle
@@ -147,38 +128,35 @@ def parabolas(
                     rest1, lost1 = add(rest1, lost1, c1 - b1)
                     rest2, lost2 = add(rest2, lost2, c2 - b2)
                 else:
-                    own[found, 0] = at
-                    events[found, 1] = share * (c0 - b0)
-                    events[found, 2] = share * (c1 - b1)
-                    events[found, 3] = share * (c2 - b2)
-                    found += 1
-                error += share * _ROUNDING * (f + (abs(f1) + f2 * end) * end + reach * reach)
+                    event_keys[count, 0] = at
+                    events[count, 1] = share * (c0 - b0)
+                    events[count, 2] = share * (c1 - b1)
+                    events[count, 3] = share * (c2 - b2)
+                    count += 1
+                error += share * _ROUNDING * (f + (abs(f1) + f2 * end) * end + change * change)
                 b0, b1, b2 = c0, c1, c2
         error += share * worst
-        here += counts[example]
-    own[0, 0] = beginning
+        place += steps.counts[example]
+    event_keys[0, 0] = beginning
     events[0, 1] = share * (rest0 + lost0)
     events[0, 2] = share * (rest1 + lost1)
     events[0, 3] = share * (rest2 + lost2)
-    return found, events, error
+    return count, events, error
 
 
-@compiled(
-    "void(float64[:,::1], float64, float64, uint64[::1], int64,"
-    " float64[::1], float64[::1], float64[::1], float64[::1])"
-)
+@compiled
 def bound(
-    table: Array,
+    table: Matrix,
     end: float,
     error: float,
-    keys: Positions,
+    keys: BitVector,
     piece: int,
-    low: Array,
-    up: Array,
-    high: Array,
-    dip: Array,
+    low: Vector,
+    up: Vector,
+    high: Vector,
+    dip: Vector,
 ) -> None:
-    """Bounds the loss on the pieces that a table of parabolas (P, 4), added up, covers, up to ``end``.
+    """Bound the loss on the pieces that a table of parabolas (P, 4), added up, covers, up to ``end``.
 
     Args:
         table: as it comes from `srste.curve.engine.kernels.piecewise.add_up`.
@@ -188,14 +166,14 @@ def bound(
             above ``high``, and the parabolas are lowest at ``dip``. Where a piece is in the table these
             come to include it; infinite at first, and inside out. Losses are not below 0.
     """
-    own = table.view(np.uint64)
+    table_keys = table.view(np.uint64)
     last = len(table) - 1
     for row in range(len(table)):
-        lo = max(first_float(own[row, 0]), _TINY)
-        hi = np.nextafter(first_float(own[row + 1, 0]), -np.inf) if row < last else end
+        lo = max(first_float(table_keys[row, 0]), _TINY)
+        hi = np.nextafter(first_float(table_keys[row + 1, 0]), -np.inf) if row < last else end
         if hi < lo:
             continue  # no float in it
-        while piece + 1 < len(keys) and keys[piece + 1] <= own[row, 0]:
+        while piece + 1 < len(keys) and keys[piece + 1] <= table_keys[row, 0]:
             piece += 1
         c0, c1, c2 = table[row, 1], table[row, 2], table[row, 3]
         at = hi if c1 < 0 else lo

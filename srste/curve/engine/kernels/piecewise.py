@@ -8,14 +8,11 @@ from there to where the next one starts. One without any float starts where the 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from srste.curve.engine.kernels.compiling import compiled, part
+from srste.curve.engine.kernels.compiling import compiled, grown, part
 from srste.curve.engine.kernels.lanes import LANES, bits_of, gather, load, packed, pick, splat, store
-from srste.curve.engine.kernels.positions import ONE, Array, Positions, first_float, position_of
-from srste.curve.engine.kernels.turning import Index
-
-Places = NDArray[np.int32]
+from srste.curve.engine.kernels.positions import ONE, first_float, position_of
+from srste.curve.engine.layout import BitMatrix, BitVector, IntVector, Matrix, ShortVector, Vector
 
 _TINY = np.nextafter(0.0, 1.0)
 # As many events as about fit a core's own cache, 1 MB.
@@ -30,8 +27,8 @@ def _bucket(key: np.uint64, start: float, scale: float, last: int) -> int:
 
 
 @part
-def _into_runs(keys: Positions, runs: int, scale: float) -> Index:
-    """Swaps events (F, 4) until each is in its run. Returns: (runs + 1,) where these begin, and the
+def _into_runs(keys: BitMatrix, runs: int, scale: float) -> IntVector:
+    """Swap events (F, 4) until each is in its run. Returns: (runs + 1,) where these begin, and the
     end."""
     begins = np.zeros(runs + 1, np.int64)
     for k in range(len(keys)):
@@ -47,15 +44,15 @@ def _into_runs(keys: Positions, runs: int, scale: float) -> Index:
             free[home] += 1
             if home != run:
                 for column in range(4):
-                    held = keys[k, column]
-                    keys[k, column] = keys[other, column]
-                    keys[other, column] = held
+                    displaced = keys[other, column]
+                    keys[other, column] = keys[k, column]
+                    keys[k, column] = displaced
     return begins
 
 
 @part
-def _insert(ordered: Positions, index: Places, size: int) -> None:
-    """Sorts keys that are almost in order, and what goes with them."""
+def _insert(ordered: BitVector, index: ShortVector, size: int) -> None:
+    """Sort keys that are almost in order, and what goes with them."""
     for k in range(1, size):
         key, at = ordered[k], index[k]
         place = k
@@ -66,8 +63,8 @@ def _insert(ordered: Positions, index: Places, size: int) -> None:
 
 
 @part
-def _sort_by_bytes(ordered: Positions, index: Places, size: int) -> None:
-    """Sorts keys however they are bunched, the lowest byte first, and what goes with them."""
+def _sort_by_bytes(ordered: BitVector, index: ShortVector, size: int) -> None:
+    """Sort keys however they are bunched, the lowest byte first, and what goes with them."""
     keys, places = np.empty(size, np.uint64), np.empty(size, np.int32)
     for byte in range(8):
         shift = np.uint64(8 * byte)
@@ -85,17 +82,17 @@ def _sort_by_bytes(ordered: Positions, index: Places, size: int) -> None:
 
 @part
 def _order(
-    keys: Positions,
+    keys: BitMatrix,
     begin: int,
     stop: int,
     start: float,
     scale: float,
-    homes: Places,
-    places: Places,
-    ordered: Positions,
-    index: Places,
+    homes: ShortVector,
+    places: ShortVector,
+    ordered: BitVector,
+    index: ShortVector,
 ) -> None:
-    """Fills in ``ordered`` and ``index``: the positions of a run's events in order, and which events,
+    """Fill in ``ordered`` and ``index``: the positions of a run's events in order, and which events,
     from the beginning of the run, they are of.
 
     Args:
@@ -128,15 +125,15 @@ def _order(
 
 @part
 def add(total: float, lost: float, term: float) -> tuple[float, float]:
-    """Adds a term to a sum, and what that loses by rounding to what it has lost (Knuth's two-sum)."""
+    """Add a term to a sum, and what that loses by rounding to what it has lost (Knuth's two-sum)."""
     new = total + term
     was = new - term
     return new, lost + ((total - was) + (term - (new - was)))
 
 
-@compiled("int64(float64[:,::1], float64, float64[:,::1], boolean)")
-def add_up(events: Array, lr_max: float, pieces: Array, in_place: bool) -> int:
-    """Adds events up to pieces.
+@compiled
+def add_up(events: Matrix, lr_max: float, pieces: Matrix, in_place: bool) -> int:
+    """Add events up to pieces.
 
     Flips are spread over [0, lr_max] about evenly, so that counting puts most of them in order: at first
     into runs that fit a cache, then within each run.
@@ -197,7 +194,7 @@ def _value(c0: float, c1: float, c2: float, lr: float) -> float:
 
 
 @part
-def _piece_after(keys: Positions, piece: int, place: np.uint64) -> int:
+def _piece_after(keys: BitMatrix, piece: int, place: np.uint64) -> int:
     """The piece that a place lies in, which is ``piece`` or a later one: most often one of the next few,
     and sought in steps that double, and then halve."""
     last = len(keys) - 1
@@ -213,8 +210,8 @@ def _piece_after(keys: Positions, piece: int, place: np.uint64) -> int:
 
 
 @part
-def _eight(pieces: Array, keys: Positions, piece: int, lr_max: float, lrs: Array, at: int) -> int:
-    """Puts the values at eight learning rates into their place, if these ascend, do not begin before a
+def _eight(pieces: Matrix, keys: BitMatrix, piece: int, lr_max: float, lrs: Vector, at: int) -> int:
+    """Put the values at eight learning rates into their place, if these ascend, do not begin before a
     piece and end soon after it. Returns: the piece of the last of them; -1 if it has done nothing."""
     last = len(pieces) - 1
     lr = load(lrs, at)
@@ -243,9 +240,9 @@ def _eight(pieces: Array, keys: Positions, piece: int, lr_max: float, lrs: Array
     return piece
 
 
-@compiled("int64(float64[:,::1], float64, float64[::1])")
-def evaluate(pieces: Array, lr_max: float, lrs: Array) -> int:
-    """Puts the values into the place of the learning rates; quickest if these are in order.
+@compiled
+def evaluate(pieces: Matrix, lr_max: float, lrs: Vector) -> int:
+    """Put the values into the place of the learning rates; quickest if these are in order.
 
     Args: pieces: (P, 4). lrs: (any,).
     Returns: where the first one is that is not in [0, lr_max], at which it stops; -1 if there is none.
@@ -255,9 +252,9 @@ def evaluate(pieces: Array, lr_max: float, lrs: Array) -> int:
     k = 0
     while k < len(lrs):
         if k + LANES < len(lrs):
-            found = _eight(pieces, keys, piece, lr_max, lrs, k)
-            if found >= 0:
-                piece = found
+            last_piece = _eight(pieces, keys, piece, lr_max, lrs, k)
+            if last_piece >= 0:
+                piece = last_piece
                 k += LANES
                 continue
         for at in range(k, min(k + LANES, len(lrs))):
@@ -271,8 +268,8 @@ def evaluate(pieces: Array, lr_max: float, lrs: Array) -> int:
     return -1
 
 
-@compiled("Tuple((float64, float64, boolean))(float64[:,::1], float64)")
-def lowest(pieces: Array, lr_max: float) -> tuple[float, float, bool]:
+@compiled
+def lowest(pieces: Matrix, lr_max: float) -> tuple[float, float, bool]:
     """(lr, value, attained) of the lowest value in (0, lr_max]."""
     keys = pieces.view(np.uint64)
     last = len(pieces) - 1
@@ -286,10 +283,10 @@ def lowest(pieces: Array, lr_max: float) -> tuple[float, float, bool]:
             continue  # no float in it, or t = 0 alone
         c0, c1, c2 = pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
         downhill = hi if c1 < 0 else lo
-        here = min(max(-c1 / (2 * c2), lo), hi) if c2 > 0 else downhill
-        found = _value(c0, c1, c2, here)
-        if found < value:  # the first, hence the smallest learning rate, wins a tie
-            best, lr, value, at_left, at_right = piece, here, found, here == lo, here == hi
+        dip = min(max(-c1 / (2 * c2), lo), hi) if c2 > 0 else downhill
+        at_dip = _value(c0, c1, c2, dip)
+        if at_dip < value:  # the first, hence the smallest learning rate, wins a tie
+            best, lr, value, at_left, at_right = piece, dip, at_dip, dip == lo, dip == hi
 
     # An end of a piece belongs to it or not; an open end is a limit unless the curve is level there.
     level = 2 * pieces[best, 3] * lr + pieces[best, 2] == 0
@@ -319,13 +316,13 @@ def _below(c0: float, c1: float, c2: float, level: float, lo: float, hi: float) 
     return (left, right) if left < right or at_point else (1.0, 0.0)
 
 
-@compiled("float64[:,::1](float64[:,::1], float64, float64)")
-def below(pieces: Array, lr_max: float, level: float) -> Array:
+@compiled
+def below(pieces: Matrix, lr_max: float, level: float) -> Matrix:
     """Where the value is below a level: (I, 3), the two ends of each interval in (0, lr_max], in order,
     and the lowest value in it. An end may belong to it or not."""
     keys = pieces.view(np.uint64)
     last = len(pieces) - 1
-    found = np.empty((16, 3))
+    intervals = np.empty((16, 3))
     count = 0
     joins = False  # whether the last interval reaches the start of this piece
     for piece in range(len(pieces)):
@@ -344,14 +341,12 @@ def below(pieces: Array, lr_max: float, level: float) -> Array:
             dip = min(max(-c1 / (2 * c2), left), right)
         low = _value(c0, c1, c2, dip)
         if joins and left == lo:
-            found[count - 1, 1] = right
-            found[count - 1, 2] = min(found[count - 1, 2], low)
+            intervals[count - 1, 1] = right
+            intervals[count - 1, 2] = min(intervals[count - 1, 2], low)
         else:
-            if count == len(found):
-                larger = np.empty((2 * count, 3))
-                larger[:count] = found
-                found = larger
-            found[count, 0], found[count, 1], found[count, 2] = left, right, low
+            if count == len(intervals):
+                intervals = grown(intervals, count, count)
+            intervals[count, 0], intervals[count, 1], intervals[count, 2] = left, right, low
             count += 1
         joins = right == hi
-    return found[:count].copy()
+    return intervals[:count].copy()

@@ -10,15 +10,12 @@ and coinciding flips are no special cases.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from srste.curve.engine.kernels.compiling import part
 from srste.curve.engine.kernels.lanes import Lanes, bits_of, packed, pick, splat
+from srste.curve.engine.layout import BitVector, Vector
 
-Array = NDArray[np.float64]
-Positions = NDArray[np.uint64]
-
-AT_REST = np.uint64(0)  # t = 0 itself
+START = np.uint64(0)  # t = 0 itself
 NEVER = np.uint64(2**64 - 2)  # even: a unit that rises there is down everywhere
 ONE = np.uint64(1)
 
@@ -35,9 +32,9 @@ def first_float(position: np.uint64) -> float:
     return np.uint64((position >> ONE) + (position & ONE)).view(np.float64)
 
 
-def first_floats(positions: Positions) -> Array:
+def first_floats(positions: BitVector) -> Vector:
     """(any,) `first_float` of each position (any,)."""
-    floats: Array = ((positions >> ONE) + (positions & ONE)).view(np.float64)
+    floats: Vector = ((positions >> ONE) + (positions & ONE)).view(np.float64)
     return floats
 
 
@@ -53,7 +50,7 @@ def position_of_flip(a: float, d: float) -> np.uint64:
     never."""
     twice = np.float64(a / d).view(np.uint64) << ONE
     if a >= 0:
-        return twice | ONE if d > 0 else AT_REST
+        return twice | ONE if d > 0 else START
     return twice if d < 0 else NEVER
 
 
@@ -61,7 +58,7 @@ def position_of_flip(a: float, d: float) -> np.uint64:
 def positions_of_flips(a: Lanes, d: Lanes) -> Lanes:
     """`position_of_flip` of eight units."""
     twice = bits_of(a / d) << 1
-    falls = pick(d > 0.0, twice | 1, splat(AT_REST))
+    falls = pick(d > 0.0, twice | 1, splat(START))
     rises = pick(d < 0.0, twice, splat(NEVER))
     return pick(a >= 0.0, falls, rises)
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from srste.curve.engine.kernels.compiling import compiled
-from srste.curve.engine.kernels.positions import Array
+from srste.curve.engine.layout import Matrix, Stack, Vector
 
 
-@compiled("void(float64[:,::1], float64[::1])")
-def add_magnitudes(columns: Array, reach: Array) -> None:
-    """Adds the sums of magnitudes of columns (n, any) to ``reach`` (any,)."""
+@compiled
+def add_magnitudes(columns: Matrix, magnitudes: Vector) -> None:
+    """Add the sums of magnitudes of columns (n, any) to ``magnitudes`` (any,)."""
     for row in range(len(columns)):
-        for column in range(len(reach)):
-            reach[column] += np.abs(columns[row, column])
+        for column in range(len(magnitudes)):
+            magnitudes[column] += np.abs(columns[row, column])
 
 
-@compiled("void(float64[:,::1], float64[::1], float64, float64, float64[:,:,::1], float64[::1])")
+@compiled
 def round_columns(
-    columns: Array, grid: Array, low: float, high: float, jumps: Array, rest: Array
+    columns: Matrix, grid: Vector, low: float, high: float, jumps: Stack, rest: Vector
 ) -> None:
-    """Rounds columns (n, 2 m) as `srste.curve.engine.link_table.rounded` does.
+    """Round columns (n, 2 m) as `srste.curve.engine.link_table.rounded` does.
 
     Args:
         grid: (2 m,), see there. low, high: the levels of the n units.
