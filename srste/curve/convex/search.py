@@ -25,8 +25,6 @@ from srste.losses import ExactForm
 
 _TINY = np.nextafter(0.0, 1.0)
 _EPS = 2.0**-52
-_MANY = 30  # pieces, after which those that are lower by no more than rounding are left alone
-_QUICK = 8  # steps that a search most often takes at most
 _STEPS = 100  # of a search on one piece; it ends when no float is left, or with the gap it has then
 _ROOM = 1.2  # times the events expected; what is not used of it costs nothing
 _WORTH_A_THREAD = 10_000  # examples; to pass over fewer is quicker than to begin it elsewhere
@@ -49,7 +47,7 @@ class ConvexSum:
         self._sums, self._lr_max = sums, lr_max
         self.pre_loss = sums.at(np.uint64(0), 0.0)[0]
         self.error = 0.0
-        self._known: dict[int, _Lowest] = {}
+        self._searches: dict[int, _Lowest] = {}
 
     @property
     def starts(self) -> Array:
@@ -74,9 +72,9 @@ class ConvexSum:
 
     def lowest(self) -> tuple[float, float, bool]:
         """(lr, loss, attained) of the lowest loss in (0, lr_max]; sets ``error``."""
-        found = self._lowest_in(0, len(self._bounds.keys) - 1)
-        self.error = max(found.loss - found.bound, 0.0)
-        return found.lr, found.loss, found.attained
+        lowest = self._lowest_in(0, len(self._bounds.keys) - 1)
+        self.error = max(lowest.loss - lowest.bound, 0.0)
+        return lowest.lr, lowest.loss, lowest.attained
 
     def below(self, level: float) -> Array:
         """As `srste.curve.engine.quadratic.Pieces.below`."""
@@ -92,22 +90,23 @@ class ConvexSum:
         if not len(pieces):
             return np.empty((0, 3))
         # Whether the loss is below from where a piece begins, and up to where it ends.
-        whole = np.ones((2, len(pieces)), bool)
+        to_end = np.ones((2, len(pieces)), bool)
         ends = {piece: part for piece, part in unsure.items() if part is not None}
         for piece, (lo, hi) in ends.items():
-            whole[:, np.searchsorted(pieces, piece)] = np.equal((lo, hi), self._ends(piece))
-        apart = ~(whole[1, :-1] & whole[0, 1:] & self._follow(pieces))
+            to_end[:, np.searchsorted(pieces, piece)] = np.equal((lo, hi), self._ends(piece))
+        apart = ~(to_end[1, :-1] & to_end[0, 1:] & self._follow(pieces))
         firsts = pieces[np.flatnonzero(np.append(True, apart))].tolist()
         lasts = pieces[np.flatnonzero(np.append(apart, True))].tolist()
-        found = [
-            (
-                ends.get(first, self._ends(first))[0],
-                ends.get(last, self._ends(last))[1],
-                self._lowest_in(first, last).loss,
-            )
-            for first, last in zip(firsts, lasts, strict=True)
-        ]
-        return np.array(found)
+        return np.array(
+            [
+                (
+                    ends.get(first, self._ends(first))[0],
+                    ends.get(last, self._ends(last))[1],
+                    self._lowest_in(first, last).loss,
+                )
+                for first, last in zip(firsts, lasts, strict=True)
+            ]
+        )
 
     def _ends(self, piece: int) -> tuple[float, float]:
         """The real numbers where a piece begins and ends."""
@@ -133,32 +132,31 @@ class ConvexSum:
 
     def _lowest_in(self, first: int, last: int) -> _Lowest:
         """Of the pieces from one to another."""
-        bounds, own = self._bounds, slice(first, last + 1)
+        bounds = self._bounds
 
         def left() -> Index:
-            low, up = bounds.low[own], bounds.up[own]
+            low, up = bounds.low[first : last + 1], bounds.up[first : last + 1]
             return first + np.flatnonzero((low <= up.min()) & (low < np.inf))
 
         pieces = bounds.narrowed(left)
         # Of what is equally low, but for rounding, the first.
         low = bounds.low[pieces]
         low = np.maximum(low, low.min() + ROUNDING * bounds.up[pieces].min())
-        best, bound, searched = _Lowest(np.inf, _TINY, False, np.inf), np.inf, 0
+        best, bound = _Lowest(np.inf, _TINY, False, np.inf), np.inf
         for piece in pieces[np.argsort(low, kind="stable")]:
-            if bounds.low[piece] >= best.loss * (1 - (ROUNDING if searched > _MANY else 16 * _EPS)):
+            if bounds.low[piece] >= best.loss * (1 - ROUNDING):
                 continue
-            searched += 1
-            found = self._lowest_on(int(piece), best.loss)
-            bound = min(bound, found.bound)
-            best = min(best, found, key=lambda lowest: lowest[:2])
+            lowest = self._lowest_on(int(piece), best.loss)
+            bound = min(bound, lowest.bound)
+            best = min(best, lowest, key=lambda lowest: lowest[:2])
         return best._replace(bound=bound)
 
     def _lowest_on(self, piece: int, level: float) -> _Lowest:
         """Of one piece. Where the loss on it is not below a level, something above that."""
-        known = self._known.get(piece) or self._searched(piece, level)
-        if known.bound <= level:
-            self._known[piece] = known
-        return known
+        lowest = self._searches.get(piece) or self._searched(piece, level)
+        if lowest.bound <= level:
+            self._searches[piece] = lowest
+        return lowest
 
     def _searched(self, piece: int, level: float) -> _Lowest:
         """By Newton's method on the slope, in a bracket that is halved wherever that does not get on."""
@@ -195,9 +193,9 @@ class ConvexSum:
             middle = lo + 0.5 * (hi - lo)
             newton = min(max(t - f1 / f2, lo), hi) if f2 > 0 else middle
             # Where the bracket has hardly shrunk, Newton's method walks about.
-            ways = (newton if hi - lo < 0.7 * length else middle, middle, lo, hi)
+            candidates = (newton if hi - lo < 0.7 * length else middle, middle, lo, hi)
             length = hi - lo
-            left = [way for way in ways if way not in seen]
+            left = [candidate for candidate in candidates if candidate not in seen]
             if not left:
                 break
             t = left[0]
@@ -213,26 +211,23 @@ class ConvexSum:
         (first,), (last,) = bounds.floats(slice(piece, piece + 1))
         lo, hi = self._ends(piece)
         ends = []
-        for end, whole in ((first, lo), (last, hi)):
+        for end, real_end in ((first, lo), (last, hi)):
             at = self._crossing(key, float(end), lowest.lr, level)
-            ends.append(whole if at == end else at)
+            ends.append(real_end if at == end else at)
         return ends[0], ends[1]
 
     def _crossing(self, key: np.uint64, outside: float, inside: float, level: float) -> float:
         """Where the loss crosses a level between a learning rate outside and one at which it is below;
         the one outside if it is not above there. Newton's method from outside comes nearer and nearer to
-        where a convex function crosses, and never beyond, but for rounding; where that takes it long, as
-        on an exponential, what is left is halved besides."""
-        for tried in range(_STEPS):
+        where a convex function crosses, and never beyond, but for rounding; what is left is halved
+        besides, since on an exponential Newton's method takes long."""
+        for _ in range(_STEPS):
             f, f1, _ = self._sums.at(key, outside)
             newton = outside - (f - level) / f1 if f1 else outside
             if f <= level or abs(newton - outside) <= 1e-15 * abs(outside):
                 break
-            is_between = min(inside, outside) < newton < max(inside, outside)
-            if is_between:
+            if min(inside, outside) < newton < max(inside, outside):
                 outside = newton
-            if is_between and tried < _QUICK:
-                continue
             middle = inside + 0.5 * (outside - inside)
             if middle in (inside, outside):
                 break
