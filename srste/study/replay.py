@@ -65,7 +65,7 @@ def replay(
         undecided, fence = (on_the_fence(hidden, len(inputs), v) for v in (np.finfo(float).eps / 2, u))
 
         exact = torch.from_numpy(last.values).reshape(outputs.shape)
-        size = _largest_loss(exact_loss, last.reach, targets)
+        size = _largest_loss(exact_loss, last.magnitude, targets)
         allowed = 1e-12 * size.mean() + size[undecided].sum() / len(inputs)
         curve_agrees = abs(curve_loss - _in_float64(loss, exact, targets.cpu())) <= allowed
 

@@ -117,7 +117,7 @@ class EvaluatedCurve(LossCurve):
                 raise ValueError(f"{name} holds a value that is not finite")
         self.lr_max = float(lr_max)
         self.why_not = why_not
-        self._progress = progress or _untold
+        self._progress = progress or _no_progress
         self._model = SteppedModel(model, direction, inputs, targets, loss, seed)
         self._examples = self._examples_with_room(examples_at_a_time)
         self._lrs = self._lrs_with_room() if lrs_at_a_time is None else lrs_at_a_time
@@ -192,11 +192,11 @@ class EvaluatedCurve(LossCurve):
             self._lrs //= 2
             log.warning("Out of memory (%s): %d learning rates at a time from here on", why, self._lrs)
             return
-        whole_batch = self._model.whole_batch
-        if whole_batch is not None:
+        reason = self._model.needs_all_examples
+        if reason is not None:
             raise torch.cuda.OutOfMemoryError(
                 f"{why}. The batch of {self._model.examples} cannot go through the model in parts: "
-                f"{whole_batch}"
+                f"{reason}"
             )
         if self._examples == 1:
             raise torch.cuda.OutOfMemoryError(f"{why}. This was one example at one learning rate")
@@ -225,10 +225,10 @@ class EvaluatedCurve(LossCurve):
         room = available_memory(model.device) * PART_OF_MEMORY - WORKSPACE * model.parameter_bytes
         fitting = max(1, int(room // (WORKSPACE * model.example_bytes)))
         examples = min(wanted or fitting, model.examples)
-        if examples < model.examples and model.whole_batch is not None:
+        if examples < model.examples and model.needs_all_examples is not None:
             _announce(
                 f"All {model.examples} examples go through the model together, however much memory that "
-                f"takes: {model.whole_batch}"
+                f"takes: {model.needs_all_examples}"
             )
             return model.examples
         if examples < model.examples and wanted is None:
@@ -245,8 +245,8 @@ class EvaluatedCurve(LossCurve):
 
 
 @contextmanager
-def _untold(_: int) -> Iterator[Callable[[int], None]]:
-    """Progress that nobody is told."""
+def _no_progress(_: int) -> Iterator[Callable[[int], None]]:
+    """Progress that is not shown."""
     yield lambda _: None
 
 
@@ -260,8 +260,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 _announced: set[str] = set()
 
 
-def _announce(words: str) -> None:
+def _announce(message: str) -> None:
     """Warns of it once in a process: every study of a launch has a curve, mostly of the same model."""
-    if words not in _announced:
-        _announced.add(words)
-        log.warning(words)
+    if message not in _announced:
+        _announced.add(message)
+        log.warning(message)

@@ -1,4 +1,8 @@
-"""How much memory there is, and how much a computation holds at its peak."""
+"""How much memory there is, and how much a computation takes at its peak.
+
+Passes must fit beforehand: on a CPU there is no error for want of memory at which to take less, as the
+kernel ends a process that has too much.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+CGROUPS, PROCESS_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def available_memory(device: torch.device) -> int:
@@ -30,21 +34,21 @@ def available_memory(device: torch.device) -> int:
     return min(int(psutil.virtual_memory().available), control_group_memory())
 
 
-def control_group_memory(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> int:
+def control_group_memory(root: Path = CGROUPS, process: Path = PROCESS_CGROUP) -> int:
     """Bytes that the control groups of this process (version 1 or 2) still allow, at least 0; where
     there is no limit, a number larger than any memory.
 
-    Args: root: where they are mounted. own: the file that names those of this process.
+    Args: root: where they are mounted. process: the file that names those of this process.
     """
-    return max(0, min(_allowances(root, own), default=sys.maxsize))
+    return max(0, min(_allowances(root, process), default=sys.maxsize))
 
 
-def _allowances(root: Path, own: Path) -> Iterator[int]:
+def _allowances(root: Path, process: Path) -> Iterator[int]:
     names = {
         "memory.max": ("memory.current", "inactive_file"),
         "memory.limit_in_bytes": ("memory.usage_in_bytes", "total_inactive_file"),
     }
-    for folder in _folders(root, own):
+    for folder in _folders(root, process):
         for limit, (usage, cache) in names.items():
             try:
                 allowed = (folder / limit).read_text().strip()
@@ -58,11 +62,11 @@ def _allowances(root: Path, own: Path) -> Iterator[int]:
             yield int(allowed) - used
 
 
-def _folders(root: Path, own: Path) -> Iterator[Path]:
+def _folders(root: Path, process: Path) -> Iterator[Path]:
     """Those that may hold a limit: a group is bound by its parents' too, and inside a container its
     name may be the one outside, of which only the root is there."""
     try:
-        lines = own.read_text().splitlines()
+        lines = process.read_text().splitlines()
     except OSError:
         return
     for line in lines:
@@ -74,8 +78,8 @@ def _folders(root: Path, own: Path) -> Iterator[Path]:
             yield from (mount / part for part in (group, *group.parents))
 
 
-class _Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that operators make and that are still referred to."""
+class _AllocatedBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Count the bytes of the tensors that operators make and that are still referred to."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -86,11 +90,11 @@ class _Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        known = {storage._cdata for storage in _storages((args, kwargs))}
+        passed = {storage._cdata for storage in _storages((args, kwargs))}
         result = function(*args, **(kwargs or {}))
         for storage in _storages(result):
             # A view, or what was written in place, holds nothing new.
-            if storage._cdata not in known and storage not in self._seen:
+            if storage._cdata not in passed and storage not in self._seen:
                 self._seen.add(storage)
                 self.now += storage.nbytes()
                 weakref.finalize(storage, self._released, storage.nbytes())
@@ -109,7 +113,7 @@ def _storages(values: Any) -> Iterator[torch.UntypedStorage]:
 def peak_bytes(function: Callable[[], object]) -> int:
     """Calls it and returns the most bytes that tensors made by it held at any one time; what an operator
     takes for itself while it runs does not count."""
-    held = _Held()
-    with held:
+    allocated = _AllocatedBytes()
+    with allocated:
         function()
-    return held.peak
+    return allocated.peak

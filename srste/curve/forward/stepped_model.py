@@ -68,8 +68,8 @@ class SteppedModel:
             name: direction[name].detach().to(p.device, p.dtype) for name, p in self._moving.items()
         }
         self._dtypes = list({p.dtype: None for p in self._moving.values()})
-        own = [dtype for dtype in self._dtypes if dtype.is_floating_point]
-        dtype = own[0] if own and inputs.is_floating_point() else inputs.dtype
+        floating = [dtype for dtype in self._dtypes if dtype.is_floating_point]
+        dtype = floating[0] if floating and inputs.is_floating_point() else inputs.dtype
         self._inputs = inputs.detach().to(self.device, dtype)
         self._targets = as_double(targets.detach().to(self.device))
         self._loss_of = loss
@@ -98,7 +98,7 @@ class SteppedModel:
             return self.at_once([*lrs, *lrs])[:1]
         steps = torch.tensor(lrs, dtype=torch.float64, device=self.device)
         with torch.no_grad(), self._same_draws(), warnings.catch_warnings():
-            # What vmap runs in a loop of its own is better run in ours.
+            # What vmap runs in a loop of its own is better run in our loop.
             warnings.filterwarnings("error", message="There is a performance drop")
             losses: Tensor = vmap(self._loss_after, randomness="same")(steps)
         return losses.tolist()
@@ -118,7 +118,7 @@ class SteppedModel:
         return _one_tensor(functional_call(self._copy, everywhere, (inputs,), tie_weights=False))
 
     @cached_property
-    def whole_batch(self) -> str | None:
+    def needs_all_examples(self) -> str | None:
         """Why the batch must not be cut into several passes; None if it may be."""
         for name, module in self._copy.named_modules():
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
@@ -132,28 +132,28 @@ class SteppedModel:
             p.copy_(self._start[name])
         try:
             with torch.no_grad(), self._same_draws():
-                whole = self._forward(x)
+                together = self._forward(x)
                 halves = torch.split(x, (len(x) + 1) // 2)
                 parts = torch.cat([self._forward(half) for half in halves])
         except Exception as error:
             return f"the model does not take a part of it: {first_line(error)}"
-        if whole.shape != parts.shape or len(whole) != len(x):
+        if together.shape != parts.shape or len(together) != len(x):
             return "the model does not give an output for each example"
         # Rounding may decide a sign otherwise for an example or two; what couples them changes most.
-        whole, parts = whole.reshape(len(x), -1).double(), parts.reshape(len(x), -1).double()
-        least = 1e-2 * float(whole.abs().mean())
-        same = torch.isclose(parts, whole, rtol=1e-2, atol=least, equal_nan=True)
+        together, parts = together.reshape(len(x), -1).double(), parts.reshape(len(x), -1).double()
+        least = 1e-2 * float(together.abs().mean())
+        same = torch.isclose(parts, together, rtol=1e-2, atol=least, equal_nan=True)
         if 2 * int(same.all(dim=1).sum()) < len(x):
             return "an example's output depends on the others"
         return None
 
     def _look(self) -> None:
-        """Finds out what a pass does, from one over a few examples, or over all if it must."""
+        """Run a pass over a few examples, or over all if it must be, and note what it does."""
         self._writes_inputs = self._writes_buffers = True
         try:
             self._look_at(self._inputs[:LOOKED_AT])
         except Exception:
-            # Batch norm on a single example, a batch size that the model has by heart.
+            # Batch norm on a single example, a batch size that is fixed in the model.
             self._look_at(self._inputs)
 
     def _look_at(self, examples: Tensor) -> None:
@@ -162,9 +162,9 @@ class SteppedModel:
         written, versions = x._version, {name: b._version for name, b in buffers.items()}
         with torch.no_grad(), self._same_draws():
             before = self._random_states()
-            held = peak_bytes(lambda: self._called(passed, x))
+            peak = peak_bytes(lambda: self._called(passed, x))
             after = self._random_states()
-        self.example_bytes = max(1, held // max(1, len(x)))
+        self.example_bytes = max(1, peak // max(1, len(x)))
         self._draws = any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
         self._writes_inputs = x._version != written
         self._writes_buffers = any(

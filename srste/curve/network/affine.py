@@ -22,11 +22,11 @@ class AffineValue:
     a: the value at t = 0. d: None if it does not move. on_units: whether it depends on binary units.
     per_example: whether anything else in it depends on the example.
     response, response_d: what a unit that is turned from 0 to 1 adds to a and to d, in each row another
-    unit, of which there may be more than of a; None for nothing. reach: a bound on the sum of magnitudes
-    that the value is made of at one learning rate, None where it is not asked for; terms: on the number
-    of roundings in it.
-    summands: the values that it is the sum of, each with how often; none where it is its own. What is
-    added and taken away again cancels, as in ``x + (sign(x) - x).detach()``.
+    unit, of which there may be more than of a; None for nothing.
+    magnitude: a bound on the sum of the magnitudes of all terms that it is made of at one learning rate,
+    None where it is not asked for; roundings: a bound on the number of roundings in it.
+    summands: the values that it is the sum of, each with how often; none if it is no sum. What is
+    added and subtracted again cancels, as in ``x + (sign(x) - x).detach()``.
     unusable: why nothing may be done with it but that; "" for a value as it should be. sign_of: of an
     unusable value, the one that has its sign, and is 0 where it is, if there is one.
     """
@@ -36,8 +36,8 @@ class AffineValue:
     on_units: bool = False
     response: Tensor | None = None
     response_d: Tensor | None = None
-    reach: Tensor | None = None
-    terms: int = 0
+    magnitude: Tensor | None = None
+    roundings: int = 0
     per_example: bool = False
     summands: tuple[tuple[AffineValue, int], ...] = ()
     unusable: str = ""
@@ -53,7 +53,7 @@ class AffineValue:
         return not self.moves and not self.on_units
 
 
-_PARTS = ("a", "d", "response", "response_d", "reach")
+_PARTS = ("a", "d", "response", "response_d", "magnitude")
 
 
 def value(x: Any, per_example: bool = False) -> AffineValue:
@@ -65,7 +65,7 @@ def value(x: Any, per_example: bool = False) -> AffineValue:
     tensor = tensor.double() if tensor.is_floating_point() else tensor
     return AffineValue(
         tensor,
-        reach=tensor.abs() if tensor.dtype != torch.bool else tensor.double(),
+        magnitude=tensor.abs() if tensor.dtype != torch.bool else tensor.double(),
         per_example=per_example,
     )
 
@@ -81,7 +81,7 @@ def each(function: Function, x: AffineValue) -> AffineValue:
     _check_usable(x)
     parts = {part: function(p) for part in _PARTS if (p := getattr(x, part)) is not None}
     averaged = math.ceil(x.a.numel() / max(1, parts["a"].numel()))
-    return replace(x, **parts, terms=x.terms + averaged, summands=())
+    return replace(x, **parts, roundings=x.roundings + averaged, summands=())
 
 
 def add(x: Any, y: Any, alpha: int = 1) -> AffineValue:
@@ -90,7 +90,7 @@ def add(x: Any, y: Any, alpha: int = 1) -> AffineValue:
     total = _added(x, y, alpha)
     if x.a.shape[1:] != y.a.shape[1:] and not (x.constant and y.constant):
         return total
-    left, cancelled = _together(x, y, alpha)
+    left, cancelled = _merged(x, y, alpha)
     if not cancelled:
         return replace(total, summands=left)
     # What is left is exact; the model's own sum is rounded as that of all its terms.
@@ -104,10 +104,10 @@ def add(x: Any, y: Any, alpha: int = 1) -> AffineValue:
     rest = rest or AffineValue(torch.zeros_like(total.a))
     if rest.a.shape[1:] != total.a.shape[1:] or rest.a.dtype != total.a.dtype:
         return total
-    return replace(rest, reach=total.reach, terms=total.terms, summands=left)
+    return replace(rest, magnitude=total.magnitude, roundings=total.roundings, summands=left)
 
 
-def _together(
+def _merged(
     x: AffineValue, y: AffineValue, alpha: int
 ) -> tuple[tuple[tuple[AffineValue, int], ...], bool]:
     """The summands of both, and whether any of them have cancelled."""
@@ -130,17 +130,17 @@ def _added(x: AffineValue, y: AffineValue, alpha: int) -> AffineValue:
         alone = one if other is None else alpha * other
         return None if alone is None else _filled(alone, a)
 
-    reach = None if x.reach is None or y.reach is None else x.reach + y.reach
-    on_units, terms = x.on_units or y.on_units, max(x.terms, y.terms) + 1
+    magnitude = None if x.magnitude is None or y.magnitude is None else x.magnitude + y.magnitude
+    on_units, roundings = x.on_units or y.on_units, max(x.roundings, y.roundings) + 1
     unusable = x.unusable or y.unusable
     return AffineValue(
-        a, total("d"), on_units, total("response"), total("response_d"), reach, terms,
+        a, total("d"), on_units, total("response"), total("response_d"), magnitude, roundings,
         x.per_example or y.per_example, unusable=unusable,
     )  # fmt: skip
 
 
 def _filled(part: Tensor, a: Tensor) -> Tensor:
-    """A part of a value in the value's shape; an response may have more rows."""
+    """A part of a value in the value's shape; a response may have more rows."""
     shape = a.shape if part.ndim < a.ndim else (max(len(part), len(a)), *a.shape[1:])
     return part.expand(shape)
 
@@ -150,8 +150,10 @@ def negative(x: AffineValue) -> AffineValue:
     return add(torch.zeros((), dtype=torch.float64), x, -1)
 
 
-def product(function: Function, x: AffineValue, w: AffineValue, terms: int, name: str) -> AffineValue:
-    """A function that is linear in both, with ``terms`` roundings. At most one of them moves, and x
+def product(
+    function: Function, x: AffineValue, w: AffineValue, roundings: int, name: str
+) -> AffineValue:
+    """A function that is linear in both, with so many roundings. At most one of them moves, and x
     alone depends on binary units. name: of the place in the model. Raises: NotExactError."""
     _check_usable(x, w)
     if x.moves and w.moves:
@@ -162,22 +164,22 @@ def product(function: Function, x: AffineValue, w: AffineValue, terms: int, name
         raise NotExactError(f"{name}: units are multiplied by what depends on the example")
     a = function(x.a, w.a)
     d = function(x.d, w.a) if x.moves else function(x.a, w.d) if w.moves else None
-    response = response_d = reach = None
+    response = response_d = magnitude = None
     if x.response is not None:
         response = function(x.response, w.a)
         response_d = function(x.response, w.d) if w.moves else None
     if x.response_d is not None:
         response_d = function(x.response_d, w.a)
-    if x.reach is not None and w.reach is not None:
-        reach = function(x.reach, w.reach)
+    if x.magnitude is not None and w.magnitude is not None:
+        magnitude = function(x.magnitude, w.magnitude)
     return AffineValue(
         a,
         d,
         x.on_units,
         response,
         response_d,
-        reach,
-        x.terms + w.terms + terms,
+        magnitude,
+        x.roundings + w.roundings + roundings,
         x.per_example or w.per_example,
     )
 
@@ -187,19 +189,18 @@ def join(function: Function, values: Sequence[Any]) -> AffineValue:
     moving = [value(v) for v in values]
     _check_usable(*moving)
 
-    def whole(part: str) -> Tensor | None:
-        found = [getattr(v, part) for v in moving]
-        if all(f is None for f in found):
+    def joined(part: str) -> Tensor | None:
+        parts = [getattr(v, part) for v in moving]
+        if all(p is None for p in parts):
             return None
-        rows = max(len(f) for f in found if f is not None)
+        rows = max(len(p) for p in parts if p is not None)
         zeros = (v.a.new_zeros(rows, *v.a.shape[1:]) for v in moving)
-        filled = [z if f is None else f for f, z in zip(found, zeros, strict=True)]
-        joined: Tensor = function(filled)
-        return joined
+        result: Tensor = function([z if p is None else p for p, z in zip(parts, zeros, strict=True)])
+        return result
 
-    a, d, response, response_d, reach = (whole(part) for part in _PARTS)
+    a, d, response, response_d, magnitude = (joined(part) for part in _PARTS)
     assert a is not None
     on_units, per_example = any(v.on_units for v in moving), any(v.per_example for v in moving)
     return AffineValue(
-        a, d, on_units, response, response_d, reach, max(v.terms for v in moving), per_example
+        a, d, on_units, response, response_d, magnitude, max(v.roundings for v in moving), per_example
     )

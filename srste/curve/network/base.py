@@ -56,32 +56,34 @@ Link = Dense | Sparse
 
 
 @dataclass(frozen=True)
-class Reach:
-    """A layer of the stepped network, with all that a rounding error can come from.
+class RoundedLayer:
+    """Pre-activations or outputs of a layer at one learning rate, and what bounds their rounding errors.
 
-    values: (rows, units) pre-activations, or outputs, at one learning rate. reach: the sums of
-    magnitudes that they were made of. terms: at most that many roundings of each.
+    values: (rows, units). magnitude: (rows, units), the sums of the magnitudes of all terms that a value
+    is made of. roundings: at most so many of each value.
     """
 
     values: Array
-    reach: Array
-    terms: int
+    magnitude: Array
+    roundings: int
 
     def rounding(self, u: float) -> Array:
-        """By what the values may be off, u being the unit roundoff: a sum of n products is within
-        n u / (1 - n u) of exact, relative to the sum of magnitudes, in any order (Higham, 2002, section
-        3.1)."""
-        if self.terms * u >= 1:
-            return np.full(self.reach.shape, np.inf)
-        return self.terms * u / (1 - self.terms * u) * self.reach
+        """A bound on the rounding errors of the values, (rows, units), for a unit roundoff u: a sum of n
+        products is within n u / (1 - n u) of exact, relative to the sum of magnitudes, in any order.
+
+        References: Higham, 2002, "Accuracy and stability of numerical algorithms", section 3.1.
+        """
+        if self.roundings * u >= 1:
+            return np.full(self.magnitude.shape, np.inf)
+        return self.roundings * u / (1 - self.roundings * u) * self.magnitude
 
 
-def on_the_fence(hidden: Sequence[Reach], examples: int, u: float) -> NDArray[np.bool_]:
-    """(examples,) which have a pre-activation within rounding of zero, for a unit roundoff."""
-    found = np.zeros(examples, dtype=bool)
+def on_the_fence(hidden: Sequence[RoundedLayer], examples: int, u: float) -> NDArray[np.bool_]:
+    """(examples,) which have a pre-activation within rounding of zero, for a unit roundoff u."""
+    undecided = np.zeros(examples, dtype=bool)
     for layer in hidden:
-        found |= (np.abs(layer.values) <= layer.rounding(u)).any(axis=1)
-    return found
+        undecided |= (np.abs(layer.values) <= layer.rounding(u)).any(axis=1)
+    return undecided
 
 
 def is_finite(array: NDArray[np.floating]) -> bool:
@@ -187,6 +189,6 @@ class Network(Protocol):
         """
         ...
 
-    def stepped(self, inputs: Tensor, lr: float) -> list[Reach]:
+    def stepped(self, inputs: Tensor, lr: float) -> list[RoundedLayer]:
         """All layers at a learning rate, in one float64 pass over inputs (rows, ...)."""
         ...

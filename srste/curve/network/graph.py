@@ -1,4 +1,4 @@
-"""Networks of any build, as the loss curve follows them, found by passes through their forward."""
+"""Networks of any build along a direction, read off passes of affine values through their forward."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from srste.curve.network.base import (
     Index,
     Link,
     NotExactError,
-    Reach,
+    RoundedLayer,
     Sparse,
     is_finite,
     on_the_fence,
@@ -71,7 +71,7 @@ class Traced:
                 raise NotExactError(f"{error}{advice(self._traced)}") from error
 
     def _look_at(self, inputs: Tensor) -> None:
-        """Finds the layers, from the first of the inputs."""
+        """Find the layers, from the first of the inputs."""
         self.units: list[int] = []
         self.levels: list[Levels] = []
         example = as_double(inputs[:1].detach().cpu()).clone()
@@ -89,9 +89,9 @@ class Traced:
                     _output_of(self._given, inputs, self._direction, None)
                 except NotExactError:
                     raise
-                except Exception as its_own:  # whatever a forward may raise
-                    line = error_line(its_own)
-                    raise ValueError(f"the model does not take these inputs: {line}") from its_own
+                except Exception as cause:  # whatever a forward may raise
+                    line = error_line(cause)
+                    raise ValueError(f"the model does not take these inputs: {line}") from cause
             raise
         if output.a.ndim < 1 or len(output.a) != 1:
             raise NotExactError(f"its output for one example has the shape {tuple(output.a.shape)}")
@@ -103,17 +103,18 @@ class Traced:
         with suppress(NotExactError):  # a forward may want all its values to have as many rows
             self._one_row_does = self._does_one_row(example)
         rows = 1 if self._one_row_does else None
-        found = self._beginnings(example, rows)
-        self.constants = [None if x.per_example else _beginning(x) for x in found]
+        self.constants = [
+            None if x.per_example else _beginning(x) for x in self._beginnings(example, rows)
+        ]
         self._example = example
 
     @cached_property
     def links(self) -> dict[tuple[int, int], Link]:
         """See `srste.curve.network.base.Network`; only a curve asks for them, not a single step."""
-        found: dict[tuple[int, int], Link] = {}
+        links: dict[tuple[int, int], Link] = {}
         for source in range(len(self.levels)):
-            self._find_links(source, self._example, found)
-        return found
+            self._find_links(source, self._example, links)
+        return links
 
     def _check_that_it_is_the_model(self, inputs: Tensor) -> None:
         """Whether a pass on values gives what the model itself gives after a step, for some of the
@@ -142,53 +143,55 @@ class Traced:
     def _check_that_examples_are_apart(self, example: Tensor, other: Tensor) -> None:
         # After a step: weights that are zero as yet hide what they do.
         both = self.stepped(torch.cat((example, other)), _STEP)
-        for alone, beside in zip(self.stepped(example, _STEP), both, strict=True):
-            allowed = 1e-9 * alone.reach[0] + 1e-300
-            if (np.abs(alone.values[0] - beside.values[0]) > allowed).any():
+        for alone, with_other in zip(self.stepped(example, _STEP), both, strict=True):
+            allowed = 1e-9 * alone.magnitude[0] + 1e-300
+            if (np.abs(alone.values[0] - with_other.values[0]) > allowed).any():
                 raise NotExactError("an example's output depends on the other examples of its batch")
 
     def _does_one_row(self, example: Tensor) -> bool:
         """Whether units that are all zero may stand in one row for all, which saves what passes cost."""
         several = example.expand(3, *example.shape[1:])
-        whole, one = self._beginnings(several, None), self._beginnings(several, 1)
+        each, one = self._beginnings(several, None), self._beginnings(several, 1)
         return all(
             len(a.a) in (1, 3) and a.a.shape[1:] == b.a.shape[1:] and bool((a.a == b.a).all())
-            for a, b in zip(one, whole, strict=True)
+            for a, b in zip(one, each, strict=True)
         )
 
     def _find_links(self, source: int, example: Tensor, links: dict[tuple[int, int], Link]) -> None:
-        """Turns the units of a layer from 0 to 1, each in a row of its own, and sees what that adds."""
+        """Turn each unit of a layer from 0 to 1, in a row by itself, and read off what that adds."""
         units = self.units[source]
         at_once = max(1, _AT_ONCE // max(self.units))
-        found: dict[int, list[tuple[Index, Index, Array]]] = {t: [] for t in range(len(self.units))}
+        edges: dict[int, list[tuple[Index, Index, Array]]] = {t: [] for t in range(len(self.units))}
         for first in range(0, units, at_once):
-            turned = torch.zeros(min(at_once, units - first), units, dtype=torch.float64)
-            turned[:, first : first + len(turned)].fill_diagonal_(1)
-            rows = 1 if self._one_row_does else len(turned)
-            for target, response in enumerate(self._responses(source, turned, example, rows)):
+            turned_on = torch.zeros(min(at_once, units - first), units, dtype=torch.float64)
+            turned_on[:, first : first + len(turned_on)].fill_diagonal_(1)
+            rows = 1 if self._one_row_does else len(turned_on)
+            for target, response in enumerate(self._responses(source, turned_on, example, rows)):
                 if target > source:
-                    found[target].append(_edges(response, len(turned), first))
-                    if sum(len(begins) for begins, _, _ in found[target]) > _MOST_EDGES:
+                    edges[target].append(_edges(response, len(turned_on), first))
+                    if sum(len(begins) for begins, _, _ in edges[target]) > _MOST_EDGES:
                         raise NotExactError(
                             f"two of its layers have more than {_MOST_EDGES:,} links between their units"
                         )
-        for target, parts in found.items():
+        for target, parts in edges.items():
             if parts and any(len(begins) for begins, _, _ in parts):
                 begins, ends, pairs = (np.concatenate(part) for part in zip(*parts, strict=True))
                 links[source, target] = _link(units, self.units[target], begins, ends, pairs)
 
-    def _responses(self, source: int, turned: Tensor, example: Tensor, rows: int) -> list[AffineValue]:
-        """All that is binarised and the output, with what turned units of a layer add to them."""
-        found: list[AffineValue] = []
+    def _responses(
+        self, source: int, turned_on: Tensor, example: Tensor, rows: int
+    ) -> list[AffineValue]:
+        """All that is binarised and the output, with what units of a layer that are on add to them."""
+        values: list[AffineValue] = []
 
         def look(layer: int, _: Levels, x: AffineValue) -> AffineValue:
-            found.append(x)
-            response = turned.reshape(-1, *x.a.shape[1:]) if layer == source else None
+            values.append(x)
+            response = turned_on.reshape(-1, *x.a.shape[1:]) if layer == source else None
             return AffineValue(torch.zeros_like(x.a), on_units=True, response=response)
 
         several = example.expand(rows, *example.shape[1:])
-        found.append(Pass(self._traced, self._parameters, look).output_of(several))
-        return found
+        values.append(Pass(self._traced, self._parameters, look).output_of(several))
+        return values
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
         rows = 1 if self._one_row_does else None
@@ -200,34 +203,37 @@ class Traced:
 
     def _beginnings(self, inputs: Tensor, rows: int | None) -> list[AffineValue]:
         """All that is binarised and the output, where binary units are zero in that many rows."""
-        found: list[AffineValue] = []
+        values: list[AffineValue] = []
 
         def look(_: int, __: Levels, x: AffineValue) -> AffineValue:
-            found.append(x)
+            values.append(x)
             return _units_at(torch.zeros_like(x.a[:rows]))
 
-        found.append(Pass(self._traced, self._parameters, look).output_of(inputs))
-        return found
+        values.append(Pass(self._traced, self._parameters, look).output_of(inputs))
+        return values
 
-    def stepped(self, inputs: Tensor, lr: float) -> list[Reach]:
-        found: list[Reach] = []
+    def stepped(self, inputs: Tensor, lr: float) -> list[RoundedLayer]:
+        layers: list[RoundedLayer] = []
 
         def keep(x: AffineValue) -> Tensor:
-            assert x.reach is not None
+            assert x.magnitude is not None
             values = x.a if x.d is None else x.a - lr * x.d
-            found.append(Reach(_flat(values, values), _flat(x.reach, values), x.terms))
+            magnitude = _flat(x.magnitude, values)
+            layers.append(RoundedLayer(_flat(values, values), magnitude, x.roundings))
             return values
 
         def binarise(_: int, levels: Levels, x: AffineValue) -> AffineValue:
             low, high = levels
             return _units_at(torch.where(keep(x) >= 0, high, low).double())
 
-        reaching = {
-            name: AffineValue(p.a, p.d, reach=p.a.abs() if p.d is None else p.a.abs() + lr * p.d.abs())
+        parameters = {
+            name: AffineValue(
+                p.a, p.d, magnitude=p.a.abs() if p.d is None else p.a.abs() + lr * p.d.abs()
+            )
             for name, p in self._parameters.items()
         }
-        keep(Pass(self._traced, reaching, binarise).output_of(as_double(inputs.detach().cpu())))
-        return found
+        keep(Pass(self._traced, parameters, binarise).output_of(as_double(inputs.detach().cpu())))
+        return layers
 
 
 def _output_of(
@@ -250,12 +256,12 @@ def _output_of(
 
 
 def _units_at(values: Tensor) -> AffineValue:
-    return AffineValue(values, on_units=True, reach=values.abs())
+    return AffineValue(values, on_units=True, magnitude=values.abs())
 
 
 def _flat(part: Tensor | None, like: Tensor) -> Array:
-    whole = torch.zeros_like(like) if part is None else part.expand_as(like)
-    flat: Array = whole.reshape(len(like), -1).numpy()
+    expanded = torch.zeros_like(like) if part is None else part.expand_as(like)
+    flat: Array = expanded.reshape(len(like), -1).numpy()
     return flat
 
 

@@ -1,4 +1,4 @@
-"""A pass through the forward of any model, on values that move: what is exact is found by looking.
+"""A pass through the forward of any model, on affine values: it shows what is exact.
 
 The forward pass is traced (torch.fx). What is the same at every learning rate may go through anything.
 What is not may be added, scaled by constants, averaged, reshaped, go through layers whose own parameters
@@ -48,7 +48,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
 
 
 def advice(traced: fx.GraphModule) -> str:
-    """What is added to the reason why a forward has no exact form: "" where nothing is known to help."""
+    """What is added to the reason why a forward has no exact form: "" if nothing helps."""
     detaches = (n.target in ("detach", torch.detach) for n in traced.graph.nodes)
     return "; a straight-through sign is exact as srste.networks.activations.BinaryActivation" * any(
         detaches
@@ -61,9 +61,9 @@ def error_line(error: Exception) -> str:
 
 
 def _any(test: Callable[[AffineValue], bool], values: Any) -> bool:
-    found: list[bool] = []
-    fx.node.map_aggregate(values, lambda v: found.append(isinstance(v, AffineValue) and test(v)))
-    return any(found)
+    results: list[bool] = []
+    fx.node.map_aggregate(values, lambda v: results.append(isinstance(v, AffineValue) and test(v)))
+    return any(results)
 
 
 def _tensors(values: Any) -> Any:
@@ -108,7 +108,7 @@ class Pass(fx.Interpreter):
         except Exception as error:
             raise NotExactError(f"{self._place}: {error_line(error)}") from error
 
-    def _in_its_place(
+    def _stand_in(
         self, function: Function, x: AffineValue, name: str, reason: str, args: Any, kwargs: Any
     ) -> AffineValue:
         """What is not linear in x may take part in a sum if it cancels there, as in the straight-through
@@ -120,10 +120,10 @@ class Pass(fx.Interpreter):
         if key not in self._bounded:
             size, has_sign = bound
             a = function(x.a.clone(), *args, **kwargs)  # which may be told to write in place
+            magnitude = None if x.magnitude is None else torch.full_like(x.magnitude, size)
             stand_in = AffineValue(
-                a, on_units=True, reach=None if x.reach is None else torch.full_like(x.reach, size),
-                terms=x.terms, per_example=x.per_example, unusable=reason,
-                sign_of=x if has_sign else None,
+                a, on_units=True, magnitude=magnitude, roundings=x.roundings,
+                per_example=x.per_example, unusable=reason, sign_of=x if has_sign else None,
             )  # fmt: skip
             self._bounded[key] = x, stand_in
         return self._bounded[key][1]
@@ -139,24 +139,24 @@ class Pass(fx.Interpreter):
     def _parameter(self, module: nn.Module, name: str) -> AffineValue | None:
         """The module's parameter of that name, None if it goes without."""
         if name not in module._parameters:
-            raise self._no(module, _NOT_PLAIN)
+            raise self._refusal(module, _NOT_PLAIN)
         parameter = module._parameters[name]
         return None if parameter is None else self._tensor(parameter)
 
-    def _no(self, module: nn.Module, reason: str) -> NotExactError:
+    def _refusal(self, module: nn.Module, reason: str) -> NotExactError:
         return NotExactError(f"{self._place} ({type(module).__name__}) {reason}")
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         module = self.fetch_attr(target)
         x = args[0] if args else None
         if not isinstance(x, AffineValue) or len(args) > 1 or kwargs:
-            raise self._no(module, "takes something else than one tensor")
+            raise self._refusal(module, "takes something else than one tensor")
         if not is_plain(module):
-            raise self._no(module, _NOT_PLAIN)
+            raise self._refusal(module, _NOT_PLAIN)
         if (levels := levels_of(module)) is not None:
             return self._binary(levels, x)
         if isinstance(module, operations.DROPOUT) and module.training:
-            raise self._no(module, "is in training mode and draws at random")
+            raise self._refusal(module, "is in training mode and draws at random")
         if isinstance(module, operations.BATCH_NORM):
             return self._batch_norm(module, x)
         kind = type(module)
@@ -172,11 +172,11 @@ class Pass(fx.Interpreter):
         if isinstance(module, operations.DROPOUT):
             return x
         if not x.constant:
-            reason = str(self._no(module, "has an input that moves"))
+            reason = str(self._refusal(module, "has an input that moves"))
             ends = {n: v for n, v in vars(module).items() if n in ("min_val", "max_val")}
-            return self._in_its_place(lambda a, **_: module(a), x, kind.__name__, reason, (), ends)
+            return self._stand_in(lambda a, **_: module(a), x, kind.__name__, reason, (), ends)
         if any(self._tensor(parameter).moves for parameter in module.parameters()):
-            raise self._no(module, "moves and is not linear")
+            raise self._refusal(module, "moves and is not linear")
         return value(module(x.a), x.per_example)
 
     def _binary(self, levels: Levels, x: AffineValue) -> AffineValue:
@@ -218,10 +218,10 @@ class Pass(fx.Interpreter):
         return product(operator.mul, x, y, 1, self._place)
 
     def _matrix_product(self, function: Function, x: AffineValue, y: AffineValue) -> AffineValue:
-        terms = x.a.shape[-1] + 5
+        roundings = x.a.shape[-1] + 5
         if y.on_units and not x.on_units:
-            return product(lambda h, v: function(v, h), y, x, terms, self._place)
-        return product(function, x, y, terms, self._place)
+            return product(lambda h, v: function(v, h), y, x, roundings, self._place)
+        return product(function, x, y, roundings, self._place)
 
     def _affine(
         self, function: Function, x: AffineValue, w: AffineValue | None, b: AffineValue | None
@@ -236,7 +236,7 @@ class Pass(fx.Interpreter):
     def _batch_norm(self, module: Any, x: AffineValue) -> AffineValue:
         if module.training or module.running_mean is None:
             mode = "is in training mode and" if module.training else "has no running statistics and"
-            raise self._no(module, f"{mode} normalises by the batch")
+            raise self._refusal(module, f"{mode} normalises by the batch")
 
         def by_channel(tensor: Tensor) -> Tensor:
             return tensor.reshape([1, -1] + [1] * (x.a.ndim - 2))
@@ -268,7 +268,7 @@ class Pass(fx.Interpreter):
             return x
         if target in operations.AS_FUNCTIONS:
             return self.call_function(operations.AS_FUNCTIONS[target], args, kwargs)
-        return self._anything(_method(target), args, kwargs, target)
+        return self._any_function(_method(target), args, kwargs, target)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if not _any(lambda _: True, (args, kwargs)):
@@ -310,15 +310,15 @@ class Pass(fx.Interpreter):
                 return self._sign(*args)
             if target is torch.where:
                 return self._where(*args)
-        return self._anything(target, args, kwargs, getattr(target, "__name__", str(target)))
+        return self._any_function(target, args, kwargs, getattr(target, "__name__", str(target)))
 
     def _attribute(self, x: AffineValue, name: str) -> Any:
         if name in operations.TRANSPOSES:
             return each(lambda part: getattr(part, name), x)
-        found = getattr(x.a, name)
-        if isinstance(found, Tensor):
+        attribute = getattr(x.a, name)
+        if isinstance(attribute, Tensor):
             raise NotExactError(f"{self._place}: {name} of a value")
-        return found
+        return attribute
 
     def _linear(self, function: Function, x: AffineValue, rest: Any, named: Any) -> AffineValue:
         """A linear function of x; what else it takes is constant."""
@@ -332,7 +332,7 @@ class Pass(fx.Interpreter):
         self, function: Function, x: AffineValue, rest: Any, named: Any
     ) -> tuple[AffineValue, ...]:
         def part(k: int) -> Function:
-            return lambda whole: function(whole, *rest, **named)[k]
+            return lambda tensor: function(tensor, *rest, **named)[k]
 
         return tuple(each(part(k), x) for k in range(len(function(x.a, *rest, **named))))
 
@@ -348,13 +348,13 @@ class Pass(fx.Interpreter):
         b = None if bias is None else value(bias)
         return self._affine(lambda h, v: function(h, v, None, *rest, **named), input, value(weight), b)
 
-    def _anything(self, function: Function, args: Any, kwargs: Any, name: str) -> Any:
+    def _any_function(self, function: Function, args: Any, kwargs: Any, name: str) -> Any:
         """Any function, of what is constant."""
         if _any(lambda v: not v.constant, (args, kwargs)):
             reason = f"{self._place}: {name} of a value that moves"
             if not isinstance(args[0], AffineValue) or _any(lambda _: True, (args[1:], kwargs)):
                 raise NotExactError(reason)
-            return self._in_its_place(function, args[0], name, reason, args[1:], kwargs)
+            return self._stand_in(function, args[0], name, reason, args[1:], kwargs)
         if kwargs.get("training"):
             raise NotExactError(f"{self._place}: {name} in training mode")
         result = function(*_tensors(args), **_tensors(kwargs))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srste.curve.network.base import Array, Dense, Link, Reach, is_finite
+from srste.curve.network.base import Array, Dense, Link, RoundedLayer, is_finite
 from srste.networks.activations import levels_of
 
 
@@ -22,7 +22,7 @@ def as_float64(tensor: Tensor) -> Array:
 
 
 def as_double(tensor: Tensor) -> Tensor:
-    """The tensor in float64 if it is of a floating dtype; whole numbers stay what they are."""
+    """The tensor in float64 if it is of a floating dtype; integers stay what they are."""
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
@@ -77,21 +77,21 @@ class Chain:
             product += self.constants[0]
         return [product, *self.constants[1:]]
 
-    def stepped(self, inputs: Tensor, lr: float) -> list[Reach]:
+    def stepped(self, inputs: Tensor, lr: float) -> list[RoundedLayer]:
         h = as_float64(inputs)
-        found = []
+        stepped = []
         for k, layer in enumerate(self._layers):
             units = self.units[k]
-            product, magnitudes = h @ layer.joint + layer.bias, np.abs(h) @ np.abs(layer.joint)
-            magnitudes += np.abs(layer.bias)
+            product, sizes = h @ layer.joint + layer.bias, np.abs(h) @ np.abs(layer.joint)
+            sizes += np.abs(layer.bias)
             values = product[:, :units] - lr * product[:, units:]
-            reach = magnitudes[:, :units] + lr * magnitudes[:, units:]
+            magnitude = sizes[:, :units] + lr * sizes[:, units:]
             # The step adds three roundings to each weight and the bias one term.
-            found.append(Reach(values, reach, h.shape[1] + 5))
+            stepped.append(RoundedLayer(values, magnitude, h.shape[1] + 5))
             if k < len(self.levels):
                 low, high = self.levels[k]
                 h = np.where(values >= 0, high, low)
-        return found
+        return stepped
 
 
 def chain(model: object, direction: object) -> Chain | None:
