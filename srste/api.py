@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -18,12 +19,15 @@ from srste.sampling import Sampling
 from srste.study.study import Study
 from srste.study.study import run_study as run
 
+if TYPE_CHECKING:
+    from jaxtyping import Shaped
+
 
 def estimate(
     estimator: str | Estimator,
     model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
+    inputs: Shaped[Tensor, "batch *features"],
+    targets: Shaped[Tensor, "batch *targets"],
     *,
     samples: int = 1,
     loss: str | LossFunction = "squared_error",
@@ -68,8 +72,8 @@ def estimate(
 def loss_curve(
     model: nn.Module,
     direction: Mapping[str, Tensor],
-    inputs: Tensor,
-    targets: Tensor,
+    inputs: Shaped[Tensor, "batch *features"],
+    targets: Shaped[Tensor, "batch *targets"],
     *,
     loss: str | LossFunction = "squared_error",
     lr_max: float = 0.5,
@@ -105,8 +109,8 @@ def loss_curve(
 
 def run_study(
     model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
+    inputs: Shaped[Tensor, "batch *features"],
+    targets: Shaped[Tensor, "batch *targets"],
     *,
     estimator: str | Estimator = "sr_ste",
     samples: int = 1,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.shapes import check_all
 from tests.support import ROOT, started
 
 # Machines are shared and noisy, so no deadline; the same examples every time.
@@ -75,3 +76,8 @@ def _as_the_script(monkeypatch):
 def _quiet_and_single_threaded():
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _shapes_are_checked():
+    assert check_all()

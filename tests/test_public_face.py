@@ -12,15 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 import srste
 from srste import api
 from srste.estimators.base import no_norm
 from srste.estimators.controls.random import Random
 from srste.networks import activations, converting
+from srste.networks.surrogates import Identity
 from srste.testing import EstimatorContract
 from tests import oracle
+from tests.shapes import checked
 from tests.support import SMALL, train
 
 
@@ -77,6 +80,24 @@ def test_the_examples_run(launched, monkeypatch):
     assert sum(result.failed for result in tried) == 0
     with_examples = set(srste.__all__) - {"testing"}
     assert all(">>>" in inspect.getdoc(getattr(srste, name)) for name in with_examples)
+
+
+class TestShapes:
+    """What `tests.shapes` does with the annotations of all functions while the tests run."""
+
+    @staticmethod
+    def halved(targets):
+        return targets[::2]
+
+    def test_a_result_of_another_shape(self):
+        shapes = {"targets": Float[Tensor, " batch"], "return": Float[Tensor, " batch"]}
+        halved = checked(self.halved, shapes)
+        with pytest.raises(AssertionError, match=r"return is torch\.float32 \(2,\), and not"):
+            halved(torch.zeros(4))
+
+    def test_an_argument_of_another_dtype(self):
+        with pytest.raises(AssertionError, match=r"a is torch\.int64"):
+            Identity()(torch.ones(3, dtype=torch.int64))
 
 
 class TestEstimate:

@@ -24,6 +24,8 @@ from srste.curve.results import ExactCurve, LossCurve
 from srste.losses import LossFunction, SquaredError
 
 if TYPE_CHECKING:
+    from jaxtyping import Shaped
+
     from srste.curve.engine.link_table import Links
     from srste.curve.network.graph import Traced
 
@@ -58,8 +60,8 @@ class Line:
 
     def loss(
         self,
-        inputs: Tensor,
-        targets: Tensor,
+        inputs: Shaped[Tensor, "batch *features"],
+        targets: Shaped[Tensor, "batch *targets"],
         loss: LossFunction | None = None,
         lr_max: float = 0.5,
         seed: int = 0,
@@ -90,7 +92,11 @@ class Line:
             )  # fmt: skip
 
     def exact_loss(
-        self, inputs: Tensor, targets: Tensor, loss: LossFunction | None = None, lr_max: float = 0.5
+        self,
+        inputs: Shaped[Tensor, "batch *features"],
+        targets: Shaped[Tensor, "batch *targets"],
+        loss: LossFunction | None = None,
+        lr_max: float = 0.5,
     ) -> ExactCurve:
         """As :meth:`loss`, of a model and a loss that must have an exact form. It is computed on as many
         threads as ``torch.get_num_threads()``, whose number changes no loss by more than rounding.

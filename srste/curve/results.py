@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from srste.curve.network.base import ROUNDING, Array, NotExactError, as_lrs
+from srste.curve.network.base import ROUNDING, NotExactError, as_lrs
 
 if TYPE_CHECKING:
+    from jaxtyping import Float64
     from matplotlib.axes import Axes
 
     from srste.curve.convex.search import ConvexSum
@@ -93,7 +94,7 @@ class LossCurve(ABC):
     why_not: str
 
     @abstractmethod
-    def __call__(self, lrs: ArrayLike) -> Array:
+    def __call__(self, lrs: ArrayLike) -> Float64[np.ndarray, "*lrs"]:
         """The loss at these learning rates.
 
         Args: lrs: any shape, each in [0, lr_max]; of a dtype narrower than float64, what is above
@@ -121,7 +122,7 @@ class LossCurve(ABC):
         return Descent(len(intervals), total, intervals[0], shortest, longest)
 
     @property
-    def breakpoints(self) -> Array:
+    def breakpoints(self) -> Float64[np.ndarray, " breakpoints"]:
         """Where the loss takes another course: sorted, distinct, in [0, lr_max]."""
         raise self._not_exact("breakpoints")
 
@@ -166,7 +167,7 @@ class ExactCurve(LossCurve):
         self.pre_loss = pieces.pre_loss
         self._pieces = pieces
 
-    def __call__(self, lrs: ArrayLike) -> Array:
+    def __call__(self, lrs: ArrayLike) -> Float64[np.ndarray, "*lrs"]:
         losses = as_lrs(lrs, self.lr_max)
         flat = losses.reshape(-1)
         bad = self._pieces.evaluate(flat)
@@ -175,7 +176,7 @@ class ExactCurve(LossCurve):
         return losses
 
     @property
-    def breakpoints(self) -> Array:
+    def breakpoints(self) -> Float64[np.ndarray, " breakpoints"]:
         return np.unique(self._pieces.starts)
 
     def minimum(self) -> Minimum:

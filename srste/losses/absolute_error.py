@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from srste.losses.base import Equals, ExactForm, like_outputs, number_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Shaped
 
 
 class AbsoluteError:
@@ -19,17 +21,23 @@ class AbsoluteError:
     form: ClassVar[ExactForm] = ExactForm.ABSOLUTE
     equals: ClassVar[Equals] = (nn.L1Loss, functional.l1_loss)
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(
+        self, outputs: Float[Tensor, "batch *out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, ""]:
         return (outputs - targets).abs().mean()
 
-    def targets(self, outputs: Tensor) -> Tensor:
+    def targets(self, outputs: Float[Tensor, "batch *out"]) -> Shaped[Tensor, "batch *target"]:
         return outputs
 
     def terms(self, shape: tuple[int, ...]) -> int:
         return number_of(shape)
 
-    def compared(self, targets: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    def compared(
+        self, targets: Shaped[Tensor, "batch *target"], shape: tuple[int, ...]
+    ) -> Float64[np.ndarray, "batch compared"]:
         return like_outputs(targets, shape)
 
-    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
-        return (reach + targets.abs()).mean(dim=1)
+    def bound(
+        self, magnitude: Float[Tensor, "batch out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, " batch"]:
+        return (magnitude + targets.abs()).mean(dim=1)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Shaped
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) to a scalar tensor, the mean over the batch."""
@@ -19,11 +22,13 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 class Loss(Protocol):
     """A loss."""
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(
+        self, outputs: Float[Tensor, "batch *out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, ""]:
         """The mean over the batch, a scalar tensor."""
         ...
 
-    def targets(self, outputs: Tensor) -> Tensor:
+    def targets(self, outputs: Float[Tensor, "batch *out"]) -> Shaped[Tensor, "batch *target"]:
         """The targets that a teacher with these outputs (batch, out) sets.
 
         Raises: ValueError where it cannot set any.
@@ -60,16 +65,22 @@ class ExactLoss(Loss, Protocol):
         """How many equal terms the mean over outputs of that shape (batch, out) is taken over."""
         ...
 
-    def compared(self, targets: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """(batch, out) or (batch, 1) what outputs of that shape are compared with, float64.
+    def compared(
+        self, targets: Shaped[Tensor, "batch *target"], shape: tuple[int, ...]
+    ) -> Float64[np.ndarray, "batch compared"]:
+        """What outputs of that shape are compared with: (batch, out), or (batch, 1) classes.
 
         Raises: ValueError for targets that do not fit.
         """
         ...
 
-    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
-        """(batch,) what each example's loss can at most be, with outputs of which none is larger in
-        magnitude than ``reach`` (batch, out), float64. targets: (batch, out), or (batch,) classes."""
+    def bound(
+        self, magnitude: Float[Tensor, "batch out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, " batch"]:
+        """What each example's loss can at most be, where no output is larger than ``magnitude``.
+
+        Args: magnitude: float64. targets: (batch, out), or (batch,) classes.
+        """
         ...
 
 

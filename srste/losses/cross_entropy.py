@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from srste.losses.base import Equals, ExactForm
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Shaped
 
 
 class CrossEntropy:
@@ -21,10 +23,12 @@ class CrossEntropy:
     form: ClassVar[ExactForm] = ExactForm.SOFTMAX
     equals: ClassVar[Equals] = (nn.CrossEntropyLoss, functional.cross_entropy)
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(
+        self, outputs: Float[Tensor, "batch *out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, ""]:
         return functional.cross_entropy(outputs, targets)
 
-    def targets(self, outputs: Tensor) -> Tensor:
+    def targets(self, outputs: Float[Tensor, "batch *out"]) -> Shaped[Tensor, "batch *target"]:
         if outputs.ndim != 2 or outputs.shape[1] < 2:
             shape = tuple(outputs.shape[1:])
             raise ValueError(
@@ -35,7 +39,9 @@ class CrossEntropy:
     def terms(self, shape: tuple[int, ...]) -> int:
         return shape[0]
 
-    def compared(self, targets: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    def compared(
+        self, targets: Shaped[Tensor, "batch *target"], shape: tuple[int, ...]
+    ) -> Float64[np.ndarray, "batch compared"]:
         classes, batch = targets.detach().cpu(), shape[0]
         if len(shape) != 2 or shape[1] < 2:
             raise ValueError(f"cross-entropy needs outputs (batch, classes >= 2), not {shape}")
@@ -46,6 +52,8 @@ class CrossEntropy:
             raise ValueError(f"targets must be classes from 0 to {shape[1] - 1}")
         return np.ascontiguousarray(classes.double().numpy()[:, None])
 
-    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
-        worst = reach.scatter(1, targets[:, None], -reach.gather(1, targets[:, None]))
+    def bound(
+        self, magnitude: Float[Tensor, "batch out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, " batch"]:
+        worst = magnitude.scatter(1, targets[:, None], -magnitude.gather(1, targets[:, None]))
         return functional.cross_entropy(worst, targets, reduction="none")

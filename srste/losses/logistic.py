@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from srste.losses.base import Equals, ExactForm, like_outputs, number_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Shaped
 
 
 class Logistic:
@@ -24,22 +26,28 @@ class Logistic:
     form: ClassVar[ExactForm] = ExactForm.LOGISTIC
     equals: ClassVar[Equals] = (nn.SoftMarginLoss, functional.soft_margin_loss)
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(
+        self, outputs: Float[Tensor, "batch *out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, ""]:
         margins = targets * outputs
         return torch.logaddexp(torch.zeros_like(margins), -margins).mean()
 
-    def targets(self, outputs: Tensor) -> Tensor:
+    def targets(self, outputs: Float[Tensor, "batch *out"]) -> Shaped[Tensor, "batch *target"]:
         return torch.where(outputs >= 0, 1.0, -1.0).to(outputs.dtype)
 
     def terms(self, shape: tuple[int, ...]) -> int:
         return number_of(shape)
 
-    def compared(self, targets: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    def compared(
+        self, targets: Shaped[Tensor, "batch *target"], shape: tuple[int, ...]
+    ) -> Float64[np.ndarray, "batch compared"]:
         array = like_outputs(targets, shape)
         if not (np.abs(array) == 1).all():
             raise ValueError("targets must be -1 or +1 for the logistic loss")
         return array
 
-    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
-        margins = reach * targets.abs()
+    def bound(
+        self, magnitude: Float[Tensor, "batch out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, " batch"]:
+        margins = magnitude * targets.abs()
         return torch.logaddexp(torch.zeros_like(margins), margins).mean(dim=1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from srste.losses.base import Equals, ExactForm, like_outputs, number_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Shaped
 
 
 class SquaredError:
@@ -19,17 +21,23 @@ class SquaredError:
     form: ClassVar[ExactForm] = ExactForm.QUADRATIC
     equals: ClassVar[Equals] = (nn.MSELoss, functional.mse_loss)
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(
+        self, outputs: Float[Tensor, "batch *out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, ""]:
         return ((outputs - targets) ** 2).mean()
 
-    def targets(self, outputs: Tensor) -> Tensor:
+    def targets(self, outputs: Float[Tensor, "batch *out"]) -> Shaped[Tensor, "batch *target"]:
         return outputs
 
     def terms(self, shape: tuple[int, ...]) -> int:
         return number_of(shape)
 
-    def compared(self, targets: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    def compared(
+        self, targets: Shaped[Tensor, "batch *target"], shape: tuple[int, ...]
+    ) -> Float64[np.ndarray, "batch compared"]:
         return like_outputs(targets, shape)
 
-    def bound(self, reach: Tensor, targets: Tensor) -> Tensor:
-        return ((reach + targets.abs()) ** 2).mean(dim=1)
+    def bound(
+        self, magnitude: Float[Tensor, "batch out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, " batch"]:
+        return ((magnitude + targets.abs()) ** 2).mean(dim=1)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from srste.networks.rounding import Quantiser, sign
 from srste.networks.surrogates import Surrogate
 from srste.randomness import Stream
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class _Replaced(torch.autograd.Function):
@@ -104,7 +107,7 @@ class BinaryActivation(nn.Module):
         super().__init__()
         self._rule: tuple[Quantiser, Surrogate, Stream] | None = None
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         if self._rule is None:
             return sign(a)
         quantiser, surrogate, generator = self._rule
@@ -134,7 +137,7 @@ class BinaryStep(BinaryActivation):
 
     levels: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return (super().forward(a) + 1) / 2
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -10,8 +10,11 @@ from torch import Tensor
 from srste.networks.arguments import positive
 from srste.randomness import Stream, uniform
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def sign(a: Tensor) -> Tensor:
+
+def sign(a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """+1 where ``a >= 0``, -1 elsewhere; shape and dtype of ``a``. Note sign(0) = +1."""
     return _plus_minus(a >= 0, a.dtype)
 
@@ -29,7 +32,7 @@ class Quantiser(Protocol):
 
     stochastic: bool
 
-    def __call__(self, a: Tensor, generator: Stream) -> Tensor: ...
+    def __call__(self, a: Float[Tensor, "*shape"], generator: Stream) -> Float[Tensor, "*shape"]: ...
 
 
 class Sign:
@@ -42,7 +45,7 @@ class Sign:
 
     stochastic = False
 
-    def __call__(self, a: Tensor, generator: Stream) -> Tensor:
+    def __call__(self, a: Float[Tensor, "*shape"], generator: Stream) -> Float[Tensor, "*shape"]:
         return sign(a)
 
 
@@ -79,7 +82,7 @@ class StochasticRounding:
         self.tau = positive(self, "tau", tau)
         self.scope = scope
 
-    def probability(self, a: Tensor) -> Tensor:
+    def probability(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """P(q(a) = +1), in [0, 1], shape of ``a`` (batch, units), or (batch, channels, ...)."""
         every = range(a.ndim)
         dims = [d for d in every if d != {"layer": None, "example": 0, "unit": 1}[self.scope]]
@@ -89,6 +92,6 @@ class StochasticRounding:
         scaled = torch.where(a > 0, a / highest, torch.where(a < 0, a / -lowest, a))
         return (scaled + 1) / 2
 
-    def __call__(self, a: Tensor, generator: Stream) -> Tensor:
+    def __call__(self, a: Float[Tensor, "*shape"], generator: Stream) -> Float[Tensor, "*shape"]:
         u = uniform(generator, tuple(a.shape), a.device)
         return _plus_minus(u < self.probability(a), a.dtype)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from srste.networks.arguments import positive
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 class Surrogate(Protocol):
     """Backward: the derivative in place of sign's, elementwise, same shape, dtype and device."""
 
-    def __call__(self, a: Tensor) -> Tensor: ...
+    def __call__(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]: ...
 
 
 class Identity:
@@ -23,7 +26,7 @@ class Identity:
     References: Hinton (2012), Coursera lecture 15b; Bengio et al. (2013), section 4.
     """
 
-    def __call__(self, a: Tensor) -> Tensor:
+    def __call__(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return torch.ones_like(a)
 
 
@@ -39,7 +42,7 @@ class Clipped:
     def __init__(self, c: float = 1.0):
         self.c = positive(self, "c", c)
 
-    def __call__(self, a: Tensor) -> Tensor:
+    def __call__(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return (a.abs() <= self.c).to(a.dtype)
 
 
@@ -55,7 +58,7 @@ class Tanh:
     def __init__(self, beta: float = 1.0):
         self.beta = positive(self, "beta", beta)
 
-    def __call__(self, a: Tensor) -> Tensor:
+    def __call__(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return self.beta * (1 - torch.tanh(self.beta * a) ** 2)
 
 
@@ -66,7 +69,7 @@ class ApproxSign:
     References: Liu et al. (2018), "Bi-Real Net", section 3.3.
     """
 
-    def __call__(self, a: Tensor) -> Tensor:
+    def __call__(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return (2 - 2 * a.abs()).clamp_min(0)
 
 
@@ -82,6 +85,6 @@ class SwishSign:
     def __init__(self, beta: float = 5.0):
         self.beta = positive(self, "beta", beta)
 
-    def __call__(self, a: Tensor) -> Tensor:
+    def __call__(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         z = (self.beta * a).clamp(-80, 80)  # beyond, the slope is below 1e-32 and cosh overflows
         return self.beta * (2 - z * torch.tanh(z / 2)) / (1 + torch.cosh(z))

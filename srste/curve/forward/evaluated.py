@@ -24,6 +24,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,10 +33,13 @@ from torch import Tensor, nn
 
 from srste.curve.forward.memory import available_memory
 from srste.curve.forward.stepped_model import SteppedModel
-from srste.curve.network.base import Array, as_lrs, check_lr_max
+from srste.curve.network.base import as_lrs, check_lr_max
 from srste.curve.results import LossCurve
 from srste.errors import first_line
 from srste.losses import LossFunction
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +132,7 @@ class EvaluatedCurve(LossCurve):
             self._check_batching()
         self.pre_loss = float(self(0.0))
 
-    def __call__(self, lrs: ArrayLike) -> Array:
+    def __call__(self, lrs: ArrayLike) -> Float64[np.ndarray, "*lrs"]:
         """See :class:`LossCurve`; inf or nan where the model's losses are."""
         losses = as_lrs(lrs, self.lr_max)
         flat = losses.reshape(-1)
