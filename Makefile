@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: study test lint benchmark soak clean
+.PHONY: study test lint compat benchmark soak clean
 
 study: $(SET_UP)
 	$(BIN)/python train.py -m estimator=sr_ste samples=1,2,...,10
@@ -19,6 +19,10 @@ lint: $(SET_UP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+compat: $(SET_UP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/python -m tests.compat
 
 benchmark: $(SET_UP)
 	$(BIN)/python benchmarks/loss_curve.py
@@ -40,4 +44,4 @@ $(SET_UP): pyproject.toml constraints.txt
 
 # Of what runs left (outputs, multirun, mlruns, mlflow.db, .srste) nothing is removed.
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .compat .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
