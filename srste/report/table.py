@@ -16,7 +16,7 @@ from rich.text import Text
 from srste.report.conditions import Column, Condition, ordered
 from srste.report.console import AS_WIDE_AS_IT_IS, console
 from srste.report.legend import mark
-from srste.store.quantities import QUANTITIES, quantity
+from srste.store.quantities import CERTIFIED, quantity
 
 ZERO_HEADING = "zero\noutput"
 
@@ -169,7 +169,7 @@ CSV_COLUMNS = [
     "heldout_best_lr",
     "heldout_best_loss",
     "heldout_zero_loss",
-    *QUANTITIES,
+    *CERTIFIED,
 ]
 
 
@@ -196,6 +196,6 @@ def csv_table(conditions: list[Condition]) -> str:
                     writer.writerow(
                         [condition.label, batch, name, samples, record.pre_loss, *found,
                          record.zero_loss, angle, *held,
-                         *(quantity(name, record) for name in QUANTITIES)]
+                         *(quantity(name, record) for name in CERTIFIED)]
                     )  # fmt: skip
     return buffer.getvalue()
