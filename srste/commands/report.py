@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from srste.analysis.alarms import Step
+from srste.analysis.alarms import BestStep
 from srste.commands.audit.findings import Log
 from srste.errors import UserError
 from srste.launch.results import results_in
@@ -59,7 +59,7 @@ def gather(folders: Sequence[Path]) -> Gathered:
 
 
 def write(
-    gathered: Gathered, page: Path, samples: int | None, drifts: Mapping[str, Sequence[Step]]
+    gathered: Gathered, page: Path, samples: int | None, drifts: Mapping[str, Sequence[BestStep]]
 ) -> Report:
     """Writes the report of these records.
 

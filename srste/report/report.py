@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from srste.analysis.alarms import MEANING, Alarm, Step, by_kind
+from srste.analysis.alarms import MEANING, Alarm, BestStep, by_kind
 from srste.analysis.statistics.paired import FEWEST_NETWORKS
 from srste.report import claims as findings
 from srste.report.certificate_text import overview, placed
@@ -105,7 +105,7 @@ def write_report(
     page: Path,
     facts: Facts,
     fixed: int | None = None,
-    logs: Mapping[str, Sequence[Step]] | None = None,
+    logs: Mapping[str, Sequence[BestStep]] | None = None,
 ) -> Report:
     """Writes the page, and the tables (CSV, Markdown) and figures (PNG, SVG) into a folder beside it
     that has its name without ``.html``.
@@ -149,7 +149,7 @@ def _figures(
     setting: Setting,
     folders: Mapping[str, Path],
     fixed: int | None,
-    logs: Mapping[str, Sequence[Step]],
+    logs: Mapping[str, Sequence[BestStep]],
 ) -> Iterable[tuple[str, str, Figure]]:
     """(name, caption, figure), those that there is something to show in."""
     seed = min(setting.networks)
@@ -188,7 +188,7 @@ def _figures(
             "are steps that make held-out data worse.",
             figure,
         )
-    series: dict[str, list[Step]] = {}
+    series: dict[str, list[BestStep]] = {}
     for step in steps_of(first):
         if step.samples is not None:
             series.setdefault(step.series, []).append(step)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from srste.analysis.alarms import Alarm, Step, alarms_in
+from srste.analysis.alarms import Alarm, BestStep, alarms_in
 from srste.report.conditions import Condition
 from srste.store.records import Record
 from srste.study.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
 from srste.study.results import Best
 
 
-def steps_of(condition: Condition) -> list[Step]:
+def steps_of(condition: Condition) -> list[BestStep]:
     """The best steps of a condition's studies, as the alarms look at them."""
     found = []
     for (batch, column), record in condition.cells.items():
@@ -17,7 +17,7 @@ def steps_of(condition: Condition) -> list[Step]:
         if best is None:
             continue
         found.append(
-            Step(
+            BestStep(
                 batch=batch,
                 series=column.series,
                 samples=column.samples,

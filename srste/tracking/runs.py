@@ -31,8 +31,8 @@ ALL_UP_TO = 1_000
 
 @dataclass(frozen=True)
 class Run:
-    """One run. start: UTC, ISO 8601; None: now. files, folders: artifacts, under their names. texts:
-    artifacts by file name."""
+    """One run. start: UTC, ISO 8601; None: now. files, folders: artifacts, under their names.
+    texts: artifacts by file name."""
 
     name: str
     tags: dict[str, str]
@@ -48,8 +48,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run that the store is to have. key: the store has one run of each. size: the number of studies;
-    of two runs of a key the larger is kept. make: makes the run, called only if needed."""
+    """A run that the store is to have. key: the store has one run of each. size: the number of
+    studies; of two runs of a key the larger is kept. make: makes the run, called only if needed."""
 
     key: str
     size: int
@@ -61,8 +61,8 @@ def entries(
 ) -> list[Entry]:
     """Return the runs of these records and pretrainings.
 
-    Args: pretrainings: what jobs have stored of them (`srste.launch.job_runner`). granularity: "study":
-        a run each; "job": one for all batches of an estimator at a sample count.
+    Args: pretrainings: what jobs have stored of them (`srste.launch.job_runner`). granularity:
+        "study": a run each; "job": one for all batches of an estimator at a sample count.
     """
     runs = [Entry(p["key"], 1, partial(pretraining_run, p)) for p in pretrainings]
     if granularity == "study":
@@ -99,8 +99,8 @@ def study_run(folder: Path, record: Record) -> Run:
 
 
 def job_run(group: list[Record]) -> Run:
-    """Return the run of all batches of one estimator at one sample count: their means, their values with
-    the batch as the step, and a table of the studies."""
+    """Return the run of all batches of one estimator at one sample count: their means, their values
+    with the batch as the step, and a table of the studies."""
     group = sorted(group, key=lambda record: record.batch)
     first = group[0]
     time = milliseconds(first.created)

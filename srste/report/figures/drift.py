@@ -7,19 +7,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from srste.analysis.alarms import SHORTEST_RUN, Step, drift, runs
+from srste.analysis.alarms import SHORTEST_RUN, BestStep, drift, fixed_lr_runs
 from srste.report.figures.style import BLACK
 
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 
 
-def drift_figure(series: Mapping[str, Sequence[Step]], label: str = "") -> Figure | None:
+def drift_figure(series: Mapping[str, Sequence[BestStep]], label: str = "") -> Figure | None:
     """A panel for each series; in it a line a batch, the loss at a learning rate that stays the same,
     each line scaled to [0, 1]. None where no line is long enough.
 
     Args: series: the steps by the name of their series, of one network each.
     """
-    lines = {name: [r for r in runs(steps) if len(r) >= SHORTEST_RUN] for name, steps in series.items()}
+    lines = {
+        name: [r for r in fixed_lr_runs(steps) if len(r) >= SHORTEST_RUN]
+        for name, steps in series.items()
+    }
     shown = [name for name in series if lines[name]]
     if not shown:
         return None
