@@ -1,32 +1,34 @@
-"""The note's figure: updated loss against samples, one panel a batch."""
+"""The note's figure: loss after the best step against samples, a panel per batch."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from srste.report.conditions import Column, Condition
 from srste.report.figures.style import (
     BEFORE,
     ZERO,
     Look,
+    column_looks,
     in_legend,
     level,
     level_or_words,
-    looks,
     shared_legend,
+    style_sample_axes,
 )
 from srste.report.formatting import loss_words
 
 
 def note_figure(condition: Condition) -> Figure:
-    """Loss after the best step against the number of samples; STE and the loss before as lines.
+    """Draw the loss after the best step against the number of samples; STE and the loss before as
+    lines.
 
-    The loss before is often far above the rest. Where it is in most panels, the axes are broken, with
-    a strip for it on top, so that the differences between estimators stay visible.
+    Where the loss before is far above the rest in most panels, the axes are broken, with a strip
+    for it on top, so that the differences between estimators stay visible.
     """
     columns = min(5, len(condition.batches))
     rows = math.ceil(len(condition.batches) / columns)
@@ -34,9 +36,7 @@ def note_figure(condition: Condition) -> Figure:
     grid = figure.add_gridspec(rows, columns)
     far = [_is_above(condition, batch, by=1.5) for batch in condition.batches]
     broken = sum(far) > len(far) / 2
-    drawn = dict.fromkeys(c.series for c in condition.columns if c.samples is not None)
-    fixed = dict.fromkeys(c.series for c in condition.columns if c.samples is None)
-    look = looks(drawn, fixed)
+    look = column_looks(condition.columns)
     every: list[Axes] = []
     for i, batch in enumerate(condition.batches):
         cell = grid[i // columns, i % columns]
@@ -71,7 +71,7 @@ def _shown(condition: Condition, batch: int) -> list[float]:
 
 
 def _is_above(condition: Condition, batch: int, by: float) -> bool:
-    """Whether the loss before is above all others by that many times their spread."""
+    """Return whether the loss before is above all others by that many times their spread."""
     shown = _shown(condition, batch)
     return bool(shown) and condition.pre_loss(batch) > max(shown) + by * (max(shown) - min(shown))
 
@@ -83,22 +83,18 @@ def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[s
     for name, members in series.items():
         losses = [condition.post_loss(batch, column) for column in members]
         y = [math.nan if loss is None else loss for loss in losses]
-        of = look[name]
+        colour, marker, line = look[name]
+        style: dict[str, Any] = {"color": colour, "ls": line, "lw": 1.3, "label": in_legend(name)}
         if members[0].samples is None:
-            panel.axhline(y[0], color=of.colour, ls=of.line, lw=1.3, label=in_legend(name))
+            panel.axhline(y[0], **style)
         else:
-            x = [column.samples or 0 for column in members]
-            panel.plot(
-                x, y, color=of.colour, ls=of.line, marker=of.marker, ms=4, lw=1.3, label=in_legend(name)
-            )
+            panel.plot([c.samples or 0 for c in members], y, marker=marker, ms=4, **style)
     panel.margins(y=0.1)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panel.ticklabel_format(axis="y", useOffset=False)
-    panel.grid(alpha=0.25)
+    style_sample_axes(panel)
 
 
 def _draw_strip(strip: Axes, panel: Axes, before: float, on_top: bool) -> None:
-    """The upper part of a broken axis; left empty where the loss before is not above the rest."""
+    """Draw the upper part of a broken axis; empty where the loss before is not above the rest."""
     if not on_top:
         strip.set_axis_off()
         return

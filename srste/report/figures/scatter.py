@@ -1,6 +1,8 @@
-"""Study by study: gain against the angle to the baseline, and held-out against in-batch decrease."""
+"""Scatter plots of studies: gain against angle, and held-out against in-batch decrease."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,22 +12,23 @@ from srste.report.figures.style import (
     BLACK,
     GREY,
     ZERO,
-    Look,
+    column_looks,
     in_legend,
     level_or_words,
-    looks,
+    set_title,
     shared_legend,
 )
 from srste.report.panels import BATCH, HELDOUT, Measure, Setting, Value, measures
+from srste.store.quantities import quantity
 from srste.store.records import Record
 
 MOST_POINTS = 2_000
-"""Of an estimator with more studies, that many are drawn, evenly chosen; the means are of all."""
+"""The most points of an estimator, evenly chosen; the means are of all studies."""
 
 
 def angle_figure(setting: Setting) -> Figure | None:
-    """How much lower the loss is than the baseline's, against the angle between the two directions;
-    None without a baseline."""
+    """Draw how much lower the loss is than the baseline's against the angle between the two
+    directions. Returns None without a baseline."""
     if not setting.baselines:
         return None
     panels: list[tuple[str, Value, Value]] = [("on the batch", BATCH.after, BATCH.zero)]
@@ -35,8 +38,8 @@ def angle_figure(setting: Setting) -> Figure | None:
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     names = ", ".join(dict.fromkeys(setting.baselines.values()))
     for part, (title, after, zero) in zip(axes, panels, strict=True):
-        gains = _scatter(part, setting, lambda r: r.angles.get(""), _gain(setting, after, after))
-        of_zero = _known(setting, _gain(setting, after, zero))
+        gains = _scatter(part, setting, partial(quantity, "angle"), _gain(setting, after, after))
+        of_zero = _values(setting, _gain(setting, after, zero))
         if of_zero:
             level_or_words(part, gains, float(np.mean(of_zero)), ZERO)
         part.axhline(0, color=BLACK, lw=1, ls="--")
@@ -48,8 +51,8 @@ def angle_figure(setting: Setting) -> Figure | None:
 
 
 def heldout_figure(setting: Setting) -> Figure | None:
-    """How much the loss falls on held-out data against how much it falls on the batch, at the same
-    learning rate; None where nothing is held out."""
+    """Draw the decrease of the loss on held-out data against that on the batch, at the same
+    learning rate. Returns None where nothing is held out."""
     if HELDOUT not in measures(setting):
         return None
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
@@ -59,7 +62,7 @@ def heldout_figure(setting: Setting) -> Figure | None:
     axes.plot([low, high], [low, high], color=GREY, lw=1, ls=":", label="as much on both")
     axes.set_xlim(low, high)
     axes.axhline(0, color=BLACK, lw=1, ls="--")
-    of_zero = _known(setting, _fall(HELDOUT, HELDOUT.zero))
+    of_zero = _values(setting, _fall(HELDOUT, HELDOUT.zero))
     level_or_words(axes, [0.0, *falls], float(np.mean(of_zero)), ZERO)
     axes.set_xlabel("decrease on the batch that the step was computed from")
     axes.set_ylabel("decrease on held-out data (< 0: worse than before)")
@@ -67,18 +70,19 @@ def heldout_figure(setting: Setting) -> Figure | None:
     return figure
 
 
-def _gain(setting: Setting, after: Value, own: Value) -> Value:
-    """The baseline's loss ``after`` on the same network and batch, minus the study's ``own``."""
+def _gain(setting: Setting, after: Value, loss: Value) -> Value:
+    """Return a function: the baseline's ``after`` on the same network and batch, less a study's
+    ``loss``."""
 
     def gain(record: Record) -> float | None:
-        baseline = setting.of_baseline(record)
-        return _difference(after(baseline) if baseline else None, own(record))
+        baseline = setting.baseline_of(record)
+        return _difference(after(baseline) if baseline else None, loss(record))
 
     return gain
 
 
 def _fall(measure: Measure, after: Value) -> Value:
-    """By how much the loss falls from before the step."""
+    """Return a function: the decrease of a study's loss from before the step."""
     return lambda record: _difference(measure.before(record), after(record))
 
 
@@ -86,18 +90,19 @@ def _difference(one: float | None, other: float | None) -> float | None:
     return one - other if one is not None and other is not None else None
 
 
-def _known(setting: Setting, value: Value) -> list[float]:
-    return [known for _, r in setting.records if (known := value(r)) is not None]
+def _values(setting: Setting, value: Value) -> list[float]:
+    return [x for _, record in setting.records if (x := value(record)) is not None]
 
 
 def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
-    """A point a study, and a large one for the mean of each estimator. Returns the heights of all."""
+    """Draw a point per study, and a large one for the mean of each estimator. Returns all
+    heights."""
     points: dict[str, list[tuple[float, float]]] = {}
     for column, record in setting.records:
         at = x(record), y(record)
         if at[0] is not None and at[1] is not None:
             points.setdefault(column.series, []).append((at[0], at[1]))
-    look = _looks(setting)
+    look = column_looks(setting.columns)
     for name in dict.fromkeys(c.series for c in setting.columns):
         if name not in points:
             continue
@@ -118,12 +123,6 @@ def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
     return [height for of_series in points.values() for _, height in of_series]
 
 
-def _looks(setting: Setting) -> dict[str, Look]:
-    drawn = dict.fromkeys(c.series for c in setting.columns if c.samples is not None)
-    return looks(drawn, dict.fromkeys(c.series for c in setting.columns if c.samples is None))
-
-
 def _finish(figure: Figure, axes: list[Axes], title: str, setting: Setting) -> None:
     shared_legend(figure, axes)
-    what = f"{title} (large: means)"
-    figure.suptitle(f"{what}\n({setting.label})" if setting.label else what)
+    set_title(figure, f"{title} (large: means)", setting.label)
