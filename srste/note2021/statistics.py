@@ -1,7 +1,7 @@
-"""The statistics of the note of June 2021, each defined here and nowhere else.
+"""The statistics of the note of June 2021.
 
-Each looks at one batch: the loss before the update, after the best step of STE, and after the best
-step of sr-STE at each sample count. It is 1 where the batch is counted, 0 where not, and nan where
+Each compares, batch by batch, the loss before the update, after the best step of STE, and after the
+best step of sr-STE at each sample count. It is 1 where the batch is counted, 0 where not, nan where
 studies are missing.
 """
 
@@ -60,7 +60,7 @@ STATISTICS: dict[str, tuple[str, Statistic]] = {
     "from_below_to_above": ("from below to above, first to last N", from_below_to_above),
     "from_above_to_below": ("from above to below, first to last N", from_above_to_below),
 }
-"""By key: in words, and the function."""
+"""In words, and as a function, by key."""
 
 
 def _counted(event: ArrayLike, single: Array, several: Array) -> Array:
