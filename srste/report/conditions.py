@@ -142,17 +142,13 @@ def labelled_groups(
     return [(label, group) for (_, label), group in by_order]
 
 
-def _full(key: str, value: Any) -> str:
-    return f"{key}={value}"
-
-
 def _short(key: str, value: Any) -> str:
     """Return a choice by itself, a number with the last part of its key: columns are narrow."""
     return value if isinstance(value, str) else f"{key.rpartition('.')[2]}={value}"
 
 
 def labels_of(
-    nodes: list[dict[str, Any]], one_setting: Callable[[str, Any], str] = _full
+    nodes: list[dict[str, Any]], one_setting: Callable[[str, Any], str] = "{}={}".format
 ) -> list[tuple[list[Any], str]]:
     """Return for each configuration a sort key and a label of the settings in which they differ."""
     flats = [flat(node) for node in nodes]

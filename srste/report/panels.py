@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 
@@ -93,21 +92,16 @@ class Setting:
                 baselines[column.series] = others.pop()
         return baselines
 
-    def baseline_of(self, record: Record) -> Record | None:
-        """Return the baseline's record on the same network and batch."""
-        return self._by_place.get((record.identity["seed"], record.batch, self._series[record.key]))
-
     @cached_property
-    def _series(self) -> dict[str, str | None]:
-        return {record.key: self.baselines.get(column.series) for column, record in self.records}
-
-    @cached_property
-    def _by_place(self) -> dict[tuple[int, int, str | None], Record]:
-        return {
-            (record.identity["seed"], record.batch, column.series): record
-            for column, record in self.records
-            if column.samples is None
+    def baseline_records(self) -> dict[str, Record]:
+        """The baseline's record on the same network and batch, by the key of each record."""
+        deterministic = {
+            (r.identity["seed"], r.batch, c.series): r for c, r in self.records if c.samples is None
         }
+        places = {
+            r.key: (r.identity["seed"], r.batch, self.baselines.get(c.series)) for c, r in self.records
+        }
+        return {key: deterministic[place] for key, place in places.items() if place in deterministic}
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -124,12 +118,8 @@ def settings(arranged: list[Condition]) -> list[Setting]:
     """Return the settings among these conditions, in the order of their differing settings."""
     return [
         Setting(label, {condition.seed: condition for condition in group})
-        for label, group in labelled_groups(arranged, _without_seed)
+        for label, group in labelled_groups(arranged, lambda c: c.common | {"seed": None})
     ]
-
-
-def _without_seed(condition: Condition) -> dict[str, Any]:
-    return {key: value for key, value in condition.common.items() if key != "seed"}
 
 
 def panel(setting: Setting, measure: Measure = BATCH) -> Panel:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
@@ -31,7 +30,7 @@ from srste.report.page import folder_of, refuse_foreign_report
 from srste.report.panels import Measure, Setting, measures, settings
 from srste.report.study_alarms import alarms_of, steps_of
 from srste.report.table import csv_table, text_table
-from srste.store.files import slug, write_atomically
+from srste.store.files import csv_text, slug, write_atomically
 from srste.store.records import RecordIndex
 
 if TYPE_CHECKING:
@@ -166,10 +165,12 @@ def _figures(
         note_figure(first),
     )
     samples = (fixed if fixed in counts else min(counts)) if counts else None
+    evaluated = any(record.not_exact for record in first.cells.values())
+    at = f" Estimators with sample counts at N = {samples}." if counts else ""
     yield (
         "curves",
-        f"The loss curves of that network: the loss after a step{_exactly(first)}, against its learning "
-        f"rate. The lower row is the part around the minima.{_at(samples)}",
+        f"The loss curves of that network: the loss after a step{'' if evaluated else ', exactly'}, "
+        f"against its learning rate. The lower row is the part around the minima.{at}",
         curves_figure(first, folders, samples),
     )
     if (figure := angle_figure(setting)) is not None:
@@ -189,8 +190,7 @@ def _figures(
     for step in steps_of(first):
         if step.samples is not None:
             series.setdefault(step.series, []).append(step)
-    figure = drift_figure({**series, **logs}, first.label)
-    if figure is not None:
+    if (figure := drift_figure({**series, **logs}, first.label)) is not None:
         yield (
             "drift",
             "The loss after a small step whose learning rate stays the same (in a log, its own where it "
@@ -198,15 +198,6 @@ def _figures(
             "zeroed give the dashed line.",
             figure,
         )
-
-
-def _exactly(condition: Condition) -> str:
-    evaluated = any(record.not_exact for record in condition.cells.values())
-    return "" if evaluated else ", exactly"
-
-
-def _at(samples: int | None) -> str:
-    return f" Estimators with sample counts at N = {samples}." if samples is not None else ""
 
 
 def _picture(caption: str, images: Mapping[str, bytes]) -> Picture:
@@ -228,15 +219,9 @@ def _tables(chapters: list[Chapter], arranged: list[Condition], folder: Path) ->
     tables = {"verdicts": verdicts, "note": counts, "alarms": alarms, "studies": (first, others)}
     contents = {}
     for name, (columns, rows) in tables.items():
-        contents[folder / f"{name}.csv"] = _csv(columns, rows).encode()
+        contents[folder / f"{name}.csv"] = csv_text([columns, *rows]).encode()
         contents[folder / f"{name}.md"] = markdown(columns, rows).encode()
     return contents
-
-
-def _csv(columns: list[str], rows: list[list[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
-    return buffer.getvalue()
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:

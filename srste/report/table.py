@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import statistics
@@ -17,6 +16,7 @@ from rich.text import Text
 from srste.report.conditions import Column, Condition, ordered
 from srste.report.console import UNLIMITED, console
 from srste.report.legend import mark
+from srste.store.files import csv_text
 from srste.store.quantities import CERTIFIED, quantity
 
 ZERO_HEADING = "zero\noutput"
@@ -163,14 +163,12 @@ CSV_COLUMNS = ["condition", "batch", "estimator", "samples", *_QUANTITIES]
 def csv_table(arranged: list[Condition]) -> str:
     """Return a line per study, in full precision; the first columns are those of the note's
     table."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    rows: list[list[object]] = [[*CSV_COLUMNS]]
     for condition in arranged:
         for batch in condition.batches:
             for column in condition.columns:
                 if record := condition.cells.get((batch, column)):
                     estimator = " ".join(column[:2]).strip()
                     numbers = (quantity(name, record) for name in _QUANTITIES)
-                    writer.writerow([condition.label, batch, estimator, column.samples, *numbers])
-    return buffer.getvalue()
+                    rows.append([condition.label, batch, estimator, column.samples, *numbers])
+    return csv_text(rows)

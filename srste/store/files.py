@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -57,6 +59,13 @@ def unsealed(content: bytes) -> dict[str, Any]:
     if checksum != sha256(json.dumps(entries, indent=1).encode()).hexdigest():
         raise ValueError("does not agree with its own checksum")
     return entries
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return the rows as CSV; None is an empty cell."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
 
 
 def temporary_beside(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,7 +14,7 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from srste.errors import UserError, first_line
 from srste.store.manifest import is_server
 from srste.tracking.addresses import sqlite_file
-from srste.tracking.databases import check_writable
+from srste.tracking.databases import can_make, check_writable
 
 
 def check_location(location: str, uri: str, experiment: str, used: bool) -> None:
@@ -93,10 +92,8 @@ def _moved(folder: Path, database: Path | None) -> str:
     if database is None:
         return ""
     before, now = folder.parent, database.resolve().parent / folder.parent.name
-    if before.exists() or before.is_symlink() or not (now / folder.name).is_dir():
-        return ""
-    existing = next(parent for parent in before.parents if parent.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
+    moved = (now / folder.name).is_dir() and not (before.exists() or before.is_symlink())
+    if not moved or not can_make(before):
         return ""
     make = shlex.join(["mkdir", "-p", str(before.parent)])
     link = shlex.join(["ln", "-s", str(now), str(before)])

@@ -106,10 +106,13 @@ def check_writable(folder: Path) -> None:
 
 def make_folder(folder: Path) -> str:
     """Return the advice how to make the folder; "" where it cannot be made."""
+    return f"`mkdir -p {shlex.quote(str(folder))}` makes it; or " if can_make(folder) else ""
+
+
+def can_make(folder: Path) -> bool:
+    """Return whether a folder that does not exist can be made."""
     existing = next(parent for parent in folder.parents if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        return ""
-    return f"`mkdir -p {shlex.quote(str(folder))}` makes it; or "
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def make_database(path: Path) -> None:

@@ -152,10 +152,9 @@ def _new_experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        experiment = client.get_experiment_by_name(name)  # another process was first
-        if experiment is None:
+        if (experiment := client.get_experiment_by_name(name)) is None:
             raise
-        return str(experiment.experiment_id)
+        return str(experiment.experiment_id)  # another process was first
 
 
 def _check_experiment(client: mlflow.MlflowClient, uri: str, experiment: Experiment) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from srste.sampling import Trials
 from srste.store import records
+from srste.store.files import csv_text
 from srste.store.quantities import CERTIFIED, flat, quantity
 from srste.store.records import Record, StoredRecord
 
@@ -220,13 +219,9 @@ def _scalars(record: Record) -> dict[str, float]:
 
 
 def _studies_csv(group: list[Record]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     columns = [*_COLUMNS, "replayed_post_loss", "trials", "failed", "seconds"]
-    writer.writerow(["batch", *columns, "key"])
-    for record in group:
-        writer.writerow([record.batch, *(quantity(name, record) for name in columns), record.key])
-    return buffer.getvalue()
+    rows = [[r.batch, *(quantity(name, r) for name in columns), r.key] for r in group]
+    return csv_text([["batch", *columns, "key"], *rows])
 
 
 def curve_points(trials: Trials) -> NDArray[np.intp]:

@@ -10,16 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.report.conditions import Column, Condition
-from srste.report.figures.style import (
-    BEFORE,
-    ZERO,
-    Look,
-    column_looks,
-    in_legend,
-    level,
-    set_title,
-    shared_legend,
-)
+from srste.report.figures import style
 from srste.report.formatting import loss_words
 from srste.sampling import Trials
 from srste.store import records
@@ -37,7 +28,7 @@ def curves_figure(
     Args: folders: of the records, by key. samples: the sample count of the estimators that draw.
     """
     chosen = [c for c in condition.columns if c.samples in (None, samples)]
-    look = column_looks(chosen)
+    look = style.column_looks(chosen)
     shown = condition.batches[:batches]
     figure = Figure(figsize=(3.4 * len(shown) + 0.9, 6.4), layout="constrained")
     axes = figure.subplots(2, len(shown), squeeze=False)
@@ -50,23 +41,23 @@ def curves_figure(
         full, zoomed = axes[0][column], axes[1][column]
         full.set_title(f"batch {batch}")
         for part in (full, zoomed):
-            level(part, condition.pre_loss(batch), BEFORE)
-            level(part, condition.zero_loss(batch), ZERO)
+            style.level(part, condition.pre_loss(batch), style.BEFORE)
+            style.level(part, condition.zero_loss(batch), style.ZERO)
         if stored:
             _draw(full, stored, look, None)
             _zoom(zoomed, stored, look, condition.pre_loss(batch))
         zoomed.set_xlabel("learning rate")
     axes[0][0].set_ylabel(loss_words(condition.common))
     axes[1][0].set_ylabel("the part around the minima")
-    shared_legend(figure, axes.flat)
+    style.shared_legend(figure, axes.flat)
     at = f", N = {samples}" if samples is not None else ""
     title = f"Loss after a step of that learning rate{at}; the lowest of each is marked"
-    set_title(figure, title, condition.label)
+    style.set_title(figure, title, condition.label)
     return figure
 
 
 def _draw(
-    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, Look], end: float | None
+    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, style.Look], end: float | None
 ) -> None:
     for column, trials in curves.items():
         order = np.argsort(trials.lr, kind="stable")
@@ -76,21 +67,23 @@ def _draw(
         if not order.size:
             continue
         kept = np.unique(np.linspace(0, order.size - 1, min(POINTS, order.size)).round().astype(int))
-        style = look[column.series]
+        colour, marker, dashes = look[column.series]
         lr, loss = trials.lr[order[kept]], trials.post_loss[order[kept]]
-        line = style.line if column.samples is None else "-"
-        axes.plot(lr, loss, color=style.colour, ls=line, lw=1.1, label=in_legend(column.series))
+        line = dashes if column.samples is None else "-"
+        axes.plot(lr, loss, color=colour, ls=line, lw=1.1, label=style.in_legend(column.series))
         best = trials.best()
         if best is not None and (end is None or trials.lr[best] <= end):
             axes.plot(
-                trials.lr[best], trials.post_loss[best], color=style.colour, marker=style.marker,
+                trials.lr[best], trials.post_loss[best], color=colour, marker=marker,
                 ms=7, mew=1.6, ls="none", zorder=3,
             )  # fmt: skip
     axes.grid(alpha=0.25)
     axes.ticklabel_format(axis="y", useOffset=False)
 
 
-def _zoom(axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, Look], before: float) -> None:
+def _zoom(
+    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, style.Look], before: float
+) -> None:
     """Draw the part from 0 to beyond the typical best learning rate, and from the lowest loss to a
     little above the loss before."""
     bests = [(t.lr[i], t.post_loss[i]) for t in curves.values() if (i := t.best()) is not None]

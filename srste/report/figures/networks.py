@@ -10,19 +10,7 @@ from matplotlib.figure import Figure
 
 from srste.analysis.statistics.bootstrap import mean_interval
 from srste.analysis.statistics.panel import Array, Panel, Series
-from srste.report.figures.style import (
-    BEFORE,
-    BLACK,
-    ZERO,
-    Look,
-    in_legend,
-    level,
-    level_or_words,
-    looks,
-    set_title,
-    shared_legend,
-    style_sample_axes,
-)
+from srste.report.figures import style
 from srste.report.formatting import loss_words
 from srste.report.panels import BATCH, HELDOUT, Setting, drawn, measures, panel
 
@@ -46,17 +34,17 @@ def networks_figure(setting: Setting) -> Figure:
     if baselines:
         names = ", ".join(dict.fromkeys(baselines.values()))
         axes[1][0].set_ylabel(f"gain over {names}\n(> 0: lower loss)")
-    shared_legend(figure, axes.flat)
+    style.shared_legend(figure, axes.flat)
     count = len(setting.networks)
     networks = f"{count} network{'s' if count > 1 else ''}"
     title = f"Mean over {networks}" + (", 95 % intervals over networks" if count > 2 else "")
-    set_title(figure, title, setting.label)
+    style.set_title(figure, title, setting.label)
     return figure
 
 
 def _draw_losses(axes: Axes, losses: Panel) -> None:
     names = drawn(losses)
-    look = looks(names, [name for name in losses.series if name not in names])
+    look = style.looks(names, [name for name in losses.series if name not in names])
     shown: list[float] = []
     for name, series in losses.series.items():
         if name in names:
@@ -64,32 +52,31 @@ def _draw_losses(axes: Axes, losses: Panel) -> None:
             shown += _draw(axes, series, series.losses, look[name], name, shift)
         else:
             shown.append(_mean(series.at(None)))
-            axes.axhline(
-                shown[-1], color=look[name].colour, ls=look[name].line, lw=1.4, label=in_legend(name)
-            )
+            colour, _, line = look[name]
+            axes.axhline(shown[-1], color=colour, ls=line, lw=1.4, label=style.in_legend(name))
     shown.append(_mean(losses.before))
-    level(axes, shown[-1], BEFORE)
-    level_or_words(axes, shown, _mean(losses.zero), ZERO)
-    style_sample_axes(axes)
+    style.level(axes, shown[-1], style.BEFORE)
+    style.level_or_words(axes, shown, _mean(losses.zero), style.ZERO)
+    style.sample_axes(axes)
 
 
 def _draw_gains(axes: Axes, losses: Panel, baselines: Mapping[str, str]) -> None:
     names = drawn(losses)
-    look = looks(names, [])
+    look = style.looks(names, [])
     shown = [0.0]
     for name in (name for name in names if name in baselines):
         series, baseline = losses.series[name], losses.series[baselines[name]].losses
         shift = names.index(name) - (len(names) - 1) / 2
         shown += _draw(axes, series, baseline - series.losses, look[name], None, shift)
-    axes.axhline(0, color=BLACK, ls="--", lw=1.2)
+    axes.axhline(0, color=style.BLACK, ls="--", lw=1.2)
     if len(several := set(baselines.values())) == 1:
         gain = _mean(losses.series[several.pop()].at(None) - losses.zero)
-        level_or_words(axes, shown, gain, ZERO)
-    style_sample_axes(axes)
+        style.level_or_words(axes, shown, gain, style.ZERO)
+    style.sample_axes(axes)
 
 
 def _draw(
-    axes: Axes, series: Series, values: Array, look: Look, label: str | None, shift: float
+    axes: Axes, series: Series, values: Array, look: style.Look, label: str | None, shift: float
 ) -> list[float]:
     """Draw the means of (networks, batches, sample counts) values with their intervals and return
     them. shift: in places, so that the bars of several estimators do not hide each other."""
@@ -100,7 +87,7 @@ def _draw(
     axes.errorbar(
         places, means, yerr=np.abs(np.nan_to_num(ends.T - means)),
         color=look.colour, marker=look.marker, ls=look.line, ms=4, lw=1.3, elinewidth=1, capsize=2,
-        label=None if label is None else in_legend(label),
+        label=None if label is None else style.in_legend(label),
     )  # fmt: skip
     return [float(mean) for mean in means]
 

@@ -9,17 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.report.conditions import Column, Condition
-from srste.report.figures.style import (
-    BEFORE,
-    ZERO,
-    Look,
-    column_looks,
-    in_legend,
-    level,
-    level_or_words,
-    shared_legend,
-    style_sample_axes,
-)
+from srste.report.figures import style
 from srste.report.formatting import loss_words
 
 
@@ -36,7 +26,7 @@ def note_figure(condition: Condition) -> Figure:
     grid = figure.add_gridspec(rows, columns)
     far = [_is_above(condition, batch, by=1.5) for batch in condition.batches]
     broken = sum(far) > len(far) / 2
-    look = column_looks(condition.columns)
+    look = style.column_looks(condition.columns)
     every: list[Axes] = []
     for i, batch in enumerate(condition.batches):
         cell = grid[i // columns, i % columns]
@@ -49,9 +39,9 @@ def note_figure(condition: Condition) -> Figure:
             strip = panel = figure.add_subplot(cell)
         _draw_estimators(panel, condition, batch, look)
         near = [*_shown(condition, batch), condition.pre_loss(batch)]
-        level_or_words(panel, near, condition.zero_loss(batch), ZERO)
+        style.level_or_words(panel, near, condition.zero_loss(batch), style.ZERO)
         if not on_top:
-            level(panel, condition.pre_loss(batch), BEFORE)
+            style.level(panel, condition.pre_loss(batch), style.BEFORE)
         every += [panel, strip]
         strip.set_title(f"batch {batch}", fontsize="medium")
         if i + columns >= len(condition.batches):
@@ -61,7 +51,7 @@ def note_figure(condition: Condition) -> Figure:
 
     title = "Loss after the best step (lower is better)"
     figure.suptitle(f"{title} ({condition.label})" if condition.label else title)
-    shared_legend(figure, every)
+    style.shared_legend(figure, every)
     return figure
 
 
@@ -76,7 +66,7 @@ def _is_above(condition: Condition, batch: int, by: float) -> bool:
     return bool(shown) and condition.pre_loss(batch) > max(shown) + by * (max(shown) - min(shown))
 
 
-def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[str, Look]) -> None:
+def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[str, style.Look]) -> None:
     series: dict[str, list[Column]] = {}
     for column in condition.columns:
         series.setdefault(column.series, []).append(column)
@@ -84,13 +74,18 @@ def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[s
         losses = [condition.post_loss(batch, column) for column in members]
         y = [math.nan if loss is None else loss for loss in losses]
         colour, marker, line = look[name]
-        style: dict[str, Any] = {"color": colour, "ls": line, "lw": 1.3, "label": in_legend(name)}
+        options: dict[str, Any] = {
+            "color": colour,
+            "ls": line,
+            "lw": 1.3,
+            "label": style.in_legend(name),
+        }
         if members[0].samples is None:
-            panel.axhline(y[0], **style)
+            panel.axhline(y[0], **options)
         else:
-            panel.plot([c.samples or 0 for c in members], y, marker=marker, ms=4, **style)
+            panel.plot([c.samples or 0 for c in members], y, marker=marker, ms=4, **options)
     panel.margins(y=0.1)
-    style_sample_axes(panel)
+    style.sample_axes(panel)
 
 
 def _draw_strip(strip: Axes, panel: Axes, before: float, on_top: bool) -> None:
@@ -98,7 +93,7 @@ def _draw_strip(strip: Axes, panel: Axes, before: float, on_top: bool) -> None:
     if not on_top:
         strip.set_axis_off()
         return
-    level(strip, before, BEFORE)
+    style.level(strip, before, style.BEFORE)
     strip.set_ylim(0.98 * before, 1.02 * before)
     strip.set_yticks([before], [f"{before:.3f}"])
     strip.set_xticks([])

@@ -8,16 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from srste.report.figures.style import (
-    BLACK,
-    GREY,
-    ZERO,
-    column_looks,
-    in_legend,
-    level_or_words,
-    set_title,
-    shared_legend,
-)
+from srste.report.figures import style
 from srste.report.panels import BATCH, HELDOUT, Measure, Setting, Value, measures
 from srste.store.quantities import quantity
 from srste.store.records import Record
@@ -41,8 +32,8 @@ def angle_figure(setting: Setting) -> Figure | None:
         gains = _scatter(part, setting, partial(quantity, "angle"), _gain(setting, after, after))
         of_zero = _values(setting, _gain(setting, after, zero))
         if of_zero:
-            level_or_words(part, gains, float(np.mean(of_zero)), ZERO)
-        part.axhline(0, color=BLACK, lw=1, ls="--")
+            style.level_or_words(part, gains, float(np.mean(of_zero)), style.ZERO)
+        part.axhline(0, color=style.BLACK, lw=1, ls="--")
         part.set_title(title)
         part.set_xlabel(f"angle to the {names} direction (degrees)")
     axes[0].set_ylabel(f"gain over {names} (> 0: lower loss)")
@@ -59,11 +50,11 @@ def heldout_figure(setting: Setting) -> Figure | None:
     axes = figure.subplots()
     falls = _scatter(axes, setting, _fall(BATCH, BATCH.after), _fall(HELDOUT, HELDOUT.after))
     low, high = axes.get_xlim()
-    axes.plot([low, high], [low, high], color=GREY, lw=1, ls=":", label="as much on both")
+    axes.plot([low, high], [low, high], color=style.GREY, lw=1, ls=":", label="as much on both")
     axes.set_xlim(low, high)
-    axes.axhline(0, color=BLACK, lw=1, ls="--")
+    axes.axhline(0, color=style.BLACK, lw=1, ls="--")
     of_zero = _values(setting, _fall(HELDOUT, HELDOUT.zero))
-    level_or_words(axes, [0.0, *falls], float(np.mean(of_zero)), ZERO)
+    style.level_or_words(axes, [0.0, *falls], float(np.mean(of_zero)), style.ZERO)
     axes.set_xlabel("decrease on the batch that the step was computed from")
     axes.set_ylabel("decrease on held-out data (< 0: worse than before)")
     _finish(figure, [axes], "The best step on the batch, held out", setting)
@@ -75,7 +66,7 @@ def _gain(setting: Setting, after: Value, loss: Value) -> Value:
     ``loss``."""
 
     def gain(record: Record) -> float | None:
-        baseline = setting.baseline_of(record)
+        baseline = setting.baseline_records.get(record.key)
         return _difference(after(baseline) if baseline else None, loss(record))
 
     return gain
@@ -102,27 +93,27 @@ def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
         at = x(record), y(record)
         if at[0] is not None and at[1] is not None:
             points.setdefault(column.series, []).append((at[0], at[1]))
-    look = column_looks(setting.columns)
+    look = style.column_looks(setting.columns)
     for name in dict.fromkeys(c.series for c in setting.columns):
         if name not in points:
             continue
         every = np.array(points[name])
         kept = every[:: -(-len(every) // MOST_POINTS)]
-        style = look[name]
+        colour, marker, _ = look[name]
         axes.scatter(
-            kept[:, 0], kept[:, 1], s=9, color=style.colour, marker=style.marker, alpha=0.25,
+            kept[:, 0], kept[:, 1], s=9, color=colour, marker=marker, alpha=0.25,
             linewidths=0.6, rasterized=True,
         )  # fmt: skip
         x_mean, y_mean = every.mean(axis=0)
         axes.plot(
-            x_mean, y_mean, color=style.colour, marker=style.marker, label=in_legend(name), ls="none",
-            ms=10, mew=2 if style.marker == "x" else 1,
-            mec=style.colour if style.marker == "x" else "white",
+            x_mean, y_mean, color=colour, marker=marker, label=style.in_legend(name), ls="none",
+            ms=10, mew=2 if marker == "x" else 1,
+            mec=colour if marker == "x" else "white",
         )  # fmt: skip
     axes.grid(alpha=0.25)
     return [height for of_series in points.values() for _, height in of_series]
 
 
 def _finish(figure: Figure, axes: list[Axes], title: str, setting: Setting) -> None:
-    shared_legend(figure, axes)
-    set_title(figure, f"{title} (large: means)", setting.label)
+    style.shared_legend(figure, axes)
+    style.set_title(figure, f"{title} (large: means)", setting.label)

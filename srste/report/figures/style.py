@@ -105,7 +105,7 @@ def set_title(figure: Figure, title: str, label: str) -> None:
     figure.suptitle(f"{title}\n({label})" if label else title)
 
 
-def style_sample_axes(axes: Axes) -> None:
+def sample_axes(axes: Axes) -> None:
     """Style axes of losses against sample counts: whole numbers, no offset, a grid."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.ticklabel_format(axis="y", useOffset=False)
