@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -128,11 +129,8 @@ def drift(steps: Iterable[BestStep]) -> Drift:
 def fixed_lr_runs(steps: Iterable[BestStep]) -> Iterator[list[BestStep]]:
     """Yield, by batch and series, consecutive sample counts that share their fixed learning
     rate."""
-    series: dict[tuple[int, str], list[BestStep]] = defaultdict(list)
-    for step in steps:
-        if step.samples is not None and step.fixed is not None:
-            series[step.batch, step.series].append(step)
-    for members in series.values():
+    sampled = [step for step in steps if step.samples is not None and step.fixed is not None]
+    for members in _by(sampled, "batch", "series").values():
         run: list[BestStep] = []
         for step in sorted(members, key=lambda s: s.samples or 0):
             if run and step.fixed and run[-1].fixed and step.fixed[0] != run[-1].fixed[0]:
@@ -149,10 +147,10 @@ def alarms_in(steps: Iterable[BestStep]) -> list[Alarm]:
             *_missing(steps)]  # fmt: skip
 
 
-def _by(items: Iterable[T], attribute: str) -> dict[Any, list[T]]:
+def _by(items: Iterable[T], *attributes: str) -> dict[Any, list[T]]:
     groups: dict[Any, list[T]] = defaultdict(list)
     for item in items:
-        groups[getattr(item, attribute)].append(item)
+        groups[attrgetter(*attributes)(item)].append(item)
     return dict(groups)
 
 

@@ -132,14 +132,14 @@ def panel(setting: Setting, measure: Measure = BATCH) -> Panel:
     for column in setting.columns:
         members[column.series].append(column)
     losses = {name: np.full((*shape, len(columns)), np.nan) for name, columns in members.items()}
-    place = {c: (name, i) for name, columns in members.items() for i, c in enumerate(columns)}
+    positions = {c: (name, i) for name, columns in members.items() for i, c in enumerate(columns)}
     for row, seed in enumerate(networks):
         for (batch, column), record in setting.networks[seed].cells.items():
-            at = row, batches.index(batch)
-            _put(before, at, measure.before(record))
-            _put(zero, at, measure.zero(record))
-            name, i = place[column]
-            _put(losses[name], (*at, i), measure.after(record))
+            place = row, batches.index(batch)
+            _put(before, place, measure.before(record))
+            _put(zero, place, measure.zero(record))
+            name, i = positions[column]
+            _put(losses[name], (*place, i), measure.after(record))
     series = {
         name: Series(tuple(column.samples for column in columns), losses[name])
         for name, columns in members.items()
@@ -153,9 +153,9 @@ def measures(setting: Setting) -> list[Measure]:
     return [m for m in MEASURES if any(m.before(record) is not None for record in records)]
 
 
-def _put(array: Array, at: tuple[int, ...], value: float | None) -> None:
+def _put(array: Array, index: tuple[int, ...], value: float | None) -> None:
     if value is not None:
-        array[at] = value
+        array[index] = value
 
 
 def drawn(losses: Panel) -> list[str]:

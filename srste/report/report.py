@@ -62,11 +62,6 @@ class Chapter:
     pictures: list[Picture] = field(default_factory=list)
 
     @property
-    def title(self) -> str:
-        """The title of the setting."""
-        return self.setting.title
-
-    @property
     def measures(self) -> list[Measure]:
         """The measures that its studies have."""
         return measures(self.setting)
@@ -213,7 +208,7 @@ def _tables(chapters: list[Chapter], arranged: list[Condition], folder: Path) ->
     counts = claims.count_rows([count for chapter in chapters for count in chapter.counts])
     alarms = (
         ["setting", "alarm", "where", "what"],
-        [[c.title, a.kind, a.where, a.detail] for c in chapters for a in c.alarms],
+        [[c.setting.title, a.kind, a.where, a.detail] for c in chapters for a in c.alarms],
     )
     first, *others = csv.reader(csv_table(arranged).splitlines())
     tables = {"verdicts": verdicts, "note": counts, "alarms": alarms, "studies": (first, others)}
@@ -241,7 +236,7 @@ def _html(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = package_files("srste.report").joinpath("page.html").read_text(encoding="utf-8")
-    every = [record for _, record in stored.values()]
+    records = [record for _, record in stored.values()]
     return environment.from_string(source).render(
         facts=facts,
         chapters=chapters,
@@ -254,12 +249,12 @@ def _html(
         alarms_by_kind=by_kind,
         meaning=MEANING,
         alarms_shown=ALARMS_SHOWN,
-        studies=len(every),
-        trials=sum(record.trials for record in every),
-        commits=sorted({record.git_commit for record in every}),
-        versions=sorted({f"{name} {v}" for record in every for name, v in record.versions.items()}),
-        superseded=len(every) - sum(len(condition.cells) for condition in arranged),
-        heldout=sorted({record.heldout.examples for record in every if record.heldout}),
+        studies=len(records),
+        trials=sum(record.trials for record in records),
+        commits=sorted({record.git_commit for record in records}),
+        versions=sorted({f"{name} {v}" for record in records for name, v in record.versions.items()}),
+        superseded=len(records) - sum(len(condition.cells) for condition in arranged),
+        heldout=sorted({record.heldout.examples for record in records if record.heldout}),
         fixed=fixed,
         losses=list(dict.fromkeys(loss_words(condition.common) for condition in arranged)),
     )

@@ -20,10 +20,10 @@ SETTINGS_SHOWN = 6
 
 def print_alarms(alarms: list[Alarm], console: Console) -> None:
     """Print how often each kind rings, and where first."""
-    for kind, those in by_kind(alarms).items():
+    for kind, of_kind in by_kind(alarms).items():
         console.print(
             Text(f"Alarm: {kind}", "bold red"),
-            f"{len(those)}x, first in {those[0].where}: {those[0].detail} ({MEANING[kind]})",
+            f"{len(of_kind)}x, first in {of_kind[0].where}: {of_kind[0].detail} ({MEANING[kind]})",
             soft_wrap=True,
         )
 
@@ -35,8 +35,8 @@ def print_verdicts(chapters: list[Chapter], console: Console) -> None:
         if shown and undecidable(shown):
             networks = len(chapter.setting.networks)
             console.print(
-                f"{chapter.title}: {networks} network{'s' if networks > 1 else ''}, and a verdict needs "
-                f"{FEWEST_NETWORKS}: sweep the seed (seed=0,1,...,19)",
+                f"{chapter.setting.title}: {networks} network{'s' if networks > 1 else ''}, and a "
+                f"verdict needs {FEWEST_NETWORKS}: sweep the seed (seed=0,1,...,19)",
                 soft_wrap=True,
             )  # fmt: skip
         elif shown:
@@ -48,7 +48,7 @@ def print_verdicts(chapters: list[Chapter], console: Console) -> None:
 def _table(chapter: Chapter, shown: list[Claim]) -> Table:
     networks = len(chapter.setting.networks)
     table = Table(
-        title=Text(f"Verdicts over {networks} networks: {chapter.title}"),
+        title=Text(f"Verdicts over {networks} networks: {chapter.setting.title}"),
         title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
     table.add_column("claim")

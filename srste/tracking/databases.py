@@ -118,21 +118,21 @@ def can_make(folder: Path) -> bool:
 def make_database(path: Path) -> None:
     """Create a database atomically: MLflow cannot use one whose creation was cut off."""
     # The caller has the lock: a file of that name was left by a process that ended.
-    made = path.with_name(f".{path.name}.{socket.gethostname()}.srste.new")
+    new = path.with_name(f".{path.name}.{socket.gethostname()}.srste.new")
     for suffix in ("", "-journal", "-wal", "-shm"):
-        made.with_name(made.name + suffix).unlink(missing_ok=True)
+        new.with_name(new.name + suffix).unlink(missing_ok=True)
     # Some hundred migrations need not each wait for the disk; one fsync before the rename is enough.
     event.listen(Engine, "connect", _disable_fsync)
     try:
-        store = SqlAlchemyStore(sqlite_address(made), artifact_root(path))  # type: ignore[no-untyped-call]
+        store = SqlAlchemyStore(sqlite_address(new), artifact_root(path))  # type: ignore[no-untyped-call]
         store.engine.dispose()
     finally:
         event.remove(Engine, "connect", _disable_fsync)
-    with made.open("rb") as file:
+    with new.open("rb") as file:
         os.fsync(file.fileno())
     if path.exists():  # an empty file, whose permissions are kept
-        shutil.copymode(path, made)
-    made.replace(path)
+        shutil.copymode(path, new)
+    new.replace(path)
 
 
 def artifact_root(path: Path) -> str:

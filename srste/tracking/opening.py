@@ -118,21 +118,21 @@ def _refuse_files(uri: str) -> None:
 
 def _no_answer(uri: str, error: BaseException) -> str:
     """Return why a store did not return its experiment, and what to do."""
-    said = first_line(error, 500)
+    message = first_line(error, 500)
     elsewhere = "name one that answers, or use tracking=none"
     if not is_server(uri) and not is_database(uri):
-        return f"no answer ({said}); {ANOTHER}"
+        return f"no answer ({message}); {ANOTHER}"
     if isinstance(error, ImportError):
-        return f"needs a package that is not installed ({said}); {ANOTHER}"
+        return f"needs a package that is not installed ({message}); {ANOTHER}"
     code = getattr(error, "error_code", "")
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return (
-            f"does not let in ({said}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            f"does not let in ({message}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "or use tracking=none"
         )
-    if code == "ENDPOINT_NOT_FOUND" or "JSON format" in said or "with error code 3" in said:
-        return f"what answers there is no MLflow server ({said}); {elsewhere}"
-    return f"no answer ({said}); start that server, {elsewhere}"
+    if code == "ENDPOINT_NOT_FOUND" or "JSON format" in message or "with error code 3" in message:
+        return f"what answers there is no MLflow server ({message}); {elsewhere}"
+    return f"no answer ({message}); start that server, {elsewhere}"
 
 
 def _new_experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
@@ -140,9 +140,9 @@ def _new_experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
     be, since an unusable experiment would stay. Raises: UserError."""
     try:
         if not is_database(uri):
-            made = client.create_experiment(name, tags=EXPERIMENT_TAGS)
-            check_location(client.get_experiment(made).artifact_location, uri, name, used=False)
-            return str(made)
+            new_id = client.create_experiment(name, tags=EXPERIMENT_TAGS)
+            check_location(client.get_experiment(new_id).artifact_location, uri, name, used=False)
+            return str(new_id)
         # For other databases MLflow's default place, as a URI that it need not decode.
         root = artifact_root((sqlite_file(uri) or Path("database").absolute()).resolve())
         check_location(root, uri, name, used=False)

@@ -30,8 +30,7 @@ from srste.tracking.artifacts import remove_artifacts
 from srste.tracking.chart_view import TAG_PREFIX, chart_view
 from srste.tracking.runs import Entry, Run, code_tags, milliseconds, side_by_side
 
-_PER_CALL = 1_000  # MLflow's own limit on what one request logs
-_PARAMS_PER_CALL = 100
+_METRICS, _PARAMS = 900, 100  # of one request; MLflow's limits are 100 parameters and 1,000 in all
 
 StoreError = (MlflowException, SQLAlchemyError, CommandError, OSError)
 """The errors of a store that is gone, full or refuses."""
@@ -78,28 +77,28 @@ class Store:
         """
         stored: dict[str, tuple[str, str, int]] = {}
         former: list[StoredRun] = []
-        for run in self._runs(f"tags.`srste.launch` = '{launch.id}'"):
-            run_id, tags = run.info.run_id, run.data.tags
+        for earlier in self._runs(f"tags.`srste.launch` = '{launch.id}'"):
+            run_id, tags = earlier.info.run_id, earlier.data.tags
             key, size = tags["srste.key"], int(tags.get("srste.size", "1"))
-            if not RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
+            if not RunStatus.is_terminated(RunStatus.from_string(earlier.info.status)):
                 self._client.delete_run(run_id)
             elif tags["kind"] == "launch":
-                former.append(run)
+                former.append(earlier)
             elif key not in planned or (key in stored and stored[key][2] >= size):
                 self._client.delete_run(run_id)
             else:
                 if key in stored:
                     self._client.delete_run(stored[key][0])
-                stored[key] = (run_id, run.info.run_name, size)
+                stored[key] = (run_id, earlier.info.run_name, size)
         added = 0
         for entry in entries:
             run_id, _, size = stored.get(entry.key, ("", "", 0))
             if size < entry.size:
                 if run_id:  # it is of fewer studies
                     self._client.delete_run(run_id)
-                made = entry.make()
-                run_id = self._write(launch, entry.key, entry.size, made)
-                stored[entry.key] = (run_id, made.name, entry.size)
+                run = entry.make()
+                run_id = self._write(launch, entry.key, entry.size, run)
+                stored[entry.key] = (run_id, run.name, entry.size)
                 added += 1
             step()
         return Synced(added, {key: (run_id, name) for key, (run_id, name, _) in stored.items()}, former)
@@ -219,13 +218,10 @@ class Store:
             self._client.update_run(run_id, status="RUNNING", name=run.name)
             self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         params = [Param(k, str(v)) for k, v in run.params.items() if v is not None]
-        first, rest = params[:_PARAMS_PER_CALL], params[_PARAMS_PER_CALL:]
-        room = _PER_CALL - len(first)
-        self._client.log_batch(run_id, metrics=run.metrics[:room], params=first)
-        for i in range(0, len(rest), _PARAMS_PER_CALL):
-            self._client.log_batch(run_id, params=rest[i : i + _PARAMS_PER_CALL])
-        for i in range(room, len(run.metrics), _PER_CALL):
-            self._client.log_batch(run_id, metrics=run.metrics[i : i + _PER_CALL])
+        metrics = run.metrics
+        while params or metrics:
+            self._client.log_batch(run_id, metrics=metrics[:_METRICS], params=params[:_PARAMS])
+            metrics, params = metrics[_METRICS:], params[_PARAMS:]
         for file in run.files:
             self._client.log_artifact(run_id, str(file))
         for folder in run.folders:

@@ -66,9 +66,9 @@ def _draw(
             order = order[trials.lr[order] <= end]
         if not order.size:
             continue
-        kept = np.unique(np.linspace(0, order.size - 1, min(POINTS, order.size)).round().astype(int))
+        drawn = np.unique(np.linspace(0, order.size - 1, min(POINTS, order.size)).round().astype(int))
         colour, marker, dashes = look[column.series]
-        lr, loss = trials.lr[order[kept]], trials.post_loss[order[kept]]
+        lr, loss = trials.lr[order[drawn]], trials.post_loss[order[drawn]]
         line = dashes if column.samples is None else "-"
         axes.plot(lr, loss, color=colour, ls=line, lw=1.1, label=style.in_legend(column.series))
         best = trials.best()

@@ -27,7 +27,7 @@ def note_figure(condition: Condition) -> Figure:
     far = [_is_above(condition, batch, by=1.5) for batch in condition.batches]
     broken = sum(far) > len(far) / 2
     look = style.column_looks(condition.columns)
-    every: list[Axes] = []
+    panels: list[Axes] = []
     for i, batch in enumerate(condition.batches):
         cell = grid[i // columns, i % columns]
         on_top = broken and _is_above(condition, batch, by=0.2)
@@ -42,7 +42,7 @@ def note_figure(condition: Condition) -> Figure:
         style.level_or_words(panel, near, condition.zero_loss(batch), style.ZERO)
         if not on_top:
             style.level(panel, condition.pre_loss(batch), style.BEFORE)
-        every += [panel, strip]
+        panels += [panel, strip]
         strip.set_title(f"batch {batch}", fontsize="medium")
         if i + columns >= len(condition.batches):
             panel.set_xlabel("samples N")
@@ -51,7 +51,7 @@ def note_figure(condition: Condition) -> Figure:
 
     title = "Loss after the best step (lower is better)"
     figure.suptitle(f"{title} ({condition.label})" if condition.label else title)
-    style.shared_legend(figure, every)
+    style.shared_legend(figure, panels)
     return figure
 
 

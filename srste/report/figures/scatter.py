@@ -97,14 +97,14 @@ def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
     for name in dict.fromkeys(c.series for c in setting.columns):
         if name not in points:
             continue
-        every = np.array(points[name])
-        kept = every[:: -(-len(every) // MOST_POINTS)]
+        xy = np.array(points[name])
+        drawn = xy[:: -(-len(xy) // MOST_POINTS)]
         colour, marker, _ = look[name]
         axes.scatter(
-            kept[:, 0], kept[:, 1], s=9, color=colour, marker=marker, alpha=0.25,
+            drawn[:, 0], drawn[:, 1], s=9, color=colour, marker=marker, alpha=0.25,
             linewidths=0.6, rasterized=True,
         )  # fmt: skip
-        x_mean, y_mean = every.mean(axis=0)
+        x_mean, y_mean = xy.mean(axis=0)
         axes.plot(
             x_mean, y_mean, color=colour, marker=marker, label=style.in_legend(name), ls="none",
             ms=10, mew=2 if marker == "x" else 1,
