@@ -193,11 +193,7 @@ def _smallest(steps: list[BestStep]) -> Iterator[Alarm]:
             yield Alarm(SMALLEST, _study(step), f"loss {step.post_loss:.6g} at {step.lr:g}, {below}")
 
 
-_OTHER_RATES = {
-    None: "",
-    True: "; others lower it: the grid is too coarse",
-    False: "; none lowers it",
-}
+_OTHER_RATES = {None: "", True: "; others lower it: the grid is too coarse", False: "; none lowers it"}
 """What is known of the learning rates that were not tried, by whether any lowers the loss."""
 
 

@@ -201,13 +201,7 @@ def _angles(
 
 
 def _replayed(
-    line: Line,
-    task: Task,
-    batch: Batch,
-    curve: LossCurve,
-    trials: Trials,
-    winner: int,
-    name: str,
+    line: Line, task: Task, batch: Batch, curve: LossCurve, trials: Trials, winner: int, name: str
 ) -> Best:
     """Return the best trial with its replay. winner: its number."""
     lr, post_loss = float(trials.lr[winner]), float(trials.post_loss[winner])

@@ -62,11 +62,7 @@ class Store:
             self._write(launch, entry.key, entry.size, entry.make())
 
     def sync(
-        self,
-        launch: Launch,
-        entries: Sequence[Entry],
-        planned: frozenset[str],
-        step: Callable[[], None],
+        self, launch: Launch, entries: Sequence[Entry], planned: frozenset[str], step: Callable[[], None]
     ) -> Synced:
         """Make the store have these runs, each once.
 
@@ -160,19 +156,16 @@ class Store:
     def charts(self, launch: Launch) -> str:
         """Return how to see the launch's charts: its link, and the command that serves the store if
         it is no server."""
-        if is_server(self.uri):
-            return self.link(launch)
-        command = ui_command(self.uri)
-        where = " in this folder" if command == "mlflow ui" else ""
-        return f"run `{command}`{where}{tell_password(self.uri)}, then open {self.link(launch)}"
-
-    def link(self, launch: Launch) -> str:
-        """Return the address of the launch's charts in MLflow."""
         server = self.uri if is_server(self.uri) else "http://127.0.0.1:5000"
         base = address_without_password(server).rstrip("/")
         # MLflow opens in its GenAI mode unless told otherwise.
         query = "compareRunsMode=CHART&workflowType=machine_learning"
-        return f"{base}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={launch.id}&{query}"
+        link = f"{base}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={launch.id}&{query}"
+        if server == self.uri:
+            return link
+        command = ui_command(self.uri)
+        where = " in this folder" if command == "mlflow ui" else ""
+        return f"run `{command}`{where}{tell_password(self.uri)}, then open {link}"
 
     def _runs(self, search: str) -> list[StoredRun]:
         """Return all runs of the experiment that match, the newest first."""
