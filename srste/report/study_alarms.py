@@ -6,9 +6,7 @@ from dataclasses import replace
 
 from srste.analysis.alarms import Alarm, BestStep, alarms_in
 from srste.report.conditions import Condition
-from srste.store.records import Record
 from srste.study.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
-from srste.study.results import Best
 
 
 def steps_of(condition: Condition) -> list[BestStep]:
@@ -18,6 +16,10 @@ def steps_of(condition: Condition) -> list[BestStep]:
         best, probe, exact = record.best, record.probe, record.certificate
         if best is None:
             continue
+        # The lower end of the search: a grid's first point, or a sampler's bound, since the smallest
+        # that it happened to try says nothing. Nor does a control's, which need not descend.
+        sampling = record.identity["sampling"]
+        lowest = best.smallest_lr if "step" in sampling else sampling.get("lr_min")
         steps.append(
             BestStep(
                 batch=batch,
@@ -26,21 +28,13 @@ def steps_of(condition: Condition) -> list[BestStep]:
                 pre_loss=record.pre_loss,
                 lr=best.lr,
                 post_loss=best.post_loss,
-                # A control need not descend.
-                smallest_lr=None if column.control else _lowest(record, best),
+                smallest_lr=None if column.control else lowest,
                 fixed=(probe.lr, probe.loss) if probe else None,
                 descends=exact.descends if exact else None,
                 missed=exact.regret_fraction if exact else None,
             )
         )
     return steps
-
-
-def _lowest(record: Record, best: Best) -> float | None:
-    """Return the lower end of the search: a grid's first point, or a sampler's bound. The smallest
-    learning rate that a sampler happened to try says nothing."""
-    sampling = record.identity["sampling"]
-    return best.smallest_lr if "step" in sampling else sampling.get("lr_min")
 
 
 def alarms_of(condition: Condition) -> list[Alarm]:

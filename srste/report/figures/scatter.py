@@ -37,7 +37,8 @@ def angle_figure(setting: Setting) -> Figure | None:
         part.set_title(title)
         part.set_xlabel(f"angle to the {names} direction (degrees)")
     axes[0].set_ylabel(f"gain over {names} (> 0: lower loss)")
-    _finish(figure, list(axes), "Gain of every study against its angle", setting)
+    style.shared_legend(figure, axes)
+    style.set_title(figure, "Gain of every study against its angle (large: means)", setting.label)
     return figure
 
 
@@ -57,7 +58,8 @@ def heldout_figure(setting: Setting) -> Figure | None:
     style.level_or_words(axes, [0.0, *falls], float(np.mean(of_zero)), style.ZERO)
     axes.set_xlabel("decrease on the batch that the step was computed from")
     axes.set_ylabel("decrease on held-out data (< 0: worse than before)")
-    _finish(figure, [axes], "The best step on the batch, held out", setting)
+    style.shared_legend(figure, [axes])
+    style.set_title(figure, "The best step on the batch, held out (large: means)", setting.label)
     return figure
 
 
@@ -112,8 +114,3 @@ def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
         )  # fmt: skip
     axes.grid(alpha=0.25)
     return [height for of_series in points.values() for _, height in of_series]
-
-
-def _finish(figure: Figure, axes: list[Axes], title: str, setting: Setting) -> None:
-    style.shared_legend(figure, axes)
-    style.set_title(figure, f"{title} (large: means)", setting.label)
