@@ -103,8 +103,7 @@ class Results:
         """Write the report, and its figures and tables into a folder of its name beside it.
 
         Args: path: of the page, ending in .html. samples: as for :meth:`claims`.
-        Returns: the page. Raises: ValueError for another extension, or where other files are in the
-            way.
+        Returns: the page. Raises: ValueError for another extension, or if other files are there.
         """
         page = Path(path)
         try:

@@ -127,8 +127,7 @@ def drift(steps: Iterable[BestStep]) -> Drift:
 
 
 def fixed_lr_runs(steps: Iterable[BestStep]) -> Iterator[list[BestStep]]:
-    """Yield, by batch and series, consecutive sample counts that share their fixed learning
-    rate."""
+    """Yield, by batch and series, consecutive sample counts with one fixed learning rate."""
     sampled = [step for step in steps if step.samples is not None and step.fixed is not None]
     for members in _by(sampled, "batch", "series").values():
         run: list[BestStep] = []

@@ -50,8 +50,7 @@ def in_range(records: Iterable[Record]) -> str:
 
 
 def where_it_falls(certificate: Certificate) -> str:
-    """Return the learning rates that lower the loss: "from 0 to 8.9e-06", the widest range of
-    several."""
+    """Return the widest range of learning rates that lower the loss: "from 0 to 8.9e-06"."""
     widest = certificate.largest
     assert widest is not None
     if widest.lo == widest.hi:
@@ -70,8 +69,7 @@ def _between(span: Interval) -> str:
 
 
 def nearness(records: Sequence[Placed]) -> str:
-    """Return how far the searches were from the exact minimum, at worst; "" where no exact curve
-    falls."""
+    """Return how far searches were from the exact minimum at worst; "" if no exact curve falls."""
     regrets, shares = [], []
     for place, record in records:
         exact = record.certificate
@@ -97,8 +95,7 @@ def nearness(records: Sequence[Placed]) -> str:
 
 
 def evaluated(records: Sequence[Placed]) -> str:
-    """Return where losses come from forward passes and not from an exact curve, and why; "" if
-    nowhere."""
+    """Return in which studies, and why, losses come from forward passes; "" if in none."""
     reasons = Counter(record.not_exact for _, record in records if record.not_exact)
     if not reasons:
         return ""

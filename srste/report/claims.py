@@ -147,8 +147,7 @@ def counts(setting: Setting) -> list[Count]:
 
 
 def note_statistics(losses: Panel, name: str, baseline: str) -> dict[str, Proportion]:
-    """Return the note's statistics of ``name`` in place of sr-STE and ``baseline`` in place of
-    STE."""
+    """Return the note's statistics, with ``name`` for sr-STE and ``baseline`` for STE."""
     of_batches = Losses(losses.before, losses.series[baseline].at(None), losses.series[name].losses)
     return {key: of_networks(function(of_batches)) for key, (_, function) in STATISTICS.items()}
 

@@ -76,8 +76,7 @@ def names(arranged: list[Condition]) -> dict[str, str]:
 
 
 def front(arranged: list[Condition]) -> list[str]:
-    """Return the keys of the studies to show first, and of their groups: all columns on one
-    batch."""
+    """Return the keys of the studies on the first batch, and of their groups, to show first."""
     if not arranged:
         return []
     first = arranged[0]

@@ -69,8 +69,7 @@ def _table(condition: Condition, columns: list[Column], part: str) -> Table:
 
 
 def _headed(title: str, first: str, columns: list[Column], wins: bool) -> Table:
-    """Return an empty table: ``first``, the losses before the step and of a zero output, the
-    columns."""
+    """Return an empty table: ``first``, losses before and of a zero output, the columns."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(first, justify="right" if first == "batch" else "left", no_wrap=True)
     for heading in ("before", ZERO_HEADING, *(_heading(columns, column) for column in columns)):
@@ -161,8 +160,7 @@ CSV_COLUMNS = ["condition", "batch", "estimator", "samples", *_QUANTITIES]
 
 
 def csv_table(arranged: list[Condition]) -> str:
-    """Return a line per study, in full precision; the first columns are those of the note's
-    table."""
+    """Return a line per study, in full precision; the note's columns come first."""
     rows: list[list[object]] = [[*CSV_COLUMNS]]
     for condition in arranged:
         for batch in condition.batches:

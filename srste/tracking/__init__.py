@@ -1,5 +1,4 @@
-"""MLflow; no other package imports it. Its import takes seconds, so callers import this where
-needed."""
+"""MLflow, which no other package imports. It takes a second, so import this where needed."""
 
 import os
 import tempfile

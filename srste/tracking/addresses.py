@@ -26,8 +26,7 @@ def refusal(uri: str, reason: str) -> UserError:
 
 def resolved(uri: str | None) -> str:
     """Return the address for MLflow to open; a SQLite file's is absolute, since jobs may change the
-    working directory. uri: None for that of the environment or MLflow's default. Raises:
-    UserError."""
+    working directory. uri: None: the environment's or MLflow's default. Raises: UserError."""
     address = _with_credentials(uri) or _get_default_tracking_uri()
     if address == DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH:  # an old store of files
         address = Path(address).absolute().as_uri()
@@ -106,9 +105,8 @@ def _dialect(uri: str) -> str:
 
 
 def _with_credentials(uri: str | None) -> str | None:
-    """Return the address with the credentials that the environment's has: configurations are
-    written to disk without passwords. A server's credentials go to MLflow by environment
-    variables."""
+    """Return the address with the credentials that the environment's has: configurations have no
+    passwords. A server's credentials go to MLflow by environment variables."""
     while _credentials:  # they are for the server that was opened last only
         os.environ.pop(_credentials.pop(), None)
     given = os.environ.get("MLFLOW_TRACKING_URI", "")

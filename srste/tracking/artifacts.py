@@ -58,8 +58,7 @@ def local_folder(location: str, uri: str) -> Path | None:
 
 
 def remove_artifacts(location: str, uri: str, names: Iterable[str]) -> None:
-    """Remove files from a run's artifacts, where its store supports that, and folders emptied by
-    it.
+    """Remove files, and folders emptied by it, from a run's artifacts if its store can.
 
     For local ones MLflow's function is not used: it decodes the folder's name twice.
     Args: names: of files, relative to the run's artifacts.

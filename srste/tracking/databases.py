@@ -66,8 +66,7 @@ def sqlite_store(uri: str) -> Iterator[None]:
 
 
 def look_at_tables(uri: str) -> None:
-    """Raise UserError if the database's tables are not those of this MLflow, which would add its
-    own.
+    """Raise UserError if the database's tables are not this MLflow's, which would add its own.
     Raises: SQLAlchemyError where it does not answer."""
     engine = create_engine(uri, poolclass=NullPool)
     with engine.connect() as connection:

@@ -43,8 +43,7 @@ def open_store(tracking: Mapping[str, Any], patient: bool = False, launching: bo
     working directory.
 
     Args: patient: whether to retry for about a minute when it does not answer, rather than to give
-        up within 10 s. launching: whether a launch begins; a notebook starts several in one
-        process.
+        up within 10 s. launching: whether a launch begins; a notebook starts several.
     Raises: UserError.
     """
     if launching:

@@ -1,8 +1,7 @@
 """The MLflow store: writes the runs of a launch, each once.
 
 Everything is idempotent: a run has the launch's id and its own key as tags, and runs that the store
-has are not written again. Unfinished runs are replaced and duplicates deleted (MLflow can restore
-them).
+has are not written again. Unfinished runs are replaced, duplicates deleted.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ class Store:
     ) -> Synced:
         """Make the store have these runs, each once.
 
-        The launch's writers must have ended: a run that is not terminated was left by one that
-        died.
+        The launch's writers must have ended: unterminated runs were left by ones that died.
         Args: planned: keys of all runs of the launch; others, of older code, are deleted.
             step: called after each entry.
         """

@@ -42,8 +42,7 @@ def of_independent(k: int, n: int) -> Proportion:
 def of_networks(events: ArrayLike) -> Proportion:
     """Return the proportion of an event on the batches of several networks.
 
-    Args: events: (networks, batches): 1 where it happened, 0 where not, nan where a study is
-        missing.
+    Args: events: (networks, batches): 1 where it happened, 0 where not, nan where missing.
     Returns: k of n batches. The interval is a cluster bootstrap of the networks' rates; where all
         networks have the same rate, it is Clopper and Pearson's for as many trials as networks.
     """

@@ -53,8 +53,7 @@ class Finding:
 
 
 def constant(values: Array) -> Series:
-    """Return (networks, batches) losses, such as those before the step, as a series to compare
-    with."""
+    """Return (networks, batches) losses, such as those before the step, as a series."""
     return Series((None,), values[:, :, None])
 
 

@@ -1,5 +1,4 @@
-"""The loss at a fixed learning rate against N(N+1)/2, in which gradients that add up make it
-straight."""
+"""The loss at a fixed learning rate against N(N+1)/2: straight if gradients add up."""
 
 from __future__ import annotations
 

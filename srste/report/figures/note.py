@@ -14,8 +14,7 @@ from srste.report.formatting import loss_words
 
 
 def note_figure(condition: Condition) -> Figure:
-    """Draw the loss after the best step against the number of samples; STE and the loss before as
-    lines.
+    """Draw the loss after the best step against N; STE and the loss before as lines.
 
     Where the loss before is far above the rest in most panels, the axes are broken, with a strip
     for it on top, so that the differences between estimators stay visible.

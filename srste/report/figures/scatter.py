@@ -64,8 +64,7 @@ def heldout_figure(setting: Setting) -> Figure | None:
 
 
 def _gain(setting: Setting, after: Value, loss: Value) -> Value:
-    """Return a function: the baseline's ``after`` on the same network and batch, less a study's
-    ``loss``."""
+    """Return a function: the baseline's ``after`` on the same batch, less a study's ``loss``."""
 
     def gain(record: Record) -> float | None:
         baseline = setting.baseline_records.get(record.key)
@@ -88,8 +87,7 @@ def _values(setting: Setting, value: Value) -> list[float]:
 
 
 def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
-    """Draw a point per study, and a large one for the mean of each estimator. Returns all
-    heights."""
+    """Draw a point per study, and a large one per estimator for its mean. Returns all heights."""
     points: dict[str, list[tuple[float, float]]] = {}
     for column, record in setting.records:
         at = x(record), y(record)

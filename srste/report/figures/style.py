@@ -41,8 +41,7 @@ class Look(NamedTuple):
 
 
 def looks(drawn: Iterable[str], fixed: Iterable[str]) -> dict[str, Look]:
-    """Return a look by series: drawn ones (with sample counts) in colour, fixed ones in black,
-    dashed."""
+    """Return a look by series: drawn ones (with sample counts) in colour, others black, dashed."""
     by_name = {}
     for i, name in enumerate(drawn):
         colour, marker = _DRAWN[i % len(_DRAWN)]
@@ -83,8 +82,7 @@ def level_or_words(axes: Axes, near: Iterable[float], loss: float, label: str) -
 
 
 def in_legend(name: str) -> str:
-    """Return the name as a label; matplotlib leaves labels with a leading underscore out of
-    legends."""
+    """Return a label for the name; matplotlib omits labels with a leading underscore."""
     return f" {name}" if name.startswith("_") else name
 
 
