@@ -19,8 +19,7 @@ def without_password(text: str) -> str:
 
 
 def address_without_password(uri: str) -> str:
-    """Likewise for a text that ends with its only address, whose password may have any
-    characters."""
+    """Likewise for a text that ends with its only address, whatever its password is made of."""
     return _QUERY.sub(_masked, re.sub(_HOST_FOLLOWS + ".*@", "", uri, flags=re.DOTALL))
 
 
@@ -42,7 +41,6 @@ def first_line(error: BaseException, longest: int = 200) -> str:
 
 
 def in_one_line(error: BaseException, longest: int = 300) -> str:
-    """Return the error's message, without passwords, in one line and without OmegaConf's
-    additions."""
+    """Return the error's message in one line, without passwords and OmegaConf's additions."""
     message = re.split(r"\n\s*(?:full_key:|See https?:)", str(error))[0]
     return printable(without_password(" ".join(message.split()) or type(error).__name__))[:longest]

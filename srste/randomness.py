@@ -2,8 +2,7 @@
 
 A stream is a NumPy generator whose 128-bit key is a hash of the seed and the stream's name, for
 example ``stream(0, "rounding", "batch", 3, "sample", 1)``. Streams are independent of each other,
-of the order of jobs and of processes. Numbers are drawn on the CPU, so that a GPU gets the same
-ones.
+of the order of jobs and of processes. Numbers are drawn on the CPU, also for a GPU.
 
 PyTorch's CPU generator is not used: it keeps 32 bits of its seed, which collide (probability one
 half) at about 80,000 streams.

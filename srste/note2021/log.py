@@ -18,8 +18,8 @@ NOTE_LOG = "note.log"
 
 
 def note_line(record: Record, variant: str = "") -> str | None:
-    """Return a study as one line; None if all its trials failed. variant: tells estimators of one
-    name apart."""
+    """Return a study's line, None if all trials failed. variant: tells estimators of a name
+    apart."""
     if record.best is None:
         return None
     samples = "" if record.samples is None else f"samples is {record.samples} and "

@@ -118,8 +118,7 @@ def open_launch(
     tracking: dict[str, Any],
     contents: Contents,
 ) -> Launch:
-    """Write the launch into its folder, which is made if missing; an earlier one there is
-    continued."""
+    """Write the launch into its folder, made if missing; an earlier one there is continued."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     launch = Launch(uuid.uuid4().hex, name, overrides, multirun, command, now, tracking)
     if earlier := read_launch(root):

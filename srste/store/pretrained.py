@@ -25,8 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A pretraining's result. losses: before each step. cached: whether it was read from the
-    cache."""
+    """A pretraining's result. losses: before each step. cached: whether it is from the cache."""
 
     key: str
     losses: list[float]

@@ -34,8 +34,7 @@ _FOLDER = Path(srste.__file__).resolve().parent
 
 
 def _targets(node: Any) -> Iterator[str]:
-    """Yield every ``_target_`` in a configuration, and the paths that Hydra's own targets look
-    up."""
+    """Yield every ``_target_`` in a configuration, and the paths that Hydra's targets look up."""
     if isinstance(node, dict):
         if isinstance(target := node.get("_target_"), str):
             yield target

@@ -258,8 +258,7 @@ def set_record_aside(folder: Path) -> None:
 
 
 def foreign_in(folder: Path) -> list[str]:
-    """Return the names in ``folder`` that are not a record's, or its own name if it is not a
-    folder.
+    """Return the names in ``folder`` that are not a record's; its own name if it is a file.
     Raises: FileNotFoundError."""
     try:
         return sorted({path.name for path in folder.iterdir()} - FILES)

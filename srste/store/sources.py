@@ -209,8 +209,7 @@ def _imports_literal(call: ast.Call) -> bool:
 
 
 def _imports_computed_names(tree: ast.Module) -> bool:
-    """Return whether a module imports names, or files by paths, that are known only when it
-    runs."""
+    """Return whether a module imports names, or files by path, that only running it tells."""
     literal = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call) and _imports_literal(n)}
     for node in ast.walk(tree):
         name = _last_name(node)

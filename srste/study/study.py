@@ -61,8 +61,7 @@ class Study:
 
     @property
     def regret(self) -> float | None:
-        """The loss of the best trial less the lowest over all learning rates; None where either is
-        not known."""
+        """The loss of the best trial less the lowest over all learning rates, if both are known."""
         return self.certificate.regret if self.certificate else None
 
     def to_optuna(self) -> optuna.Study:
@@ -246,8 +245,7 @@ def _curve(
 
 
 def _pre_loss(task: Task, batch: Batch) -> float:
-    """Return the loss before the step where there is no curve; nan where the weights are not
-    finite."""
+    """Return the loss before the step without a curve; nan where the weights are not finite."""
     zero = {name: torch.zeros_like(p) for name, p in task.model.named_parameters()}
     if not all(p.isfinite().all() for p in task.model.parameters()):
         return math.nan
