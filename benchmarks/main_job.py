@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent
 PARTS = {
     "estimators": [("srste.estimators.straight_through", "StraightThrough.direction")],
     "loss curves": [("srste.study.study", "_curve"), ("srste.curve.results", "ExactCurve.__call__")],
-    "held-out loss": [("srste.study.heldout", "held_out")],
-    "draws checked": [("srste.study.checks", "draws_do_nothing")],
+    "held-out loss": [("srste.study.heldout", "evaluate_heldout")],
+    "draws checked": [("srste.study.checks", "ignores_draws")],
     "replays": [("srste.study.replay", "replay")],
     "records": [("srste.store.records", "encode_trials"), ("srste.store.records", "write")],
     "MLflow store": [("srste.tracking.store", "Store.__init__")],

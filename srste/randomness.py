@@ -1,12 +1,11 @@
-"""Named random streams: one seed, and a stream for every use, so that no result depends on order.
+"""Named random streams: one seed and a stream per use, so that no result depends on order.
 
 A stream is a NumPy generator whose 128-bit key is a hash of the seed and the stream's name, for
-example ``stream(0, "rounding", "batch", 3, "sample", 1)``. Drawing more from one stream, running
-jobs in another order or in other processes changes no other stream. Numbers are drawn on the CPU
-whatever the device, so that a GPU sees the same ones.
+example ``stream(0, "rounding", "batch", 3, "sample", 1)``. Streams are independent of each other,
+of the order of jobs and of processes. Numbers are drawn on the CPU, also for a GPU.
 
-PyTorch's own CPU generator is not used for this: it keeps 32 bits of its seed, which collide
-(probability one half) at about 80,000 streams.
+PyTorch's CPU generator is not used: it keeps 32 bits of its seed, which collide (probability one
+half) at about 80,000 streams.
 """
 
 from __future__ import annotations
@@ -25,26 +24,23 @@ def _digest(seed: int, names: tuple[str | int, ...]) -> bytes:
 
 
 def stream(seed: int, *names: str | int) -> Stream:
-    """The random stream of that name: same seed and name, same numbers, always.
+    """Return the random stream of that name: a Philox generator (Salmon et al., 2011) at its start.
 
-    Args:
-        seed: the study's seed, >= 0.
-        names: words and numbers that name the use.
-    Returns: a Philox generator (Salmon et al., 2011) at its start.
+    Args: seed: the study's seed, >= 0. names: words and numbers that name the use.
     """
     return np.random.Generator(np.random.Philox(key=int.from_bytes(_digest(seed, names)[:16])))
 
 
 def integer_seed(seed: int, *names: str | int) -> int:
-    """A 32-bit seed, named like a stream, for libraries that take nothing but an integer."""
+    """Return a 32-bit seed, named like a stream, for libraries that take an integer."""
     return int.from_bytes(_digest(seed, names)[:4])
 
 
 def uniform(generator: Stream, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """Independent float32 uniforms in [0, 1), of that shape, on that device."""
+    """Return independent float32 uniforms in [0, 1)."""
     return torch.from_numpy(generator.random(shape, dtype=np.float32)).to(device)
 
 
 def normal(generator: Stream, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """Independent float32 standard normals, of that shape, on that device."""
+    """Return independent float32 standard normals."""
     return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32)).to(device)

@@ -1,4 +1,4 @@
-"""The results of launches, read from their folders: as data frames, verdicts, a report."""
+"""The results of launches, read from their folders, as data frames, verdicts and a report."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from srste.report.conditions import conditions
 from srste.report.panels import settings
 from srste.sampling import Trials
 from srste.store import records
+from srste.store.quantities import quantity
 from srste.store.records import Record
 
 log = logging.getLogger(__name__)
@@ -25,22 +26,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredStudy:
-    """A study that is on disk. record: what it left; folder: where that is."""
+    """A study on disk. folder: of its record."""
 
     record: Record
     folder: Path
 
     @property
     def name(self) -> str:
-        """Of the estimator, sample count and batch."""
+        """The estimator, sample count and batch."""
         return self.record.name
 
     def trials(self) -> Trials:
-        """All of its trials, as columns."""
+        """Return all trials, as columns."""
         return records.read_trials(self.folder)
 
     def to_optuna(self) -> optuna.Study:
-        """An Optuna study of all its trials."""
+        """Return an Optuna study of all trials."""
         return records.load_study(self.folder)
 
     def __repr__(self) -> str:
@@ -52,7 +53,7 @@ class StoredStudy:
 class Results:
     """The studies at or below some folders.
 
-    damaged: the folders of records that cannot be trusted, which are passed over with a warning.
+    damaged: the folders of damaged records, which are skipped with a warning.
 
     Args: folders: of launches, or of any part of one.
     Raises: ValueError for a folder without studies.
@@ -69,40 +70,40 @@ class Results:
 
     @cached_property
     def studies(self) -> list[StoredStudy]:
-        """In order of folder."""
+        """The studies, in order of folder."""
         return [StoredStudy(record, folder) for folder, record in self._gathered.records.values()]
 
     def frame(self) -> pd.DataFrame:
-        """A row for each study: what it is of, its losses, and what is certain over all learning rates.
+        """Return a row per study: its settings, its losses, and its regret over all learning rates.
 
         Columns: estimator, samples (missing where none are drawn), batch, seed, model, data, loss,
-        pretraining, pre_loss, post_loss, lr, gain (the decrease of the loss), regret (of the best trial,
-        above the lowest loss there is), heldout_pre_loss, heldout_post_loss, zero_loss, angle (degrees
-        to the baseline), exact, trials, failed, alarms, key.
+        pretraining, pre_loss, post_loss, lr, gain (the decrease of the loss), regret (of the best
+        trial, above the lowest loss there is), heldout_pre_loss, heldout_post_loss, zero_loss,
+        angle (degrees to the baseline), exact, trials, failed, alarms, key.
         """
         return pd.DataFrame([_row(study.record) for study in self.studies]).convert_dtypes()
 
     def claims(self, samples: int | None = None) -> list[Claim]:
-        """Each claim of one estimator against another, a control, a zero output or no step at all.
+        """Return each claim of one estimator against another, a control, a zero output or no step.
 
-        Args: samples: the sample count that was fixed beforehand; the smallest, if none is given.
+        Args: samples: the sample count that was fixed beforehand; by default the smallest.
         """
         arranged = conditions(study.record for study in self.studies)
         return [claim for setting in settings(arranged) for claim in claims(setting, samples)]
 
     def verdicts(self, samples: int | None = None) -> pd.DataFrame:
-        """A row for each claim: the verdict, the mean gain over networks and its 95 % interval, and the
-        p-value after Holm's correction.
+        """Return a row per claim: the verdict, the mean gain over networks and its 95 % interval,
+        and the p-value after Holm's correction.
 
         Args: samples: as for :meth:`claims`.
         """
         return pd.DataFrame([_verdict(claim) for claim in self.claims(samples)])
 
     def report(self, path: str | Path = "report.html", samples: int | None = None) -> Path:
-        """Writes the report, and its figures and tables into a folder of its name beside it.
+        """Write the report, and its figures and tables into a folder of its name beside it.
 
         Args: path: of the page, ending in .html. samples: as for :meth:`claims`.
-        Returns: the page. Raises: ValueError for another ending, or where another file is.
+        Returns: the page. Raises: ValueError for another extension, or if other files are there.
         """
         page = Path(path)
         try:
@@ -124,22 +125,15 @@ class Results:
 
 
 def _row(record: Record) -> dict[str, object]:
-    identity, best, heldout = record.identity, record.best, record.heldout
+    identity = record.identity
+    numbers = {name: quantity(name, record) for name in _QUANTITIES}
     return {
         "estimator": record.estimator,
         "samples": record.samples,
         "batch": record.batch,
         "seed": identity["seed"],
         **{part: identity[part]["name"] for part in ("model", "data", "loss", "pretraining")},
-        "pre_loss": record.pre_loss,
-        "post_loss": best.post_loss if best else None,
-        "lr": best.lr if best else None,
-        "gain": record.pre_loss - best.post_loss if best else None,
-        "regret": record.certificate.regret if record.certificate else None,
-        "heldout_pre_loss": heldout.pre_loss if heldout else None,
-        "heldout_post_loss": heldout.post_loss if heldout else None,
-        "zero_loss": record.zero_loss,
-        "angle": record.angles.get(""),
+        **{"gain" if name == "decrease" else name: value for name, value in numbers.items()},
         "exact": record.certificate is not None,
         "trials": record.trials,
         "failed": record.failed,
@@ -148,8 +142,14 @@ def _row(record: Record) -> dict[str, object]:
     }
 
 
+_QUANTITIES = (
+    "pre_loss", "post_loss", "lr", "decrease", "regret", "heldout_pre_loss", "heldout_post_loss",
+    "zero_loss", "angle",
+)  # fmt: skip
+
+
 def _verdict(claim: Claim) -> dict[str, object]:
-    of = claim.finding.comparison
+    gains = claim.finding.comparison
     return {
         "setting": claim.setting,
         "first": claim.first,
@@ -157,9 +157,9 @@ def _verdict(claim: Claim) -> dict[str, object]:
         "measure": claim.measure.short,
         "rule": claim.finding.how,
         "verdict": claim.finding.verdict,
-        "gain": of.mean,
-        "low": of.low,
-        "high": of.high,
-        "networks": of.networks,
+        "gain": gains.mean,
+        "low": gains.low,
+        "high": gains.high,
+        "networks": gains.networks,
         "p": claim.finding.p_value,
     }

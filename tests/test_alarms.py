@@ -15,7 +15,7 @@ from srste.analysis.alarms import (
     SAME_DRAWS,
     SAME_RESULT,
     SMALLEST,
-    Step,
+    BestStep,
     alarms_in,
     drift,
 )
@@ -40,7 +40,7 @@ def steps(*overrides, counts=range(1, 8), batches=range(1, 6)):
             one = study(problem, this.estimator, this, batch, n)
             best, fixed = one.best, (one.probe.lr, one.probe.loss)
             found.append(
-                Step(
+                BestStep(
                     batch, "s", n, one.trials.pre_loss, best.lr, best.post_loss, best.smallest_lr, fixed
                 )
             )
@@ -115,7 +115,7 @@ class TestDrift:
     def synthetic(self, loss):
         counts = np.arange(1, 11)
         return [
-            Step(b, "s", int(n), 1.0, 0.1, x := loss(n) + b, 1e-4, (0.1, x))
+            BestStep(b, "s", int(n), 1.0, 0.1, x := loss(n) + b, 1e-4, (0.1, x))
             for b in range(1, 6)
             for n in counts
         ]
@@ -140,9 +140,9 @@ class TestDrift:
 class TestInSeveralStudies:
     def base(self):
         return [
-            Step(1, "STE", None, 0.7, 0.2, 0.4, 1e-5, None),
-            Step(1, "sr-STE", 1, 0.7, 0.3, 0.39, 1e-5, None),
-            Step(1, "sr-STE", 2, 0.7, 0.31, 0.38, 1e-5, None),
+            BestStep(1, "STE", None, 0.7, 0.2, 0.4, 1e-5, None),
+            BestStep(1, "sr-STE", 1, 0.7, 0.3, 0.39, 1e-5, None),
+            BestStep(1, "sr-STE", 2, 0.7, 0.31, 0.38, 1e-5, None),
         ]
 
     def test_nothing_is_nothing(self):
@@ -150,21 +150,21 @@ class TestInSeveralStudies:
         assert alarms_in([]) == []
 
     def test_a_loss_before_that_changes(self):
-        rounded = [*self.base(), Step(1, "sr-STE", 3, 0.7000000000000001, 0.3, 0.37, 1e-5, None)]
+        rounded = [*self.base(), BestStep(1, "sr-STE", 3, 0.7000000000000001, 0.3, 0.37, 1e-5, None)]
         assert alarms_in(rounded) == []
-        spoilt = [*self.base(), Step(1, "sr-STE", 3, 0.7000001, 0.3, 0.37, 1e-5, None)]
+        spoilt = [*self.base(), BestStep(1, "sr-STE", 3, 0.7000001, 0.3, 0.37, 1e-5, None)]
         (alarm,) = alarms_in(spoilt)
         assert (alarm.kind, alarm.where) == (NOT_RESTORED, "batch 1")
         assert "0.7 to 0.7000001" in alarm.detail
 
     def test_sample_counts_that_give_the_same(self):
-        spoilt = [*self.base(), Step(1, "sr-STE", 7, 0.7, 0.31, 0.38, 1e-5, None)]
+        spoilt = [*self.base(), BestStep(1, "sr-STE", 7, 0.7, 0.31, 0.38, 1e-5, None)]
         (alarm,) = alarms_in(spoilt)
         assert alarm.kind == SAME_RESULT
         assert "N = 2, 7" in alarm.detail
 
     def test_the_smallest_grid_point(self):
-        spoilt = [*self.base(), Step(2, "sr-STE", 3, 0.7, 1e-5, 0.71, 1e-5, None)]
+        spoilt = [*self.base(), BestStep(2, "sr-STE", 3, 0.7, 1e-5, 0.71, 1e-5, None)]
         (alarm,) = alarms_in(spoilt)
         assert (alarm.kind, alarm.where) == (SMALLEST, "sr-STE N=3 batch 2")
         assert alarm.detail.endswith("not below the 0.7 before")

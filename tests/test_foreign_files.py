@@ -331,5 +331,5 @@ def test_killed_in_the_middle_it_leaves_files_of_others_alone(tmp_path):
 def test_of_a_cache_that_others_write_only_the_key_s_leftovers_are_removed(tmp_path):
     temporary_beside(tmp_path / "aa.pt").write_bytes(b"half")
     temporary_beside(tmp_path / "bb.pt").write_bytes(b"another's")
-    remove_temporaries(tmp_path, of=("aa.pt", "aa.json"))
+    remove_temporaries(tmp_path, targets=("aa.pt", "aa.json"))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"another's"]

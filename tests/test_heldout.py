@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from srste.curve import Line
-from srste.study.heldout import held_out, zero_loss
+from srste.study.heldout import evaluate_heldout, zero_loss
 from srste.study.study import PROBED, run_study
 from tests import oracle
 from tests.test_estimators import job
@@ -26,7 +26,7 @@ def test_against_brute_force(estimator, seed):
     problem = this.problem()
     fresh = problem.heldout(500)
     direction = this.estimator.direction(problem, problem.batch(1), 1)
-    found = held_out(Line(problem.model, direction), problem, fresh, 0.125, 0.5)
+    found = evaluate_heldout(Line(problem.model, direction), problem, fresh, 0.125, 0.5)
     network, step, x, y = arrays(problem, direction, fresh)
     assert found.examples == 500
     assert found.pre_loss == pytest.approx(oracle.loss(network, x, y), rel=1e-12)
@@ -61,7 +61,7 @@ def test_a_study_measures_its_winner_there():
         problem, batch, this.estimator, 3, this.sampling, "s", heldout=fresh, baseline=this.baseline
     )
     direction = this.estimator.direction(problem, batch, 3)
-    expected = held_out(Line(problem.model, direction), problem, fresh, study.best.lr, 0.5)
+    expected = evaluate_heldout(Line(problem.model, direction), problem, fresh, study.best.lr, 0.5)
     assert study.heldout == expected
     network, step, x, y = arrays(problem, direction, batch)
     assert study.zero_loss == pytest.approx(np.mean(y**2), rel=1e-12) == zero_loss(problem, batch)

@@ -157,7 +157,7 @@ class TestClaims:
 
     def test_the_note_s_statistics_for_the_control_too(self, judged):
         setting, _ = judged
-        found = {(c.series, c.statistic): c.found for c in counts(setting)}
+        found = {(c.series, c.statistic): c.proportion for c in counts(setting)}
         assert found["sr-STE", "some_n_beats_ste"].k == 24
         assert 12 <= found["tilted STE", "some_n_beats_ste"].k <= 24
         assert found["sr-STE", "ste_lowers"].n == 24

@@ -74,7 +74,7 @@ def in_places(modules, places):
 def missed(run, changeless):
     """Of the modules that were run and can change with the key remaining, those that something else was
     built on than what is left out by its place, and what serves only that."""
-    left_out = in_places(run, provenance.SHOWN)
+    left_out = in_places(run, provenance.NOT_HASHED)
     return {m for m in changeless - left_out if not run[m] <= changeless}
 
 
@@ -105,7 +105,7 @@ def without_effect(monkeypatch, identity, modules):
 
 def test_no_more_is_left_out_than_was_thought_about():
     # What is left out no other test would miss: another place is to be thought about twice.
-    assert set(provenance.SHOWN) == {"srste.launch.progress"}
+    assert set(provenance.NOT_HASHED) == {"srste.launch.progress"}
 
 
 @pytest.mark.parametrize("overrides", list(of_every_choice()), ids=lambda o: " ".join(o[len(SMALL) :]))
@@ -115,9 +115,9 @@ def test_the_key_covers_all_code_that_a_study_takes(monkeypatch, tmp_path, overr
     run = code_run(job, tmp_path, ROOT / "srste")
     changeless = without_effect(monkeypatch, identity, run)
     assert not missed(run, changeless)
-    for place in provenance.SHOWN:
+    for place in provenance.NOT_HASHED:
         assert in_places(run, [place]), "nothing is left out that a study does not take"
-    assert in_places(run, provenance.SHOWN) <= changeless
+    assert in_places(run, provenance.NOT_HASHED) <= changeless
 
     # The same test, were any one of them not in the digest.
     code_modules = provenance.code_modules

@@ -1,1 +1,1 @@
-"""What is said of many studies: statistics and alarms."""
+"""Statistics and alarms over many studies."""

@@ -1,8 +1,7 @@
-"""Alarms: signs that a result is not what it is said to be.
+"""Alarms: signs that a result is not what it claims to be.
 
-Each would have caught something in the logs of the 2021 note. Some are seen while a study runs
-(`srste.study.checks`), others in the results of several studies, ours or a log's, which :class:`Step`
-makes alike.
+Each would have caught something in the logs of the 2021 note. Some ring while a study runs
+(`srste.study.checks`), others in the results of several studies, given as :class:`BestStep`.
 """
 
 from __future__ import annotations
@@ -12,18 +11,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from scipy.stats import binomtest, linregress
 
 from srste.study.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
 
+T = TypeVar("T")
+
 DRIFT, SAME_RESULT, SMALLEST = "drift", "same result", "smallest learning rate"
 MISSED = "missed decrease"
 
 MISSED_PART = 0.01
-"""Of the decrease that can be had: a search that misses more is told."""
+"""The fraction of the possible decrease that a search may miss without an alarm."""
 
 MEANING = {
     DRIFT: "the loss at a fixed learning rate moves with N as N(N+1)/2, as it does when gradients are "
@@ -42,12 +44,12 @@ MEANING = {
     NOT_RESTORED: "the loss before the update is not the same in all studies of a batch, or the "
     "weights were not, after a study, what they had been before it",
 }
-"""What each kind of alarm says."""
+"""What each kind of alarm means."""
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """kind: one of :data:`MEANING`. where: for people. detail: what was seen there."""
+    """kind: one of :data:`MEANING`. where, detail: where and what it is, in words."""
 
     kind: str
     where: str
@@ -55,22 +57,18 @@ class Alarm:
 
 
 def by_kind(alarms: Iterable[Alarm]) -> dict[str, list[Alarm]]:
-    """The alarms of each kind, in the order in which the kinds come."""
-    found: dict[str, list[Alarm]] = defaultdict(list)
-    for alarm in alarms:
-        found[alarm.kind].append(alarm)
-    return dict(found)
+    """Return the alarms of each kind, in the order of their first ones."""
+    return _by(alarms, "kind")
 
 
-class Step(NamedTuple):
-    """The best step of one study, ours or one of a log.
+class BestStep(NamedTuple):
+    """The best step of one study, stored or from a log.
 
-    batch, series: which it belongs to; series: of one estimator, all its sample counts. samples: None
-    where it draws nothing. pre_loss, post_loss: before the step and after it. lr: its learning rate;
-    smallest_lr: the lowest end of what was searched; None where that is not known or says nothing.
-    fixed: a learning rate that is the same for many sample counts and the loss there; None if there is
-    none. descends: whether any learning rate lowers the loss; missed: the part of the decrease that can
-    be had by which the best step falls short of it; None where that is not known.
+    series: one estimator with all its sample counts. samples: None where it draws nothing.
+    pre_loss, post_loss: before and after the step. lr: of the step. smallest_lr: the lower end of
+    the search; None where it is not known or says nothing. fixed: a learning rate that many sample
+    counts share and the loss there, if any. descends: whether any learning rate lowers the loss.
+    missed: the fraction of the possible decrease that the step misses. None where not known.
     """
 
     batch: int
@@ -87,11 +85,11 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Drift:
-    """How the loss at a fixed learning rate goes with N, over all batches.
+    """The trend of the loss at a fixed learning rate in N, over all batches.
 
-    down, steps: of how many steps from one N to the next the loss falls in how many. p_value: of as
-    many in one direction under no drift, each step up or down by chance. r_squared: of a straight line
-    in N(N+1)/2, the median over the batches with at least ``SHORTEST_RUN`` sample counts; nan if none.
+    down, steps: the number of steps from one N to the next in which the loss falls, and of all.
+    p_value: two-sided, of steps up or down by chance. r_squared: of a straight line in N(N+1)/2,
+    the median over the batches with at least ``SHORTEST_RUN`` sample counts; nan if none.
     """
 
     down: int
@@ -101,22 +99,22 @@ class Drift:
 
     @property
     def alarming(self) -> bool:
-        """Whether it goes one way, beyond chance, and in that form."""
+        """Whether the loss moves one way beyond chance, and straight in N(N+1)/2."""
         return self.p_value < DRIFT_P_VALUE and self.r_squared > DRIFT_R_SQUARED
 
 
 SAME_LOSS = 1e-9
-"""Two machines may round a mean over a batch differently, relative to it by less than that."""
+"""The relative difference up to which two machines may round a mean over a batch differently."""
 
 SHORTEST_RUN = 4
 DRIFT_P_VALUE, DRIFT_R_SQUARED = 1e-3, 0.9
 
 
-def drift(steps: Iterable[Step]) -> Drift:
-    """The drift over N of one series (or of several that are to be pooled)."""
+def drift(steps: Iterable[BestStep]) -> Drift:
+    """Return the drift over N of one series, or of several pooled."""
     down = total = 0
     fits = []
-    for run in runs(steps):
+    for run in fixed_lr_runs(steps):
         losses = [step.fixed[1] for step in run if step.fixed]
         changes = [after - before for before, after in pairwise(losses) if after != before]
         down += sum(change < 0 for change in changes)
@@ -128,14 +126,11 @@ def drift(steps: Iterable[Step]) -> Drift:
     return Drift(down, total, p_value, float(np.median(fits)) if fits else float("nan"))
 
 
-def runs(steps: Iterable[Step]) -> Iterator[list[Step]]:
-    """Per batch and series, the sample counts in a row that share their fixed learning rate."""
-    series: dict[tuple[int, str], list[Step]] = defaultdict(list)
-    for step in steps:
-        if step.samples is not None and step.fixed is not None:
-            series[step.batch, step.series].append(step)
-    for members in series.values():
-        run: list[Step] = []
+def fixed_lr_runs(steps: Iterable[BestStep]) -> Iterator[list[BestStep]]:
+    """Yield, by batch and series, consecutive sample counts with one fixed learning rate."""
+    sampled = [step for step in steps if step.samples is not None and step.fixed is not None]
+    for members in _by(sampled, "batch", "series").values():
+        run: list[BestStep] = []
         for step in sorted(members, key=lambda s: s.samples or 0):
             if run and step.fixed and run[-1].fixed and step.fixed[0] != run[-1].fixed[0]:
                 yield run
@@ -144,21 +139,21 @@ def runs(steps: Iterable[Step]) -> Iterator[list[Step]]:
         yield run
 
 
-def alarms_in(steps: Iterable[Step]) -> list[Alarm]:
-    """What is alarming in the results of a problem's studies, all batches and estimators of it."""
+def alarms_in(steps: Iterable[BestStep]) -> list[Alarm]:
+    """Return the alarms in the results of one problem's studies, all batches and estimators."""
     steps = list(steps)
     return [*_not_restored(steps), *_drifting(steps), *_same_results(steps), *_smallest(steps),
             *_missing(steps)]  # fmt: skip
 
 
-def _by(steps: Iterable[Step], key: str) -> dict[object, list[Step]]:
-    found: dict[object, list[Step]] = defaultdict(list)
-    for step in steps:
-        found[getattr(step, key)].append(step)
-    return found
+def _by(items: Iterable[T], *attributes: str) -> dict[Any, list[T]]:
+    groups: dict[Any, list[T]] = defaultdict(list)
+    for item in items:
+        groups[attrgetter(*attributes)(item)].append(item)
+    return dict(groups)
 
 
-def _not_restored(steps: list[Step]) -> Iterator[Alarm]:
+def _not_restored(steps: list[BestStep]) -> Iterator[Alarm]:
     for batch, members in _by(steps, "batch").items():
         losses = sorted(step.pre_loss for step in members)
         if not math.isclose(losses[0], losses[-1], rel_tol=SAME_LOSS):
@@ -167,19 +162,15 @@ def _not_restored(steps: list[Step]) -> Iterator[Alarm]:
             )
 
 
-def _drifting(steps: list[Step]) -> Iterator[Alarm]:
+def _drifting(steps: list[BestStep]) -> Iterator[Alarm]:
     for series, members in _by(steps, "series").items():
-        found = drift(members)
-        if found.alarming:
-            yield Alarm(
-                DRIFT,
-                str(series),
-                f"{found.down} of {found.steps} steps from one N to the next go down, "
-                f"R² {found.r_squared:.3f}",
-            )
+        trend = drift(members)
+        if trend.alarming:
+            detail = f"{trend.down} of {trend.steps} steps from one N to the next go down"
+            yield Alarm(DRIFT, series, f"{detail}, R² {trend.r_squared:.3f}")
 
 
-def _same_results(steps: list[Step]) -> Iterator[Alarm]:
+def _same_results(steps: list[BestStep]) -> Iterator[Alarm]:
     drawn = [step for step in steps if step.samples is not None]
     for series, of_series in _by(drawn, "series").items():
         for batch, members in _by(of_series, "batch").items():
@@ -188,43 +179,35 @@ def _same_results(steps: list[Step]) -> Iterator[Alarm]:
                 results[step.lr, step.post_loss].append(step.samples or 0)
             for (lr, loss), counts in results.items():
                 if len(counts) > 1:
-                    at = ", ".join(map(str, sorted(counts)))
-                    yield Alarm(
-                        SAME_RESULT, f"{series} batch {batch}", f"N = {at}: loss {loss} at {lr:g}"
-                    )
+                    detail = f"N = {', '.join(map(str, sorted(counts)))}: loss {loss} at {lr:g}"
+                    yield Alarm(SAME_RESULT, f"{series} batch {batch}", detail)
 
 
-def _smallest(steps: list[Step]) -> Iterator[Alarm]:
+def _smallest(steps: list[BestStep]) -> Iterator[Alarm]:
     for step in steps:
         if step.smallest_lr is not None and math.isclose(step.lr, step.smallest_lr, rel_tol=1e-6):
-            below = step.post_loss < step.pre_loss
-            yield Alarm(
-                SMALLEST,
-                _of_study(step),
-                f"loss {step.post_loss:.6g} at {step.lr:g}, {'' if below else 'not '}below the "
-                f"{step.pre_loss:.6g} before{'' if below else _why_not(step)}",
-            )
+            below = f"below the {step.pre_loss:.6g} before"
+            if step.post_loss >= step.pre_loss:
+                below = f"not {below}{_OTHER_RATES[step.descends]}"
+            yield Alarm(SMALLEST, _study(step), f"loss {step.post_loss:.6g} at {step.lr:g}, {below}")
 
 
-def _why_not(step: Step) -> str:
-    """What is known of the learning rates that were not tried."""
-    if step.descends is None:
-        return ""
-    return "; others lower it: the grid is too coarse" if step.descends else "; none lowers it"
+_OTHER_RATES = {None: "", True: "; others lower it: the grid is too coarse", False: "; none lowers it"}
+"""What is known of the learning rates that were not tried, by whether any lowers the loss."""
 
 
-def _missing(steps: list[Step]) -> Iterator[Alarm]:
+def _missing(steps: list[BestStep]) -> Iterator[Alarm]:
     for step in steps:
         if step.missed is not None and step.missed > MISSED_PART:
             part = "all" if step.missed >= 1 else f"{100 * step.missed:.2g} %"
             yield Alarm(
                 MISSED,
-                _of_study(step),
+                _study(step),
                 f"loss {step.post_loss:.6g} at {step.lr:g}, which misses {part} of the decrease from "
                 f"{step.pre_loss:.6g} that can be had",
             )
 
 
-def _of_study(step: Step) -> str:
+def _study(step: BestStep) -> str:
     samples = "" if step.samples is None else f" N={step.samples}"
     return f"{step.series}{samples} batch {step.batch}"

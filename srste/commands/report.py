@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from srste.analysis.alarms import Step
+from srste.analysis.alarms import BestStep
 from srste.commands.audit.findings import Log
 from srste.errors import UserError
 from srste.launch.results import results_in
 from srste.report.report import Facts, Report, write_report
 from srste.report.terminal import print_alarms, print_verdicts
 from srste.store import records
-from srste.store.files import below
+from srste.store.files import find_files
 from srste.store.manifest import LAUNCH, read_contents, read_launch
 from srste.store.records import Record
 
@@ -39,7 +39,7 @@ def gather(folders: Sequence[Path]) -> Gathered:
     missing, titles, commands = 0, [], []
     for folder in folders:
         count = 0
-        for root in [path.parent for path in below(folder, LAUNCH)] or [folder]:
+        for root in [path.parent for path in find_files(folder, LAUNCH)] or [folder]:
             launch, contents = read_launch(root), read_contents(root)
             if launch is None or contents is None:  # a part of a launch, or what is left of one
                 results = {r.key: (f, r) for f, r in records.find(root, damaged)}
@@ -59,7 +59,7 @@ def gather(folders: Sequence[Path]) -> Gathered:
 
 
 def write(
-    gathered: Gathered, page: Path, samples: int | None, drifts: Mapping[str, Sequence[Step]]
+    gathered: Gathered, page: Path, samples: int | None, drifts: Mapping[str, Sequence[BestStep]]
 ) -> Report:
     """Writes the report of these records.
 

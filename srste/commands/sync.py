@@ -14,7 +14,7 @@ from srste.errors import UserError, address_without_password, first_line
 from srste.launch.launch_folder import alone_in
 from srste.launch.results import Results, arranged_in, report_on, results_in, track
 from srste.report.launch_files import write_files
-from srste.store.files import below
+from srste.store.files import find_files
 from srste.store.manifest import LAUNCH, read_contents, read_launch
 from srste.tracking import StoreError, open_store
 
@@ -56,7 +56,7 @@ def _results(root: Path, changes: dict[str, str]) -> Results:
 
 def _launches(folders: Sequence[Path]) -> Iterator[Path]:
     for folder in folders:
-        roots = [path.parent for path in below(folder, LAUNCH)]
+        roots = [path.parent for path in find_files(folder, LAUNCH)]
         if not roots:
             raise UserError(f"{folder}: must be the folder of a launch, or one above it")
         yield from roots

@@ -64,7 +64,7 @@ def track_finished(root: Path, job: JobContents, known: set[str]) -> None:
         return
     wanted = {key: folder for key, folder in job.studies.items() if key not in known}
     known |= wanted.keys()
-    made = [folder for folder, _ in records.of_studies(root, wanted).values()]
+    made = [folder for folder, _ in records.find_studies(root, wanted).values()]
     if made:
         _track(launch, made)
 

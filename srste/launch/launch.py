@@ -119,7 +119,7 @@ def _launch_tracked(task: Callable[[], Any], plan: Plan) -> int:
     if reporter.refused is not None:
         raise reporter.refused
     if code:
-        done = records.noted(plan.root, plan.contents.studies)
+        done = records.stored_keys(plan.root, plan.contents.studies)
         print(
             f"{program()}: stopped after {len(done)} of {len(plan.contents.keys)} studies; their "
             f"records are kept in {plan.root}, and the same command goes on from there",
@@ -143,10 +143,10 @@ def _announce(plan: Plan, before: Contents | None) -> None:
     folder asked for so far."""
     studies = plan.contents.studies
     again = {key: studies[key] for key in plan.to_run_again}
-    for folder, _ in records.of_studies(plan.root, again).values():
+    for folder, _ in records.find_studies(plan.root, again).values():
         records.set_record_aside(folder)
     of_before = {k: f for k, f in (before.studies if before else {}).items() if k not in studies}
-    if stale := records.noted(plan.root, of_before):
+    if stale := records.stored_keys(plan.root, of_before):
         print(f"{len(stale)} records there are of other settings or code, and are not reused")
     for estimator in plan.that_ignore_samples:
         print(f"estimator={estimator} draws nothing: it ignores `samples`, one study a batch serves all")

@@ -58,7 +58,7 @@ def results_in(root: Path, launch: Launch, contents: Contents) -> Results:
     """What there is of a launch: the records that its contents name. Two jobs may have asked for the
     same study; one record counts for each that it is about."""
     damaged: list[Path] = []
-    stored = records.of_studies(root, contents.studies, damaged)
+    stored = records.find_studies(root, contents.studies, damaged)
     return Results(root, launch, contents, stored, damaged)
 
 

@@ -1,1 +1,1 @@
-"""What is about the note of June 2021: its log format, its statistics, its bookkeeping."""
+"""The note of June 2021: its log format, statistics and bookkeeping of gradients."""

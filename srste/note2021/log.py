@@ -1,4 +1,4 @@
-"""The line format of the 2021 note's raw logs, written and read, to lay the two side by side."""
+"""The line format of the 2021 note's raw logs: writing and reading, to compare with the note."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from srste.store.files import write_atomically
 from srste.store.records import Record
 
 _LABELS = {"ste": "STE", "sr_ste": "stochastic STE"}
-
-
 NOTE_LOG = "note.log"
-"""The file of a job."""
+"""The name of a job's log."""
 
 
 def note_line(record: Record, variant: str = "") -> str | None:
-    """One study as one line; None if it has no winner. variant: tells estimators of a name apart."""
+    """Return a study's line, None if all trials failed. variant: tells estimators of a name
+    apart."""
     if record.best is None:
         return None
     samples = "" if record.samples is None else f"samples is {record.samples} and "
@@ -34,22 +33,19 @@ def note_line(record: Record, variant: str = "") -> str | None:
 def write_note_log(
     records: Iterable[Record], path: Path, variants: Mapping[str, str] | None = None
 ) -> None:
-    """Writes the log: by batch, in it the deterministic estimators first, then by sample count.
+    """Write the log: by batch, deterministic estimators first, then by sample count.
 
     variants: what tells estimators of one name apart, by the key of the study.
     """
-    variants = variants or {}
-    ordered = sorted(
-        records, key=lambda r: (r.batch, r.samples is not None, r.estimator, r.samples or 0)
-    )
-    lines = [line for record in ordered if (line := note_line(record, variants.get(record.key, "")))]
+    order = sorted(records, key=lambda r: (r.batch, r.samples is not None, r.estimator, r.samples or 0))
+    lines = [note_line(record, (variants or {}).get(record.key, "")) for record in order]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+    write_atomically(path, "".join(f"{line}\n" for line in lines if line).encode())
 
 
 class LogLine(NamedTuple):
-    """One study as a log has it. number: of its line, from 1. batch: from 1, told by the order of the
-    lines: one begins where an estimator without samples follows one with samples, or comes again."""
+    """One study of a log. number: of its line, from 1. batch: from 1, by the order of the lines: a
+    batch begins where an estimator without samples follows one with samples, or is repeated."""
 
     number: int
     batch: int
@@ -68,10 +64,10 @@ _LINE = re.compile(
 
 
 def read_note_log(path: Path) -> list[LogLine]:
-    """The studies of a log in the note's line format; empty lines are passed over.
+    """Return the studies of a log in the note's line format; empty lines are skipped.
 
-    Raises: UserError that names the file and the line for one that is of another form or holds a
-        number that cannot be, a study that is there twice, and a file that cannot be read or is empty.
+    Raises: UserError that names the file and the line, for another format, an impossible number or
+        a repeated study; and for a file that cannot be read or is empty.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -79,19 +75,19 @@ def read_note_log(path: Path) -> list[LogLine]:
         reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
         raise UserError(f"{path}: must be a log in the note's line format ({reason})") from error
     lines: list[LogLine] = []
-    batch, seen, drawn = 1, set[tuple[str, int | None]](), False
+    batch, seen, sampled = 1, set[tuple[str, int | None]](), False
     for number, raw in enumerate(text.splitlines(), 1):
         if not raw.strip():
             continue
         label, samples, pre, lr, post = _parsed(raw.strip(), f"{path}:{number}")
-        if samples is None and (drawn or (label, None) in seen):
-            batch, seen, drawn = batch + 1, set(), False
+        if samples is None and (sampled or (label, None) in seen):
+            batch, seen, sampled = batch + 1, set(), False
         if (label, samples) in seen:
             raise UserError(
                 f"{path}:{number}: batch {batch} has [{label}] with samples {samples} already"
             )
         seen.add((label, samples))
-        drawn |= samples is not None
+        sampled |= samples is not None
         lines.append(LogLine(number, batch, label, samples, pre, lr, post))
     if not lines:
         raise UserError(f"{path}: must hold at least one line of the form {_FORM}")
@@ -99,7 +95,7 @@ def read_note_log(path: Path) -> list[LogLine]:
 
 
 def _parsed(line: str, where: str) -> tuple[str, int | None, float, float, float]:
-    """(label, samples, loss before, learning rate, loss after) of a line."""
+    """Return (label, samples, loss before, learning rate, loss after) of a line."""
     match = _LINE.fullmatch(line)
     if match is None:
         raise UserError(f"{where}: {line[:60]!r} must be of the form {_FORM}")

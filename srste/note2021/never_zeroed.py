@@ -1,4 +1,4 @@
-"""The bookkeeping that the logs of the 2021 note suggest: gradients that are never zeroed."""
+"""Gradients that are never zeroed, as the logs of the 2021 note suggest."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from srste.problem.task import Batch, Task, buffers_kept
 
 
 class NeverZeroed:
-    """Every pass adds to the gradient of all passes before it, of earlier batches too; and after the
-    first scan with rounding the network is left with plain sign.
+    """Every pass adds to the gradient of all passes before it, of earlier batches too; and after
+    the first scan with rounding the network has plain sign.
 
     Scans:     per batch STE, then N = 1, 2, ..., most, of 1, 1, 2, ..., most passes
     Direction: normalisation(sum of the gradients of all passes up to the scan's last one)
 
-    A mistake, kept to be recognised: on a batch the direction moves from the mean of all earlier
-    batches towards this batch's STE gradient with 1 + N(N+1)/2 passes of weight, so that the loss at a
-    fixed learning rate falls with N(N+1)/2, and a larger N looks better than STE by having more passes.
-    The alarms of `srste.analysis.alarms` are for this.
+    A mistake, kept so that the alarms of `srste.analysis.alarms` can be tested on it: the direction
+    moves from the mean of all earlier batches towards this batch's STE gradient with a weight of 1
+    + N(N+1)/2 passes, so that a larger N looks better than STE by having more passes.
 
     Args:
         quantiser: of the one scan that rounds (batch 1, N = 1).
@@ -31,7 +30,7 @@ class NeverZeroed:
         scan: whose direction it is: "sr_ste" at ``samples``, or "ste", the scan before them.
         most: the largest N that every batch goes through, >= 1.
     Raises: ValueError that names the argument; and where ``samples`` is above ``most``.
-    Properties: no estimator of anything; as many passes as there are batches up to this one.
+    Properties: estimates nothing; as many passes as batches up to this one.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The statistics of the note of June 2021, each defined here and nowhere else.
+"""The statistics of the note of June 2021.
 
-Each looks at one batch: the loss before the update, after the best step of STE, and after the best
-step of sr-STE at each sample count. It is 1 where the batch is counted, 0 where not, and nan where
+Each compares, batch by batch, the loss before the update, after the best step of STE, and after the
+best step of sr-STE at each sample count. It is 1 where the batch is counted, 0 where not, nan where
 studies are missing.
 """
 
@@ -24,31 +24,31 @@ class Losses(NamedTuple):
     drawn: Array
 
 
-def some_n_beats_ste(at: Losses) -> Array:
+def some_n_beats_ste(losses: Losses) -> Array:
     """Some sample count of sr-STE gives a lower loss than STE."""
-    return _counted((at.drawn < at.ste[..., None]).any(axis=-1), at.ste, at.drawn)
+    return _counted((losses.drawn < losses.ste[..., None]).any(axis=-1), losses.ste, losses.drawn)
 
 
-def ste_lowers(at: Losses) -> Array:
+def ste_lowers(losses: Losses) -> Array:
     """The best step of STE lowers the loss."""
-    return _counted(at.ste < at.before, at.before, at.ste[..., None])
+    return _counted(losses.ste < losses.before, losses.before, losses.ste[..., None])
 
 
-def below_for_every_n(at: Losses) -> Array:
+def below_for_every_n(losses: Losses) -> Array:
     """sr-STE lowers the loss at every sample count."""
-    return _counted((at.drawn < at.before[..., None]).all(axis=-1), at.before, at.drawn)
+    return _counted((losses.drawn < losses.before[..., None]).all(axis=-1), losses.before, losses.drawn)
 
 
-def from_below_to_above(at: Losses) -> Array:
+def from_below_to_above(losses: Losses) -> Array:
     """sr-STE lowers the loss at the smallest sample count and raises it at the largest."""
-    first, last = at.drawn[..., 0], at.drawn[..., -1]
-    return _counted((first < at.before) & (last > at.before), at.before, at.drawn)
+    first, last = losses.drawn[..., 0], losses.drawn[..., -1]
+    return _counted((first < losses.before) & (last > losses.before), losses.before, losses.drawn)
 
 
-def from_above_to_below(at: Losses) -> Array:
+def from_above_to_below(losses: Losses) -> Array:
     """sr-STE raises the loss at the smallest sample count and lowers it at the largest."""
-    first, last = at.drawn[..., 0], at.drawn[..., -1]
-    return _counted((first > at.before) & (last < at.before), at.before, at.drawn)
+    first, last = losses.drawn[..., 0], losses.drawn[..., -1]
+    return _counted((first > losses.before) & (last < losses.before), losses.before, losses.drawn)
 
 
 Statistic = Callable[[Losses], Array]
@@ -60,7 +60,7 @@ STATISTICS: dict[str, tuple[str, Statistic]] = {
     "from_below_to_above": ("from below to above, first to last N", from_below_to_above),
     "from_above_to_below": ("from above to below, first to last N", from_above_to_below),
 }
-"""By key: in words, and the function."""
+"""In words, and as a function, by key."""
 
 
 def _counted(event: ArrayLike, single: Array, several: Array) -> Array:

@@ -1,8 +1,9 @@
-"""What exact curves say of studies beyond the learning rates that were tried, in figures and words."""
+"""Sentences on what exact curves tell beyond the learning rates that were tried."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from srste.analysis.alarms import MISSED_PART
@@ -16,14 +17,14 @@ REASONS_SHOWN = 2
 
 
 class Placed(NamedTuple):
-    """A record and where it stands, for people: "seed=3 batch 2, sr-STE N=1"."""
+    """A record and its place in the tables: "seed=3 batch 2, sr-STE N=1"."""
 
     place: str
     record: Record
 
 
 def placed(arranged: Iterable[Condition]) -> list[Placed]:
-    """The records of these conditions."""
+    """Return the records of these conditions with their places."""
     return [
         Placed(f"{condition.label} batch {batch}, {column.title}".lstrip(), record)
         for condition in arranged
@@ -32,24 +33,24 @@ def placed(arranged: Iterable[Condition]) -> list[Placed]:
 
 
 def no_descent(record: Record) -> bool:
-    """Whether it is certain that no learning rate lowers the loss."""
+    """Return whether it is certain that no learning rate lowers the loss."""
     return record.certificate is not None and not record.certificate.descends
 
 
 def none_tried(record: Record) -> bool:
-    """Whether none of those that were tried lowers the loss, and it is not certain that none does."""
+    """Return whether no learning rate that was tried lowers the loss, and others may."""
     raised = record.best is not None and record.best.post_loss >= record.pre_loss
     return raised and not no_descent(record)
 
 
 def in_range(records: Iterable[Record]) -> str:
-    """For example "in (0, 0.5]"."""
+    """Return for example "in (0, 0.5]"."""
     ends = {record.identity["sampling"].get("lr_max") for record in records}
     return f"in (0, {ends.pop() if len(ends) == 1 and None not in ends else 'lr_max'}]"
 
 
 def where_it_falls(certificate: Certificate) -> str:
-    """The learning rates that lower the loss: "from 0 to 8.9e-06", the widest range of several."""
+    """Return the widest range of learning rates that lower the loss: "from 0 to 8.9e-06"."""
     widest = certificate.largest
     assert widest is not None
     if widest.lo == widest.hi:
@@ -59,7 +60,7 @@ def where_it_falls(certificate: Certificate) -> str:
 
 
 def _between(span: Interval) -> str:
-    """Both ends, in as few digits as tell where in between is."""
+    """Return both ends, in as few digits as their distance needs."""
     for digits in range(2, 17):
         lo, hi = f"{span.lo:.{digits}g}", f"{span.hi:.{digits}g}"
         if abs(float(lo) - span.lo) + abs(float(hi) - span.hi) <= 0.02 * span.length:
@@ -67,21 +68,20 @@ def _between(span: Interval) -> str:
     return f"{span.lo!r} to {span.hi!r}"
 
 
-def nearness(found: Iterable[Placed]) -> str:
-    """How far the searches were from the exact minimum, at worst; "" where no exact curve falls."""
-    found = list(found)
+def nearness(records: Sequence[Placed]) -> str:
+    """Return how far searches were from the exact minimum at worst; "" if no exact curve falls."""
     regrets, shares = [], []
-    for place, record in found:
-        of = record.certificate
-        if of is not None and of.regret is not None and of.descends:
-            # The exact minimum may be lower by the error; so then is what can be had.
-            regret = of.regret + of.error
+    for place, record in records:
+        exact = record.certificate
+        if exact is not None and exact.regret is not None and exact.descends:
+            # The true minimum may be lower by the error, and the possible decrease larger.
+            regret = exact.regret + exact.error
             regrets.append(regret)
-            shares.append((regret / (record.pre_loss - of.loss + of.error), place))
+            shares.append((regret / (record.pre_loss - exact.loss + exact.error), place))
     if not regrets:
         return ""
     every = "The best of every search"
-    if any(no_descent(record) for _, record in found):
+    if any(no_descent(record) for _, record in records):
         every = "Where any learning rate lowers the loss, the best of every search"
     share, place = max(shares, key=lambda one: one[0])
     named = f" ({place})" if share > MISSED_PART else ""
@@ -94,14 +94,13 @@ def nearness(found: Iterable[Placed]) -> str:
     )
 
 
-def evaluated(found: Iterable[Placed]) -> str:
-    """Where losses come from forward passes and not from an exact curve, and why; "" if nowhere."""
-    found = list(found)
-    reasons = dict.fromkeys(record.not_exact for _, record in found if record.not_exact)
+def evaluated(records: Sequence[Placed]) -> str:
+    """Return in which studies, and why, losses come from forward passes; "" if in none."""
+    reasons = Counter(record.not_exact for _, record in records if record.not_exact)
     if not reasons:
         return ""
-    count = sum(bool(record.not_exact) for _, record in found)
-    where = "" if count == len(found) else f"In {count} of {len(found)} studies: "
+    count = reasons.total()
+    where = "" if count == len(records) else f"In {count} of {len(records)} studies: "
     shown = "; ".join(list(reasons)[:REASONS_SHOWN])
     more = f"; and {len(reasons) - REASONS_SHOWN} more reasons" if len(reasons) > REASONS_SHOWN else ""
     return (
@@ -110,11 +109,10 @@ def evaluated(found: Iterable[Placed]) -> str:
     )
 
 
-def overview(found: Iterable[Placed]) -> list[str]:
-    """Sentences on a setting: how many studies have no descent, or none that was seen; how near the
-    searches came; what is evaluated."""
-    found = list(found)
-    exact = [record for _, record in found if record.certificate is not None]
+def overview(records: Sequence[Placed]) -> list[str]:
+    """Return sentences on a setting: in how many studies no learning rate, or none that was tried,
+    lowers the loss; :func:`nearness`; :func:`evaluated`."""
+    exact = [record for _, record in records if record.certificate is not None]
     sentences = []
     if exact:
         nowhere, unseen = sum(map(no_descent, exact)), sum(map(none_tried, exact))
@@ -124,4 +122,4 @@ def overview(found: Iterable[Placed]) -> list[str]:
             f"in {nowhere:,} none {in_range(exact)} lowers the loss, which is certified; in {unseen:,} "
             "some do, but none that was tried."
         )
-    return [*sentences, *filter(None, (nearness(found), evaluated(found)))]
+    return [*sentences, *filter(None, (nearness(records), evaluated(records)))]

@@ -1,4 +1,4 @@
-"""The claims that a report puts to the test, and what comes of them: verdicts first."""
+"""The claims that a report tests, and their verdicts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from srste.analysis.statistics.paired import (
-    BETTER,
-    NO_EVIDENCE,
-    NOTHING,
-    TOO_FEW,
-    WORSE,
-)
+from srste.analysis.statistics.paired import BETTER, NO_EVIDENCE, NOTHING, TOO_FEW, WORSE
 from srste.analysis.statistics.panel import Panel, Series
 from srste.analysis.statistics.proportions import Proportion, of_networks
 from srste.analysis.statistics.verdicts import EACH, FIXED, Finding, constant, findings
@@ -26,7 +20,7 @@ SYMBOLS = {BETTER: "▲", WORSE: "▼", NO_EVIDENCE: "○", TOO_FEW: "-", NOTHIN
 
 @dataclass(frozen=True)
 class Claim:
-    """ "``first`` has a lower loss than ``second``" in a setting, by a measure, and what was found."""
+    """The claim that ``first`` has a lower loss than ``second``, by a measure, and its test."""
 
     setting: str
     measure: Measure
@@ -44,58 +38,58 @@ class Claim:
     @property
     def words(self) -> str:
         """What the verdict rests on: "+0.054 [+0.048, +0.060], 20/20 networks, p < 0.001"."""
-        of = self.finding.comparison
+        gains = self.finding.comparison
         verdict = self.finding.verdict
         if verdict == NOTHING:
             return ""
-        found = f"{signed(of.mean)}"
-        if not math.isnan(of.low):
-            found += f" [{signed(of.low)}, {signed(of.high)}]"
-        found += f", {of.networks_won.k}/{of.networks_won.n} networks"
+        words = signed(gains.mean)
+        if not math.isnan(gains.low):
+            words += f" [{signed(gains.low)}, {signed(gains.high)}]"
+        words += f", {gains.networks_won.k}/{gains.networks_won.n} networks"
         if verdict == TOO_FEW:
-            return found
+            return words
         p = p_value(self.finding.p_value)
-        found += f", p {p if p.startswith('<') else '= ' + p}"
+        words += f", p {p if p.startswith('<') else '= ' + p}"
         if verdict == NO_EVIDENCE:
-            if of.needed is None:
-                found += "; a million networks would not tell"
-            elif of.needed > of.networks:
-                found += f"; {of.needed:,} networks would tell"
-        return found
+            if gains.needed is None:
+                words += "; a million networks would not tell"
+            elif gains.needed > gains.networks:
+                words += f"; {gains.needed:,} networks would tell"
+        return words
 
 
 @dataclass(frozen=True)
 class Count:
-    """One of the note's statistics for an estimator in a setting: on how many batches."""
+    """On how many batches one of the note's statistics counts an estimator."""
 
     setting: str
     series: str
     statistic: str
-    found: Proportion
+    proportion: Proportion
 
 
 def claims(setting: Setting, fixed: int | None = None) -> list[Claim]:
-    """Every claim about a setting's estimators that its studies can speak of.
+    """Return every claim about a setting's estimators for which there are studies.
 
     fixed: the sample count that was fixed beforehand; by default the smallest.
     """
-    found = []
+    tested = []
     for measure in measures(setting):
-        of = panel(setting, measure)
-        for first, second in _pairs(setting, of):
-            found += [
+        losses = panel(setting, measure)
+        for first, second in _pairs(setting, losses):
+            tested += [
                 Claim(setting.title, measure, first, second, finding)
-                for finding in findings(_series(of, first), _series(of, second), fixed)
+                for finding in findings(_series(losses, first), _series(losses, second), fixed)
                 if finding.comparison.networks
             ]
-    return found
+    return tested
 
 
-def _pairs(setting: Setting, of: Panel) -> Iterator[tuple[str, str]]:
-    """Estimators against their baseline, against the controls that are set beside the same one, against
-    a zero output and against doing nothing; and the controls against their baseline."""
+def _pairs(setting: Setting, losses: Panel) -> Iterator[tuple[str, str]]:
+    """Yield estimators with their baseline, with the controls that have the same baseline, with a
+    zero output and with the loss before; then controls with their baseline."""
     baselines, controls = setting.baselines, setting.controls
-    subjects = [name for name in of.series if name not in controls]
+    subjects = [name for name in losses.series if name not in controls]
     for name in subjects:
         if name in baselines:
             yield name, baselines[name]
@@ -110,56 +104,56 @@ def _pairs(setting: Setting, of: Panel) -> Iterator[tuple[str, str]]:
             yield control, baselines[control]
 
 
-def _series(of: Panel, name: str) -> Series:
+def _series(losses: Panel, name: str) -> Series:
     if name == ZERO:
-        return constant(of.zero)
-    return constant(of.before) if name == BEFORE else of.series[name]
+        return constant(losses.zero)
+    return constant(losses.before) if name == BEFORE else losses.series[name]
 
 
 def main(every: list[Claim]) -> list[Claim]:
-    """Those that a reader wants first: without the ones for each sample count."""
+    """Return the claims without those for each sample count."""
     return [claim for claim in every if claim.finding.rule != EACH]
 
 
 def in_short(every: list[Claim]) -> list[Claim]:
-    """Those at the sample count that was fixed beforehand."""
+    """Return the claims at the sample count that was fixed beforehand."""
     return [claim for claim in every if claim.finding.rule == FIXED]
 
 
 def undecidable(every: list[Claim]) -> bool:
-    """Whether there are too few networks for any verdict."""
+    """Return whether there are too few networks for any verdict."""
     return all(claim.finding.verdict in (TOO_FEW, NOTHING) for claim in every)
 
 
 def grid(every: list[Claim]) -> dict[str, dict[str, dict[str, Claim]]]:
-    """By claim, then by how it was asked, then by the short name of the measure; in their order."""
-    found: dict[str, dict[str, dict[str, Claim]]] = {}
+    """Return the claims by title, then by rule in words, then by the short name of the measure."""
+    by_title: dict[str, dict[str, dict[str, Claim]]] = {}
     for claim in every:
-        by_rule = found.setdefault(claim.title, {})
+        by_rule = by_title.setdefault(claim.title, {})
         by_rule.setdefault(claim.finding.how, {})[claim.measure.short] = claim
-    return found
+    return by_title
 
 
 def counts(setting: Setting) -> list[Count]:
-    """The note's statistics on the batch, for every estimator with sample counts that is set beside
-    another one, controls included."""
-    of = panel(setting, BATCH)
+    """Return the note's statistics on the batch, for every estimator with sample counts that has a
+    baseline, controls included."""
+    losses = panel(setting, BATCH)
     return [
-        Count(setting.title, name, key, found)
-        for name in drawn(of)
+        Count(setting.title, name, key, proportion)
+        for name in drawn(losses)
         if name in setting.baselines
-        for key, found in of_the_note(of, name, setting.baselines[name]).items()
+        for key, proportion in note_statistics(losses, name, setting.baselines[name]).items()
     ]
 
 
-def of_the_note(of: Panel, name: str, baseline: str) -> dict[str, Proportion]:
-    """The note's statistics, ``baseline`` in the place of STE and ``name`` in that of sr-STE."""
-    losses = Losses(of.before, of.series[baseline].at(None), of.series[name].losses)
-    return {key: of_networks(function(losses)) for key, (_, function) in STATISTICS.items()}
+def note_statistics(losses: Panel, name: str, baseline: str) -> dict[str, Proportion]:
+    """Return the note's statistics, with ``name`` for sr-STE and ``baseline`` for STE."""
+    of_batches = Losses(losses.before, losses.series[baseline].at(None), losses.series[name].losses)
+    return {key: of_networks(function(of_batches)) for key, (_, function) in STATISTICS.items()}
 
 
 def rows(every: list[Claim]) -> tuple[list[str], list[list[str]]]:
-    """(the columns, a row for each claim) in full, for CSV and Markdown."""
+    """Return the columns, and a row per claim, for CSV and Markdown."""
     columns = [
         "setting", "first", "second", "measure", "rule", "verdict", "mean gain", "95 % low", "95 % high",
         "networks won", "batches won", "effect size", "p (Wilcoxon)", "p (corrected)", "p (sign)",
@@ -167,20 +161,20 @@ def rows(every: list[Claim]) -> tuple[list[str], list[list[str]]]:
     ]  # fmt: skip
     table = []
     for claim in every:
-        of = claim.finding.comparison
+        gains = claim.finding.comparison
         table.append([
             claim.setting, claim.first, claim.second, claim.measure.short, claim.finding.how,
-            claim.finding.verdict, signed(of.mean), signed(of.low), signed(of.high),
-            str(of.networks_won),
-            f"{percent(of.batches_won.rate)} [{percent(of.batches_won.low)}, "
-            f"{percent(of.batches_won.high)}]",
-            signed(of.effect_size), p_value(of.wilcoxon_p), p_value(claim.finding.p_value),
-            p_value(of.sign_p), f"{of.needed:,}" if of.needed else "-",
+            claim.finding.verdict, signed(gains.mean), signed(gains.low), signed(gains.high),
+            str(gains.networks_won),
+            f"{percent(gains.batches_won.rate)} [{percent(gains.batches_won.low)}, "
+            f"{percent(gains.batches_won.high)}]",
+            signed(gains.effect_size), p_value(gains.wilcoxon_p), p_value(claim.finding.p_value),
+            p_value(gains.sign_p), f"{gains.needed:,}" if gains.needed else "-",
         ])  # fmt: skip
     return columns, table
 
 
 def count_rows(every: list[Count]) -> tuple[list[str], list[list[str]]]:
-    """The same for the note's statistics."""
+    """Return the columns, and a row per count, of the note's statistics."""
     columns = ["setting", "estimator", "on how many batches", "k/n [95 %]"]
-    return columns, [[c.setting, c.series, STATISTICS[c.statistic][0], str(c.found)] for c in every]
+    return columns, [[c.setting, c.series, STATISTICS[c.statistic][0], str(c.proportion)] for c in every]

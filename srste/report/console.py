@@ -1,4 +1,4 @@
-"""Consoles: what is printed is printed as it is."""
+"""Consoles that print text verbatim."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import IO
 
 from rich.console import Console
 
-AS_WIDE_AS_IT_IS = 10_000
-"""The width of a table that goes into a file."""
+UNLIMITED = 10_000
+"""The width for tables in files."""
 
 
-def console(file: IO[str] | None = None, narrow: int = AS_WIDE_AS_IT_IS) -> Console:
-    """A console on standard output or another stream.
+def console(file: IO[str] | None = None, narrow: int = UNLIMITED) -> Console:
+    """Return a console on standard output or another stream.
 
-    Names, paths and messages come from outside: brackets in them are no markup, numbers in them are not
-    coloured, and in a notebook they are the same plain text as in a shell.
+    Names, paths and messages come from outside: brackets are no markup, numbers are not coloured,
+    and a notebook gets the same plain text as a shell.
 
-    Args: narrow: the width where the stream is no terminal; a terminal has its own.
+    Args: narrow: the width where the stream is no terminal.
     """
     stream = sys.stdout if file is None else file
     screen = stream.isatty()
-    # Jupyter sets FORCE_COLOR, on which rich would take any stream for a screen and draw bars on it.
+    # Jupyter sets FORCE_COLOR, by which rich takes any stream for a terminal and draws bars on it.
     return Console(
         file=stream, force_terminal=screen, width=None if screen else narrow, markup=False, emoji=False,
         highlight=False, force_jupyter=False,

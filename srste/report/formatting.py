@@ -1,4 +1,4 @@
-"""Numbers as people write them."""
+"""Numbers and names in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from srste.losses import EXACT
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Whole numbers, runs of three and more drawn together: "1, 6-10"."""
+    """Return whole numbers with runs of three and more drawn together: "1, 6-10"."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:
@@ -23,24 +23,24 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def p_value(p: float) -> str:
-    """As it is reported: "0.03", "< 0.001", "-" where there is none."""
+    """Return for example "0.03" or "< 0.001"; "-" for nan."""
     if math.isnan(p):
         return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def signed(value: float) -> str:
-    """Three significant digits with a sign; "-" for nan."""
+    """Return three significant digits with a sign; "-" for nan."""
     return "-" if math.isnan(value) else f"{value:+.3g}"
 
 
 def percent(rate: float) -> str:
-    """A rate in [0, 1] as a whole percentage; "-" for nan."""
+    """Return a rate in [0, 1] as a whole percentage; "-" for nan."""
     return "-" if math.isnan(rate) else f"{100 * rate:.0f} %"
 
 
 def at_most(value: float) -> str:
-    """Two significant digits, rounded up, so that "at most" holds of what is written."""
+    """Return two significant digits, rounded up, so that "at most" is true of them."""
     return f"{float(Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)):g}"
 
 
@@ -48,7 +48,7 @@ _LOSSES = {f"srste.losses.{loss.__name__}": loss.label for loss in EXACT}
 
 
 def loss_words(common: Mapping[str, Any]) -> str:
-    """What the loss of a study is called. common: its identity, or what it shares with others."""
+    """Return the name of a study's loss. common: its identity, or what it shares with others."""
     loss = common["loss"]
-    # Not the label of any class that is named there: a record is data, and nothing in it is imported.
+    # The label of srste's losses only: a record is data, and nothing in it is imported.
     return _LOSSES.get(loss.get("_target_", ""), str(loss["name"]).replace("_", " "))

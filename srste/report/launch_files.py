@@ -1,4 +1,4 @@
-"""What a launch ends with: tables for the terminal, files for its folder, words for its MLflow run."""
+"""The results of a launch: tables in the terminal, files in its folder, texts of its MLflow run."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from srste.report.table import csv_table, print_summary, print_table, text_table
 from srste.store.files import slug, write_atomically
 
 TABLES_SHOWN = 3
-"""With more conditions than that, the terminal gets one line a condition instead of its table."""
+"""Of more conditions than that, the terminal gets a line each instead of a table."""
 
 FIGURES_DRAWN = 8
-"""Of more conditions than that, only the first ones get a figure: each takes a second."""
+"""Only the first conditions get a figure: each takes a second."""
 
 
 def show(arranged: list[Condition], console: Console) -> None:
-    """The tables, or their summary where they would scroll out of sight, and how to read them."""
-    if len(arranged) > TABLES_SHOWN:
-        print_summary(arranged, console)
-    else:
+    """Print the tables, or a summary of many, and their legend."""
+    tables = len(arranged) <= TABLES_SHOWN
+    if tables:
         for condition in arranged:
             print_table(condition, console)
-    marked = len(arranged) <= TABLES_SHOWN
-    console.print(caveat(arranged, marked))
+    else:
+        print_summary(arranged, console)
+    console.print(caveat(arranged, marked=tables))
 
 
 def write_files(arranged: list[Condition], root: Path) -> list[Path]:
-    """Writes results.csv, and per condition the table, the note's log and, for the first
-    ``FIGURES_DRAWN`` of them, the note's figure. Returns the files."""
+    """Write results.csv, and per condition the table, the note's log and, for the first
+    ``FIGURES_DRAWN``, the note's figure. Returns the files."""
     from srste.report.figures.note import note_figure
     from srste.report.figures.style import same_everywhere, save
 
@@ -55,8 +55,8 @@ def write_files(arranged: list[Condition], root: Path) -> list[Path]:
 
 
 def description(arranged: list[Condition]) -> str:
-    """The tables as Markdown, for the launch's page in MLflow."""
-    # No name among the columns ends a block of tildes, and none in the lines is a link or a bullet.
+    """Return the tables as Markdown, for the launch's run in MLflow."""
+    # Column names cannot end a block of tildes; the lines are escaped.
     tables = "\n".join(f"~~~~~~\n{text_table(condition)}~~~~~~" for condition in arranged)
     lines = re.sub(r"[\\`*_\[\]<>#|~]", r"\\\g<0>", "\n\n".join(caveat(arranged).splitlines()))
     room = len(tables) + len(lines) < 7_800  # MLflow's limit is 8,000
@@ -64,21 +64,21 @@ def description(arranged: list[Condition]) -> str:
 
 
 def names(arranged: list[Condition]) -> dict[str, str]:
-    """A name for each study and each group of studies, by its key, that tells it from all others."""
-    found = {}
+    """Return a unique name for each study and each group of studies, by its key."""
+    by_key = {}
     for condition in arranged:
         for (batch, column), record in condition.cells.items():
             words = [record.name.removesuffix(f" batch {batch}"), column.variant]
             of_batch = [*words, f"batch {batch}", condition.label]
-            found[record.key] = " ".join(filter(None, of_batch))
-            found[record.group] = " ".join(filter(None, [*words, condition.label]))
-    return found
+            by_key[record.key] = " ".join(filter(None, of_batch))
+            by_key[record.group] = " ".join(filter(None, [*words, condition.label]))
+    return by_key
 
 
 def front(arranged: list[Condition]) -> list[str]:
-    """The keys of the studies to look at first, and of their groups: all columns on one batch."""
+    """Return the keys of the studies on the first batch, and of their groups, to show first."""
     if not arranged:
         return []
     first = arranged[0]
-    found = [first.cells.get((first.batches[0], column)) for column in first.columns]
-    return [record.key for record in found if record] + [record.group for record in found if record]
+    cells = [first.cells.get((first.batches[0], column)) for column in first.columns]
+    return [record.key for record in cells if record] + [record.group for record in cells if record]

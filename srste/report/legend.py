@@ -1,8 +1,8 @@
-"""How to read the tables: what their marks mean, and what they do not show."""
+"""The legend of the tables: what their marks mean, and what they do not show."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 
 from srste.report.certificate_text import (
     Placed,
@@ -22,7 +22,7 @@ PLACES_SHOWN = 3
 
 
 def mark(record: Record) -> str:
-    """What is to be known of a study's best loss; "" if nothing is."""
+    """Return the mark at a study's best loss, or ""."""
     if record.best is None:
         return ""
     if no_descent(record):
@@ -33,17 +33,17 @@ def mark(record: Record) -> str:
 
 
 def caveat(arranged: list[Condition], marked: bool = True) -> str:
-    """How to read the tables, and what they do not show, a line each.
+    """Return the legend of the tables, in lines.
 
     marked: whether the tables have the marks; if not, the lines say in how many studies.
     """
     rivals = any(len(condition.columns) > 1 for condition in arranged)
-    found = placed(arranged)
+    records = placed(arranged)
     lines = [
         "Loss on the batch the step was computed from" + (", the lowest in bold." if rivals else "."),
         "zero output: the loss of a student that gives zero for everything.",
-        *_of_marks(found, marked),
-        *filter(None, (nearness(found), evaluated(found))),
+        *_mark_lines(records, marked),
+        *filter(None, (nearness(records), evaluated(records))),
     ]
     if any(_many_against_one(condition) for condition in arranged):
         lines.append(
@@ -53,35 +53,28 @@ def caveat(arranged: list[Condition], marked: bool = True) -> str:
     return "\n".join(lines)
 
 
-def _of_marks(found: list[Placed], marked: bool) -> list[str]:
-    by_mark = {m: [p for p in found if mark(p.record) == m] for m in (NO_DESCENT, NONE_TRIED, LARGEST)}
-    lines = []
-
-    def say(of: str, those: Sequence[Placed], words: str) -> None:
-        if those:
-            lines.append(f"{of if marked else f'In {len(those)} of {len(found)} studies'} {words}")
-
-    nowhere = by_mark[NO_DESCENT]
-    known = [p for p in by_mark[NONE_TRIED] if p.record.certificate is not None]
-    unknown = [p for p in by_mark[NONE_TRIED] if p.record.certificate is None]
+def _mark_lines(records: list[Placed], marked: bool) -> list[str]:
+    by_mark = {m: [p for p in records if mark(p.record) == m] for m in (NO_DESCENT, NONE_TRIED, LARGEST)}
+    exact = [p for p in by_mark[NONE_TRIED] if p.record.certificate]
+    others = [p for p in by_mark[NONE_TRIED] if not p.record.certificate]
     ranges = [
-        f"{where_it_falls(p.record.certificate)} ({p.place})" for p in known if p.record.certificate
+        f"{where_it_falls(p.record.certificate)} ({p.place})" for p in exact if p.record.certificate
     ]
-    say(
-        NO_DESCENT, nowhere,
-        f"no learning rate {in_range(p.record for p in nowhere)} lowers the loss: certified.",
-    )  # fmt: skip
-    say(
-        NONE_TRIED, known,
-        f"no learning rate that was tried lowers the loss, but others do: {_first(ranges)}.",
-    )  # fmt: skip
-    places = f" ({_first([p.place for p in unknown])})" if known else ""
-    say(NONE_TRIED, unknown, f"no learning rate that was tried lowers the loss{places}.")
-    say(
-        LARGEST, by_mark[LARGEST],
-        "the largest learning rate that was tried is the best: it may go on.",
-    )  # fmt: skip
-    return lines
+    places = f" ({_first([p.place for p in others])})" if exact else ""
+    searched = in_range(p.record for p in by_mark[NO_DESCENT])
+    tried = "no learning rate that was tried lowers the loss"
+    largest = "the largest learning rate that was tried is the best: it may go on."
+    explained = [
+        (NO_DESCENT, by_mark[NO_DESCENT], f"no learning rate {searched} lowers the loss: certified."),
+        (NONE_TRIED, exact, f"{tried}, but others do: {_first(ranges)}."),
+        (NONE_TRIED, others, f"{tried}{places}."),
+        (LARGEST, by_mark[LARGEST], largest),
+    ]
+    return [
+        f"{m if marked else f'In {len(those)} of {len(records)} studies'} {words}"
+        for m, those, words in explained
+        if those
+    ]
 
 
 def _first(words: list[str]) -> str:
@@ -90,7 +83,6 @@ def _first(words: list[str]) -> str:
 
 
 def _many_against_one(condition: Condition) -> bool:
-    by_series: dict[str, int] = {}
-    for column in condition.columns:
-        by_series[column.series] = by_series.get(column.series, 0) + 1
-    return len(by_series) > 1 and len(set(by_series.values())) > 1
+    """Return whether series with different numbers of sample counts are compared."""
+    by_series = Counter(column.series for column in condition.columns)
+    return len(set(by_series.values())) > 1

@@ -1,4 +1,4 @@
-"""Where a report is written: a page and, beside it, a folder of its figures and tables."""
+"""The files of a report: a page and, beside it, a folder of its figures and tables."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from srste.errors import UserError
 
 NAME = "report.html"
 _TITLE = b"<title>srste: "
-_LOOKED_AT = 1_000  # bytes of a page, in which its title stands
+_HEAD = 1_000  # bytes of a page that contain its title
 
 
 def folder_of(page: Path) -> Path:
-    """The folder of the page's figures and tables."""
+    """Return the folder of the page's figures and tables."""
     return page.with_suffix("")
 
 
 def refuse_foreign_report(page: Path) -> None:
-    """Raises: UserError where a report would be written over files that are no report's."""
+    """Raise UserError if a report would overwrite other files."""
     try:
         with page.open("rb") as file:
-            start = file.read(_LOOKED_AT)
+            start = file.read(_HEAD)
     except FileNotFoundError:
         folder = folder_of(page)
         if folder.is_dir() and any(folder.iterdir()):

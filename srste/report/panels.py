@@ -1,18 +1,17 @@
-"""Records as the statistics take them: arrays over networks, batches and sample counts."""
+"""Records as arrays over networks, batches and sample counts, for the statistics."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 
 from srste.analysis.statistics.panel import Array, Panel, Series
-from srste.report.conditions import Column, Condition, labels_of, ordered
+from srste.report.conditions import Column, Condition, labelled_groups, ordered
+from srste.store.quantities import quantity
 from srste.store.records import Record
 
 Value = Callable[[Record], float | None]
@@ -20,7 +19,8 @@ Value = Callable[[Record], float | None]
 
 @dataclass(frozen=True)
 class Measure:
-    """Which loss is looked at. words: what it is; short: the same for a column's heading."""
+    """A loss to compare by. words: what it is; short: the same for a column's heading. before,
+    after, zero: the loss before the step, after it, and of a zero output."""
 
     words: str
     short: str
@@ -32,23 +32,23 @@ class Measure:
 BATCH = Measure(
     words="on the batch that the step was computed from",
     short="batch",
-    before=lambda r: r.pre_loss,
-    after=lambda r: r.best.post_loss if r.best else None,
-    zero=lambda r: r.zero_loss,
+    before=partial(quantity, "pre_loss"),
+    after=partial(quantity, "post_loss"),
+    zero=partial(quantity, "zero_loss"),
 )
 HELDOUT = Measure(
     words="on held-out data, at the learning rate that is best on the batch",
     short="held-out",
-    before=lambda r: r.heldout.pre_loss if r.heldout else None,
-    after=lambda r: r.heldout.post_loss if r.heldout else None,
-    zero=lambda r: r.heldout.zero_loss if r.heldout else None,
+    before=partial(quantity, "heldout_pre_loss"),
+    after=partial(quantity, "heldout_post_loss"),
+    zero=partial(quantity, "heldout_zero_loss"),
 )
 HELDOUT_BEST = Measure(
     words="on held-out data, at the learning rate that is best there",
     short="held-out, its own best lr",
-    # Where no curve is exact there is no best one to be had.
+    # Only an exact curve has a best loss.
     before=lambda r: r.heldout.pre_loss if r.heldout and r.heldout.best_loss is not None else None,
-    after=lambda r: r.heldout.best_loss if r.heldout else None,
+    after=partial(quantity, "heldout_best_loss"),
     zero=HELDOUT.zero,
 )
 MEASURES = (BATCH, HELDOUT, HELDOUT_BEST)
@@ -56,9 +56,9 @@ MEASURES = (BATCH, HELDOUT, HELDOUT_BEST)
 
 @dataclass(frozen=True)
 class Setting:
-    """Conditions that differ in nothing but the seed: networks that are drawn alike.
+    """Conditions that differ in the seed alone: networks that are drawn alike.
 
-    label: what sets it apart from the other settings, "" if there is only one. networks: the
+    label: the settings in which it differs from the others, "" if there is only one. networks: the
     conditions by seed.
     """
 
@@ -67,7 +67,7 @@ class Setting:
 
     @cached_property
     def columns(self) -> list[Column]:
-        """Of all networks, in the order of the tables."""
+        """The columns of all networks, in the order of the tables."""
         return ordered(column for condition in self.networks.values() for column in condition.columns)
 
     @cached_property
@@ -77,67 +77,53 @@ class Setting:
 
     @cached_property
     def baselines(self) -> dict[str, str]:
-        """For each series that is set beside another one, that other one, if it is here."""
+        """The baseline's series by series, if the setting has it."""
         series = {record.key: column.series for column, record in self.records}
         named: dict[str, set[str]] = defaultdict(set)
         for column, record in self.records:
             named[record.estimator].add(column.series)
-        found: dict[str, str] = {}
+        baselines: dict[str, str] = {}
         for column, record in self.records:
-            if record.baseline is None or column.series in found:
+            if record.baseline is None or column.series in baselines:
                 continue
-            # By its name where the very record is not here: an older one, say, of the same study.
+            # By its name if that record is not among these, but for example a newer one of the study.
             others = {series.get(record.baseline.key, "")} - {""} or named[record.baseline.estimator]
             if len(others) == 1:
-                found[column.series] = others.pop()
-        return found
-
-    def of_baseline(self, record: Record) -> Record | None:
-        """The baseline's record on the same network and batch."""
-        return self._by_place.get((record.identity["seed"], record.batch, self._series[record.key]))
+                baselines[column.series] = others.pop()
+        return baselines
 
     @cached_property
-    def _series(self) -> dict[str, str | None]:
-        return {record.key: self.baselines.get(column.series) for column, record in self.records}
-
-    @cached_property
-    def _by_place(self) -> dict[tuple[int, int, str | None], Record]:
-        return {
-            (record.identity["seed"], record.batch, column.series): record
-            for column, record in self.records
-            if column.samples is None
+    def baseline_records(self) -> dict[str, Record]:
+        """The baseline's record on the same network and batch, by the key of each record."""
+        deterministic = {
+            (r.identity["seed"], r.batch, c.series): r for c, r in self.records if c.samples is None
         }
+        places = {
+            r.key: (r.identity["seed"], r.batch, self.baselines.get(c.series)) for c, r in self.records
+        }
+        return {key: deterministic[place] for key, place in places.items() if place in deterministic}
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The series that are there to be compared with, in the order of the tables."""
+        """The series of controls, in the order of the tables."""
         return tuple(dict.fromkeys(column.series for column in self.columns if column.control))
 
     @property
     def title(self) -> str:
-        """Its label, or what a setting by itself is called."""
+        """The label, or "all networks" of a single setting."""
         return self.label or "all networks"
 
 
 def settings(arranged: list[Condition]) -> list[Setting]:
-    """The settings among these conditions, in the order of what sets them apart."""
-    groups: dict[str, list[Condition]] = defaultdict(list)
-    for condition in arranged:
-        groups[json.dumps(_of_all_networks(condition), sort_keys=True)].append(condition)
-    firsts = [_of_all_networks(group[0]) for group in groups.values()]
-    found = [
-        (order, Setting(label, {condition.seed: condition for condition in group}))
-        for (order, label), group in zip(labels_of(firsts), groups.values(), strict=True)
+    """Return the settings among these conditions, in the order of their differing settings."""
+    return [
+        Setting(label, {condition.seed: condition for condition in group})
+        for label, group in labelled_groups(arranged, lambda c: c.common | {"seed": None})
     ]
-    return [setting for _, setting in sorted(found, key=lambda pair: pair[0])]
-
-
-def _of_all_networks(condition: Condition) -> dict[str, Any]:
-    return {key: value for key, value in condition.common.items() if key != "seed"}
 
 
 def panel(setting: Setting, measure: Measure = BATCH) -> Panel:
-    """The losses of a setting by one measure."""
+    """Return the losses of a setting by one measure."""
     networks = sorted(setting.networks)
     batches = sorted({b for condition in setting.networks.values() for b in condition.batches})
     shape = (len(networks), len(batches))
@@ -146,14 +132,14 @@ def panel(setting: Setting, measure: Measure = BATCH) -> Panel:
     for column in setting.columns:
         members[column.series].append(column)
     losses = {name: np.full((*shape, len(columns)), np.nan) for name, columns in members.items()}
-    place = {c: (name, i) for name, columns in members.items() for i, c in enumerate(columns)}
+    positions = {c: (name, i) for name, columns in members.items() for i, c in enumerate(columns)}
     for row, seed in enumerate(networks):
         for (batch, column), record in setting.networks[seed].cells.items():
-            at = row, batches.index(batch)
-            _put(before, at, measure.before(record))
-            _put(zero, at, measure.zero(record))
-            name, i = place[column]
-            _put(losses[name], (*at, i), measure.after(record))
+            place = row, batches.index(batch)
+            _put(before, place, measure.before(record))
+            _put(zero, place, measure.zero(record))
+            name, i = positions[column]
+            _put(losses[name], (*place, i), measure.after(record))
     series = {
         name: Series(tuple(column.samples for column in columns), losses[name])
         for name, columns in members.items()
@@ -162,16 +148,16 @@ def panel(setting: Setting, measure: Measure = BATCH) -> Panel:
 
 
 def measures(setting: Setting) -> list[Measure]:
-    """Those that there is anything of."""
+    """Return the measures that the setting's studies have."""
     records = [record for _, record in setting.records]
     return [m for m in MEASURES if any(m.before(record) is not None for record in records)]
 
 
-def _put(array: Array, at: tuple[int, ...], value: float | None) -> None:
+def _put(array: Array, index: tuple[int, ...], value: float | None) -> None:
     if value is not None:
-        array[at] = value
+        array[index] = value
 
 
-def drawn(of: Panel) -> list[str]:
-    """The series with sample counts."""
-    return [name for name, series in of.series.items() if series.samples != (None,)]
+def drawn(losses: Panel) -> list[str]:
+    """Return the series with sample counts."""
+    return [name for name, series in losses.series.items() if series.samples != (None,)]

@@ -1,11 +1,10 @@
-"""The report: one HTML page that needs nothing else, and its tables and figures as files beside it."""
+"""The report: a self-contained HTML page, and its tables and figures as files beside it."""
 
 from __future__ import annotations
 
 import base64
 import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from srste.analysis.alarms import MEANING, Alarm, Step, by_kind
+from srste.analysis.alarms import MEANING, Alarm, BestStep, by_kind
 from srste.analysis.statistics.paired import FEWEST_NETWORKS
-from srste.report import claims as findings
+from srste.report import claims
 from srste.report.certificate_text import overview, placed
 from srste.report.claims import Claim, Count
 from srste.report.conditions import Condition, conditions
@@ -31,8 +30,8 @@ from srste.report.page import folder_of, refuse_foreign_report
 from srste.report.panels import Measure, Setting, measures, settings
 from srste.report.study_alarms import alarms_of, steps_of
 from srste.report.table import csv_table, text_table
-from srste.store.files import slug, write_atomically
-from srste.store.records import Record
+from srste.store.files import csv_text, slug, write_atomically
+from srste.store.records import RecordIndex
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,10 +40,7 @@ LARGEST_SVG = 300_000  # bytes; beyond, the page shows the PNG
 ALARMS_SHOWN = 10
 TABLES_SHOWN = 6
 SETTINGS_DRAWN = 6
-"""Of more settings than that, the first ones get figures: each takes some seconds."""
-
-Found = Mapping[str, tuple[Path, Record]]
-"""Records and their folders, by key."""
+"""Only the first settings get figures: each takes some seconds."""
 
 
 @dataclass(frozen=True)
@@ -66,25 +62,20 @@ class Chapter:
     pictures: list[Picture] = field(default_factory=list)
 
     @property
-    def title(self) -> str:
-        """Of the setting."""
-        return self.setting.title
-
-    @property
     def measures(self) -> list[Measure]:
-        """Those that there is anything of."""
+        """The measures that its studies have."""
         return measures(self.setting)
 
     @property
     def over_all(self) -> list[str]:
-        """Sentences on what holds over all learning rates."""
+        """Sentences on all learning rates, tried or not."""
         return overview(placed(self.setting.networks.values()))
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What stands at the top. title: the launch, or the folders. command: that made it, if known.
-    missing: how many studies are, of all that were asked for."""
+    """The head of the page. title: the launch, or the folders. command: the launch's, if there is
+    one. missing: the number of studies without a record."""
 
     title: str
     command: str | None = None
@@ -93,7 +84,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Report:
-    """A report that is written. page: the HTML. files: all others. chapters: what it says."""
+    """A written report. page: the HTML. files: its tables and figures. chapters: its content."""
 
     page: Path
     files: list[Path]
@@ -101,30 +92,30 @@ class Report:
 
 
 def write_report(
-    found: Found,
+    stored: RecordIndex,
     page: Path,
     facts: Facts,
     fixed: int | None = None,
-    logs: Mapping[str, Sequence[Step]] | None = None,
+    logs: Mapping[str, Sequence[BestStep]] | None = None,
 ) -> Report:
-    """Writes the page, and the tables (CSV, Markdown) and figures (PNG, SVG) into a folder beside it
-    that has its name without ``.html``.
+    """Write the page, and the tables (CSV, Markdown) and figures (PNG, SVG) into a folder beside it
+    with its name without ``.html``.
 
-    Args: fixed: the sample count that was fixed beforehand; by default the smallest. logs: the steps of
-        logs whose drift is to be shown beside that of the studies, by name.
-    Raises: UserError where something else than a report is there.
+    Args: fixed: the sample count that was fixed beforehand; by default the smallest. logs: the
+        steps of logs, by name, whose drift is shown beside that of the studies.
+    Raises: UserError where other files are in the way.
     """
     refuse_foreign_report(page)
     folder = folder_of(page)
-    arranged = conditions(record for _, record in found.values())
-    folders = {key: folder for key, (folder, _) in found.items()}
+    arranged = conditions(record for _, record in stored.values())
+    folders = {key: folder for key, (folder, _) in stored.items()}
     contents: dict[Path, bytes] = {}
     chapters = []
     for setting in settings(arranged):
         chapter = Chapter(
             setting,
-            findings.claims(setting, fixed),
-            findings.counts(setting),
+            claims.claims(setting, fixed),
+            claims.counts(setting),
             [alarm for condition in setting.networks.values() for alarm in alarms_of(condition)],
         )
         chapters.append(chapter)
@@ -137,9 +128,9 @@ def write_report(
                 contents |= {folder / f"{name}{ending}{kind}": image for kind, image in images.items()}
                 chapter.pictures.append(_picture(caption, images))
     contents |= _tables(chapters, arranged, folder)
-    # The page first: with it there, the files beside it are a report's.
+    # The page first: it marks the files beside it as a report's.
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(page, _html(chapters, arranged, found, facts, fixed).encode())
+    write_atomically(page, _html(chapters, arranged, stored, facts, fixed).encode())
     for path, content in contents.items():
         write_atomically(path, content)
     return Report(page, list(contents), chapters)
@@ -149,9 +140,9 @@ def _figures(
     setting: Setting,
     folders: Mapping[str, Path],
     fixed: int | None,
-    logs: Mapping[str, Sequence[Step]],
-) -> Iterable[tuple[str, str, Figure]]:
-    """(name, caption, figure), those that there is something to show in."""
+    logs: Mapping[str, Sequence[BestStep]],
+) -> Iterator[tuple[str, str, Figure]]:
+    """Yield (name, caption, figure) of the figures that the setting's studies allow."""
     seed = min(setting.networks)
     first = setting.networks[seed]
     counts = [c.samples for c in first.columns if c.samples is not None]
@@ -169,10 +160,12 @@ def _figures(
         note_figure(first),
     )
     samples = (fixed if fixed in counts else min(counts)) if counts else None
+    evaluated = any(record.not_exact for record in first.cells.values())
+    at = f" Estimators with sample counts at N = {samples}." if counts else ""
     yield (
         "curves",
-        f"The loss curves of that network: the loss after a step{_exactly(first)}, against its learning "
-        f"rate. The lower row is the part around the minima.{_at(samples)}",
+        f"The loss curves of that network: the loss after a step{'' if evaluated else ', exactly'}, "
+        f"against its learning rate. The lower row is the part around the minima.{at}",
         curves_figure(first, folders, samples),
     )
     if (figure := angle_figure(setting)) is not None:
@@ -188,12 +181,11 @@ def _figures(
             "are steps that make held-out data worse.",
             figure,
         )
-    series: dict[str, list[Step]] = {}
+    series: dict[str, list[BestStep]] = {}
     for step in steps_of(first):
         if step.samples is not None:
             series.setdefault(step.series, []).append(step)
-    figure = drift_figure({**series, **logs}, first.label)
-    if figure is not None:
+    if (figure := drift_figure({**series, **logs}, first.label)) is not None:
         yield (
             "drift",
             "The loss after a small step whose learning rate stays the same (in a log, its own where it "
@@ -201,15 +193,6 @@ def _figures(
             "zeroed give the dashed line.",
             figure,
         )
-
-
-def _exactly(condition: Condition) -> str:
-    evaluated = any(record.not_exact for record in condition.cells.values())
-    return "" if evaluated else ", exactly"
-
-
-def _at(samples: int | None) -> str:
-    return f" Estimators with sample counts at N = {samples}." if samples is not None else ""
 
 
 def _picture(caption: str, images: Mapping[str, bytes]) -> Picture:
@@ -220,30 +203,24 @@ def _picture(caption: str, images: Mapping[str, bytes]) -> Picture:
 
 
 def _tables(chapters: list[Chapter], arranged: list[Condition], folder: Path) -> dict[Path, bytes]:
-    """The tables as CSV and Markdown, by their paths in the folder."""
-    claims = findings.rows([claim for chapter in chapters for claim in chapter.claims])
-    counts = findings.count_rows([count for chapter in chapters for count in chapter.counts])
+    """Return the tables as CSV and Markdown, by their paths in the folder."""
+    verdicts = claims.rows([claim for chapter in chapters for claim in chapter.claims])
+    counts = claims.count_rows([count for chapter in chapters for count in chapter.counts])
     alarms = (
         ["setting", "alarm", "where", "what"],
-        [[c.title, a.kind, a.where, a.detail] for c in chapters for a in c.alarms],
+        [[c.setting.title, a.kind, a.where, a.detail] for c in chapters for a in c.alarms],
     )
     first, *others = csv.reader(csv_table(arranged).splitlines())
-    tables = {"verdicts": claims, "note": counts, "alarms": alarms, "studies": (first, others)}
+    tables = {"verdicts": verdicts, "note": counts, "alarms": alarms, "studies": (first, others)}
     contents = {}
     for name, (columns, rows) in tables.items():
-        contents[folder / f"{name}.csv"] = _csv(columns, rows).encode()
+        contents[folder / f"{name}.csv"] = csv_text([columns, *rows]).encode()
         contents[folder / f"{name}.md"] = markdown(columns, rows).encode()
     return contents
 
 
-def _csv(columns: list[str], rows: list[list[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
-    return buffer.getvalue()
-
-
 def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
@@ -251,7 +228,7 @@ def markdown(columns: list[str], rows: list[list[str]]) -> str:
 def _html(
     chapters: list[Chapter],
     arranged: list[Condition],
-    found: Found,
+    stored: RecordIndex,
     facts: Facts,
     fixed: int | None,
 ) -> str:
@@ -259,31 +236,25 @@ def _html(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = package_files("srste.report").joinpath("page.html").read_text(encoding="utf-8")
-    every = [record for _, record in found.values()]
+    records = [record for _, record in stored.values()]
     return environment.from_string(source).render(
         facts=facts,
         chapters=chapters,
-        main=findings.main,
-        in_short=findings.in_short,
-        undecidable=findings.undecidable,
-        grid=findings.grid,
+        claims=claims,
         signed=signed,
         fewest=FEWEST_NETWORKS,
-        rows=findings.rows,
-        count_rows=findings.count_rows,
-        symbols=findings.SYMBOLS,
         tables=[(text_table(c), caveat([c]).splitlines()) for c in arranged[:TABLES_SHOWN]],
         drawn=SETTINGS_DRAWN,
         tables_left=max(0, len(arranged) - TABLES_SHOWN),
         alarms_by_kind=by_kind,
         meaning=MEANING,
         alarms_shown=ALARMS_SHOWN,
-        studies=len(every),
-        trials=sum(record.trials for record in every),
-        commits=sorted({record.git_commit for record in every}),
-        versions=sorted({f"{name} {v}" for record in every for name, v in record.versions.items()}),
-        superseded=len(every) - sum(len(condition.cells) for condition in arranged),
-        heldout=sorted({record.heldout.examples for record in every if record.heldout}),
+        studies=len(records),
+        trials=sum(record.trials for record in records),
+        commits=sorted({record.git_commit for record in records}),
+        versions=sorted({f"{name} {v}" for record in records for name, v in record.versions.items()}),
+        superseded=len(records) - sum(len(condition.cells) for condition in arranged),
+        heldout=sorted({record.heldout.examples for record in records if record.heldout}),
         fixed=fixed,
         losses=list(dict.fromkeys(loss_words(condition.common) for condition in arranged)),
     )

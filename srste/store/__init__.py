@@ -1,1 +1,1 @@
-"""What stays on disk: records, manifests, and the keys of what determines a result."""
+"""What stays on disk: records, manifests, and the keys of results."""

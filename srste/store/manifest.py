@@ -1,4 +1,4 @@
-"""What a launch is, kept in its folder: a name and an identity of its own, and what it asks for."""
+"""The manifest of a launch, kept in its folder: its name and id, and the studies it asks for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import urllib.parse
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ LAUNCH, CONTENTS = "launch.json", "contents.json"
 
 @dataclass(frozen=True)
 class Launch:
-    """id: unique. name: for people. Both are kept when the same command goes on in the same folder.
-    overrides: of its results, written out and sorted, and multirun: whether by -m; they tell one command
-    from another. command: as it was last typed. created: UTC, ISO 8601. tracking: where its results go:
-    name, uri (without password), experiment, granularity."""
+    """One launch.
+
+    id, name: kept when the same command is repeated in the same folder; the name is for people.
+    overrides: those that determine results, written out and sorted, and multirun: whether by -m;
+    they tell one command from another. command: as last typed. created: UTC, ISO 8601. tracking:
+    name, uri (without password), experiment, granularity.
+    """
 
     id: str
     name: str
@@ -35,26 +38,26 @@ class Launch:
 
     @property
     def on_server(self) -> bool:
-        """Whether its store is a server, which jobs on other machines can write to. Told without
-        importing MLflow, which takes a job longer than its studies."""
+        """Whether its store is a server, which jobs on other machines can write to. Decided without
+        importing MLflow, which takes longer than a job's studies."""
         return is_server(self.tracking["uri"] or os.environ.get("MLFLOW_TRACKING_URI", ""))
 
     @property
     def title(self) -> str:
-        """For people: for example "multirun: estimator=sr_ste samples=1,2,...,10"."""
+        """For example "multirun: estimator=sr_ste samples=1,2,...,10"."""
         return f"{'multirun' if self.multirun else 'job'}: {self.name}"
 
 
 def is_server(uri: str) -> bool:
-    """Whether that is the address of a server."""
+    """Return whether that is the address of a server."""
     return urllib.parse.urlsplit(uri).scheme in ("http", "https")
 
 
 @dataclass(frozen=True)
 class JobContents:
-    """One job. folder: of its output, below the launch's ("." if that is the same); studies: by key, the
-    folder of each study's record, below the launch's, baselines included; groups: their keys without
-    the batch; pretraining: the key of the one that its studies start from, if there is any."""
+    """One job. folder: of its output, relative to the launch's. studies: the folder of each study's
+    record, likewise, by key, baselines included. groups: the keys of its studies without the batch.
+    pretraining: the key of the pretraining that its studies start from, if any."""
 
     folder: str
     studies: dict[str, str]
@@ -63,30 +66,30 @@ class JobContents:
 
     @property
     def keys(self) -> list[str]:
-        """Of its studies."""
+        """The keys of its studies."""
         return list(self.studies)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """All that a launch asks for."""
+    """The jobs that a launch asks for."""
 
     jobs: list[JobContents]
 
     @cached_property
     def pretrainings(self) -> list[str]:
-        """The keys of those that studies start from, each once."""
+        """The keys of the pretrainings, each once."""
         return list(dict.fromkeys(job.pretraining for job in self.jobs if job.pretraining))
 
     @cached_property
     def studies(self) -> dict[str, str]:
-        """The folder of each study's record, below the launch's, by the study's key; one that several
-        jobs share counts once."""
+        """The folder of each study's record, relative to the launch's, by key; studies that several
+        jobs share are there once."""
         return {key: folder for job in self.jobs for key, folder in job.studies.items()}
 
     @cached_property
     def keys(self) -> frozenset[str]:
-        """Of all studies."""
+        """The keys of all studies."""
         return frozenset(self.studies)
 
     @cached_property
@@ -97,12 +100,12 @@ class Contents:
 
 
 def refuse_another_command(key: str, root: Path, overrides: list[str], multirun: bool) -> None:
-    """Raises: UserError where the folder holds the launch of another command. key: of the setting that
+    """Raise UserError if the folder holds the launch of another command. key: of the setting that
     names the folder."""
-    before = read_launch(root)
-    if before and (before.overrides, before.multirun) != (overrides, multirun):
+    earlier = read_launch(root)
+    if earlier and (earlier.overrides, earlier.multirun) != (overrides, multirun):
         raise UserError(
-            f"{key}={root}: holds the launch of another command ({before.command}); name another folder"
+            f"{key}={root}: holds the launch of another command ({earlier.command}); name another folder"
         )
 
 
@@ -115,18 +118,11 @@ def open_launch(
     tracking: dict[str, Any],
     contents: Contents,
 ) -> Launch:
-    """The launch of that folder, made (and the folder with it) if there is none yet."""
-    before = read_launch(root)
+    """Write the launch into its folder, made if missing; an earlier one there is continued."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    launch = Launch(
-        id=before.id if before else uuid.uuid4().hex,
-        name=before.name if before else name,
-        overrides=overrides,
-        multirun=multirun,
-        command=command,
-        created=before.created if before else now,
-        tracking=tracking,
-    )
+    launch = Launch(uuid.uuid4().hex, name, overrides, multirun, command, now, tracking)
+    if earlier := read_launch(root):
+        launch = replace(launch, id=earlier.id, name=earlier.name, created=earlier.created)
     root.mkdir(parents=True, exist_ok=True)
     write_atomically(root / CONTENTS, json.dumps(asdict(contents)).encode())
     write_atomically(root / LAUNCH, json.dumps(asdict(launch), indent=1).encode())
@@ -134,7 +130,7 @@ def open_launch(
 
 
 def read_launch(root: Path) -> Launch | None:
-    """The launch of that folder; None if there is none, or no longer a legible one."""
+    """Return the launch of that folder; None if there is none that can be read."""
     try:
         return Launch(**json.loads((root / LAUNCH).read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -142,9 +138,9 @@ def read_launch(root: Path) -> Launch | None:
 
 
 def read_contents(root: Path) -> Contents | None:
-    """What the launch of that folder asks for; None as in :func:`read_launch`."""
+    """Return what the launch of that folder asks for; None if there is none that can be read."""
     try:
-        plain = json.loads((root / CONTENTS).read_bytes())
-        return Contents([JobContents(**job) for job in plain["jobs"]])
+        jobs = json.loads((root / CONTENTS).read_bytes())["jobs"]
+        return Contents([JobContents(**job) for job in jobs])
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None

@@ -1,4 +1,4 @@
-"""Pretrained networks, cached by what determines them and shared by all jobs."""
+"""The cache of pretrained networks, by key, shared by all jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What pretraining left. key: of what determines it; losses: before each step; cached: reused."""
+    """A pretraining's result. losses: before each step. cached: whether it is from the cache."""
 
     key: str
     losses: list[float]
@@ -39,15 +39,15 @@ def pretrained(
     folder: Path,
     progress: Callable[[int], Advance],
 ) -> Pretrained:
-    """Trains ``problem.model``, or loads what another job has already trained.
+    """Train ``problem.model``, or load the weights that another job has trained.
 
-    Of several processes that start at once one trains and the others wait for it. A cache file that
-    is damaged, cut short or of another key is told by its checksum and made again.
+    Of several processes one trains and the others wait for it. A damaged cache file is recognised
+    by its checksum and replaced.
 
     Args:
         key: hexadecimal, of everything that determines the weights.
         folder: of the cache; made if missing.
-        progress: given the number of steps, returns what is called after each.
+        progress: given the number of steps, returns a callback for after each.
     """
     if not pretraining.steps:
         return Pretrained(key, [], False)
@@ -55,12 +55,12 @@ def pretrained(
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_suffix(".lock"))
     try:
-        held = lock.acquire(timeout=0)
+        locked = lock.acquire(timeout=0)
     except Timeout:
         log.info("Another process is pretraining this network; waiting for it")
-        held = lock.acquire()
-    with held:
-        remove_temporaries(folder, of=(path.name, path.with_suffix(".json").name))
+        locked = lock.acquire()
+    with locked:
+        remove_temporaries(folder, targets=(path.name, path.with_suffix(".json").name))
         if losses := _load(problem.model, path):
             return Pretrained(key, losses, True)
         losses = pretraining.train(problem, progress(pretraining.steps))
@@ -79,19 +79,20 @@ def _save(model: nn.Module, losses: list[float], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, buffer)
     weights = buffer.getvalue()
-    note = {"sha256": hashlib.sha256(weights).hexdigest(), "losses": losses}
+    summary = {"sha256": hashlib.sha256(weights).hexdigest(), "losses": losses}
     write_atomically(path, weights)
-    write_atomically(path.with_suffix(".json"), json.dumps(note).encode())
+    write_atomically(path.with_suffix(".json"), json.dumps(summary).encode())
 
 
 def _load(model: nn.Module, path: Path) -> list[float] | None:
-    """Loads the cached weights into ``model``; None, and a line in the log, if they cannot serve."""
+    """Load the cached weights into ``model`` and return the losses; None if there are none, or they
+    are damaged, which is logged."""
     try:
         weights = path.read_bytes()
-        note = json.loads(path.with_suffix(".json").read_bytes())
-        if hashlib.sha256(weights).hexdigest() != note["sha256"]:
+        summary = json.loads(path.with_suffix(".json").read_bytes())
+        if hashlib.sha256(weights).hexdigest() != summary["sha256"]:
             raise ValueError("its checksum does not match")
-        losses = [float(loss) for loss in note["losses"]]
+        losses = [float(loss) for loss in summary["losses"]]
         model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     except FileNotFoundError:
         return None

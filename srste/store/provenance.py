@@ -1,11 +1,9 @@
-"""Where a result comes from: code, versions, commit. Part of a record's key, and on every run.
+"""The provenance of a result: code, versions, commit. Part of a record's key, and on every run.
 
-The code that counts is `srste.launch.job_runner`, which does a study from the configuration to the
-record, what the study's `_target_`s name, and all that these are built on (see `srste.store.sources`).
-The modules that launch, track and report are imported by none of these, but for one that only shows
-what goes on; it is in `SHOWN`, and has no part in a key, nor has what it alone imports. So a new module
-counts as soon as anything that counts imports it, or a configuration names it; a new estimator's file
-counts for the studies that name it and no other.
+The code in a key is that of `srste.launch.job_runner`, which runs a study from its configuration to
+the record, of the classes that the study's `_target_`s name, and of all modules that these import
+(see `srste.store.sources`), but for `NOT_HASHED` and what only that imports. So a module counts as
+soon as one that counts imports it, or a configuration names it.
 """
 
 from __future__ import annotations
@@ -25,20 +23,18 @@ import srste
 from srste.store.sources import modules_of, source_of
 
 ARITHMETIC = ("torch", "numpy", "numba", "optuna", "scipy", "cmaes")
-"""The packages that a result is computed with. Their versions stand for their code."""
+"""The packages that a result is computed with; a key has their versions."""
 PACKAGES = (*ARITHMETIC, "hydra-core", "omegaconf", "mlflow")
-SHOWN = {
-    "srste.launch.progress": "it is told how far the work is, and tells the work nothing",
-}
-"""What does not count, by its place, though code that counts imports it, and why."""
-# The public face asks for the work and takes no part in it; Hydra only calls what a configuration names.
+NOT_HASHED = ("srste.launch.progress",)
+"""Modules without influence on a result, though code that counts imports them."""
+# The public face starts the work and takes no part in it; Hydra only calls what a configuration names.
 _PUBLIC = ("srste.api", "srste.networks.converting", "srste.testing")
-_NOT_FOLLOWED = (*SHOWN, *_PUBLIC, *ARITHMETIC, "hydra")
+_NOT_FOLLOWED = (*NOT_HASHED, *_PUBLIC, *ARITHMETIC, "hydra")
 _FOLDER = Path(srste.__file__).resolve().parent
 
 
 def _targets(node: Any) -> Iterator[str]:
-    """Every ``_target_`` in a configuration, and what one of Hydra's own looks up."""
+    """Yield every ``_target_`` in a configuration, and the paths that Hydra's targets look up."""
     if isinstance(node, dict):
         if isinstance(target := node.get("_target_"), str):
             yield target
@@ -53,7 +49,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 @cache
 def code_modules(targets: frozenset[str]) -> frozenset[str]:
-    """The modules whose source determines the result of a study of these ``_target_``s."""
+    """Return the modules whose source determines the result of a study of these ``_target_``s."""
     return modules_of({"srste.launch.job_runner", *targets}, without=_NOT_FOLLOWED)
 
 
@@ -65,30 +61,25 @@ def _digest_of(targets: frozenset[str]) -> str:
     return digest.hexdigest()
 
 
-def code_digest(identity: dict[str, Any]) -> str:
-    """A hash of the source that determines a result."""
-    return _digest_of(frozenset(_targets(identity)))
-
-
 @cache
 def versions() -> dict[str, str]:
-    """The versions of srste, Python and the packages that matter."""
-    found = {name: version(name) for name in PACKAGES}
-    return {"srste": srste.__version__, "python": platform.python_version(), **found}
+    """Return the versions of srste, Python and :data:`PACKAGES`."""
+    packages = {name: version(name) for name in PACKAGES}
+    return {"srste": srste.__version__, "python": platform.python_version(), **packages}
 
 
 @cache
 def git_commit() -> str:
-    """The commit of the source, with "+changes" if it differs from it; "unknown" outside git."""
+    """Return the commit of the source, with "+changes" if files differ; "unknown" outside git."""
     return _commit_of(_FOLDER)
 
 
 def _commit_of(package: Path) -> str:
-    # Git reads no checkout of another user unless told to. Whoever runs the code of this one trusts it
-    # already; one further up, which only contains it, is still refused. Nothing is written.
+    # Git reads no checkout of another user unless told to. This one is trusted, since its code runs; one
+    # further up that contains it is still refused.
     checkout = str(package.parent)
     options = ("-C", checkout, "-c", f"safe.directory={checkout}", "-c", "core.fsmonitor=false")
-    # In a hook of git, say, variables point to another repository.
+    # Git's variables may point to another repository, for example in a hook.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment["GIT_OPTIONAL_LOCKS"] = "0"
 
@@ -108,8 +99,9 @@ def _commit_of(package: Path) -> str:
 
 
 def key_of(identity: dict[str, Any]) -> str:
-    """The key (64 hexadecimal digits) of a result: of its configuration, the code and the versions
-    of the packages that do the arithmetic."""
+    """Return the key (64 hexadecimal digits) of a result: a hash of its configuration, the code and
+    the versions of the packages that it is computed with."""
+    code = _digest_of(frozenset(_targets(identity)))
     computing = {name: versions()[name] for name in ARITHMETIC}
-    whole = {"identity": identity, "code": code_digest(identity), "versions": computing}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+    parts = {"identity": identity, "code": code, "versions": computing}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,57 +1,63 @@
-"""Numbers and settings of a record by their names, as tables and runs have them."""
+"""Numbers and settings of a record by name, as tables and runs have them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from srste.curve import Interval
 from srste.store.records import Record
-from srste.study.certificate import Certificate
 
-
-def _end(name: str, end: str, certificate: Certificate) -> float | None:
-    span: Interval | None = getattr(certificate, name)
-    return None if span is None else float(getattr(span, end))
-
-
-_OF_CERTIFICATES: dict[str, Callable[[Certificate], float | None]] = {
-    "exact_lr": lambda c: c.lr,
-    "exact_loss": lambda c: c.loss,
-    "attained": lambda c: int(c.attained),
-    "exact_error": lambda c: c.error,
-    "regret": lambda c: c.regret,
-    "regret_fraction": lambda c: c.regret_fraction,
-    "descent_intervals": lambda c: c.intervals,
-    "descent_total": lambda c: c.total,
+CERTIFIED = {
+    "exact_lr": "certificate.lr",
+    "exact_loss": "certificate.loss",
+    "attained": "certificate.attained",
+    "exact_error": "certificate.error",
+    "regret": "certificate.regret",
+    "regret_fraction": "certificate.regret_fraction",
+    "descent_intervals": "certificate.intervals",
+    "descent_total": "certificate.total",
 } | {
-    f"descent_{name}_{end}": partial(_end, name, end)
-    for name in ("first", "smallest", "largest")
+    f"descent_{span}_{end}": f"certificate.{span}.{end}"
+    for span in ("first", "smallest", "largest")
     for end in ("lo", "hi")
 }
+"""The attributes of a record that are of its certificate, by name, in the order of the tables."""
 
-QUANTITIES = tuple(_OF_CERTIFICATES)
-"""The names of a certificate's quantities, in the order of the tables."""
+_ATTRIBUTES = {
+    "post_loss": "best.post_loss",
+    "lr": "best.lr",
+    "replayed_post_loss": "best.replayed_post_loss",
+    "heldout_pre_loss": "heldout.pre_loss",
+    "heldout_post_loss": "heldout.post_loss",
+    "heldout_best_lr": "heldout.best_lr",
+    "heldout_best_loss": "heldout.best_loss",
+    "heldout_zero_loss": "heldout.zero_loss",
+    "descent_exists": "certificate.descends",
+    **CERTIFIED,
+}
 
 
 def quantity(name: str, record: Record) -> float | None:
-    """One of them; None where there is none."""
-    return None if record.certificate is None else _OF_CERTIFICATES[name](record.certificate)
+    """Return the number of that name, also an attribute's; None where the record has none."""
+    value: Any = record
+    for attribute in _ATTRIBUTES.get(name, name).split("."):
+        if value is None:
+            return None
+        value = getattr(value, attribute)
+    return int(value) if isinstance(value, bool) else value
 
 
 def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration with dotted keys.
+    """Return a nested configuration with dotted keys.
 
     What a group chose stands under the group's own key: its ``name``, or the last word of its
     ``_target_`` where it has none.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in node.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
+            settings |= flat(value, f"{prefix}{key}.")
         elif key == "name" or (key == "_target_" and "name" not in node):
-            found[prefix.removesuffix(".") or key] = str(value).rsplit(".", 1)[-1]
+            settings[prefix.removesuffix(".") or key] = str(value).rsplit(".", 1)[-1]
         elif key not in ("_target_", "_partial_"):
-            found[f"{prefix}{key}"] = value
-    return found
+            settings[f"{prefix}{key}"] = value
+    return settings

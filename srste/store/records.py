@@ -1,9 +1,8 @@
-"""What a study leaves on disk: the single source for resuming, tracking and reports.
+"""Records: what a study leaves on disk, for resuming, tracking and reports.
 
-A record is a folder with `record.json` and `trials.parquet` (all trials as columns) that appears whole
-or not at all. The JSON holds its own checksum, the table's, and the key of all that determines the
-result; a folder that does not agree with them, or of another key, is no record. Nothing in it is ever
-executed: JSON and Parquet are data.
+A record is a folder with `record.json` and `trials.parquet` (all trials as columns) that is either
+complete or absent. The JSON holds its own checksum, the table's, and the key of all that determines
+the result. Nothing in it is executed: JSON and Parquet are data.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -25,10 +25,9 @@ import pyarrow.parquet as pq
 from srste.curve import Interval
 from srste.sampling import Trials
 from srste.store.files import (
-    below,
+    find_files,
     remove_folder,
     sealed,
-    set_aside,
     temporary_beside,
     unsealed,
     write_through,
@@ -40,17 +39,17 @@ from srste.study.results import Best, Probe
 FORMAT = 5
 RECORD, TRIALS = "record.json", "trials.parquet"
 FILES = frozenset({RECORD, TRIALS})
-"""What a record's folder holds."""
+"""The names of a record's files."""
 
 
 class DamagedRecordError(ValueError):
-    """A record that is there but cannot be trusted; the message says why."""
+    """The files of a record are not those that were written; the message says why."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The study of the baseline estimator on the same batch. lr, post_loss: of its winner, None if it
-    has none."""
+    """The study of the baseline estimator on the same batch. lr, post_loss: of its best trial, None
+    if it has none."""
 
     key: str
     estimator: str
@@ -62,17 +61,14 @@ class Baseline:
 class Record:
     """One study's result.
 
-    key: of all that determines it. group: of all that does but the batch. identity: its configuration
-    (seed, model, data, pretraining, batch_size, batch, sampling, estimator, samples, device). samples:
-    None where the estimator draws nothing. best: None if every trial failed. failed: how many did;
-    reason: the first one's. heldout: the winner on examples that are held out; None if there
-    are none. zero_loss: of a student whose output is zero. probe: after a small step. angles: in
-    degrees to the baseline's direction, by parameter tensor, and of all together under ""; None for a
-    tensor that does not move. certificate: what holds over all learning rates; None where the loss
-    curve has no exact form, and not_exact says why.
-    alarm_details: of every kind of alarm that rang (see `srste.study.checks`), what was seen. seconds:
-    what it took. created: UTC, ISO 8601. config: the whole resolved configuration of the job that made
-    it. git_commit, versions: of the code. table: checksum of `trials.parquet`.
+    key: of all that determines it. group: likewise, without the batch. identity: its configuration
+    (seed, model, data, pretraining, batch_size, batch, sampling, estimator, samples, device);
+    samples is None where the estimator draws nothing. trials, failed: how many; reason: why the
+    first one failed. best, heldout, zero_loss, probe, certificate, not_exact: see
+    :class:`srste.study.study.Study`. angles: likewise; None for a tensor that does not move.
+    alarm_details: the study's alarms. seconds: what it took. created: UTC, ISO 8601. config: the
+    resolved configuration of the job that made it. git_commit, versions: of the code. table:
+    checksum of `trials.parquet`.
     """
 
     key: str
@@ -105,7 +101,7 @@ class Record:
 
     @property
     def is_control(self) -> bool:
-        """Whether the estimator is there to be compared with."""
+        """Whether the estimator is a control, there to be compared with."""
         return bool(self.identity["estimator"].get("control"))
 
     @property
@@ -119,25 +115,48 @@ class Record:
 
     @property
     def name(self) -> str:
-        """For people: for example "sr_ste N=3 batch 2"."""
+        """For example "sr_ste N=3 batch 2"."""
         samples = "" if self.samples is None else f" N={self.samples}"
         return f"{self.estimator}{samples} batch {self.batch}"
 
     @property
     def alarms(self) -> list[str]:
-        """For people: every kind of alarm with what was seen."""
-        return [f"{kind}: {seen}" for kind, seen in self.alarm_details.items()]
+        """Every alarm: its kind and its detail."""
+        return [f"{kind}: {detail}" for kind, detail in self.alarm_details.items()]
+
+    @property
+    def decrease(self) -> float | None:
+        """How much the best step lowers the loss."""
+        return self.pre_loss - self.best.post_loss if self.best else None
+
+    @property
+    def gain(self) -> float | None:
+        """How much lower the loss after the best step is than the baseline's on the same batch."""
+        if self.best is None or self.baseline is None or self.baseline.post_loss is None:
+            return None
+        return self.baseline.post_loss - self.best.post_loss
+
+    @property
+    def angle(self) -> float | None:
+        """The angle to the baseline's direction, of all parameters together, in degrees."""
+        return self.angles.get("")
 
     @property
     def common(self) -> dict[str, Any]:
         """The identity without estimator, samples and batch."""
-        own = ("estimator", "beside", "samples", "batch")
-        return {key: value for key, value in self.identity.items() if key not in own}
+        varying = ("estimator", "beside", "samples", "batch")
+        return {key: value for key, value in self.identity.items() if key not in varying}
 
     @property
     def condition(self) -> str:
-        """A hash of all but estimator, samples and batch: studies that share it are comparable."""
+        """A hash of :attr:`common`: studies that share it are comparable."""
         return hashlib.sha256(json.dumps(self.common, sort_keys=True).encode()).hexdigest()[:12]
+
+
+StoredRecord = tuple[Path, Record]
+"""A record and the folder that it is stored in, the folder first."""
+RecordIndex = Mapping[str, StoredRecord]
+"""Stored records by key."""
 
 
 def _certificate(**plain: Any) -> Certificate:
@@ -155,7 +174,7 @@ _PARTS: dict[str, Callable[..., Any]] = {
 
 
 def encode_trials(trials: Trials) -> bytes:
-    """The table as Parquet: number, lr, pre_loss, post_loss, failed. One row a trial."""
+    """Return the table as Parquet: number, lr, pre_loss, post_loss, failed; a row per trial."""
     table = pa.table(
         {
             "number": np.arange(len(trials), dtype=np.int32),
@@ -168,20 +187,16 @@ def encode_trials(trials: Trials) -> bytes:
     distribution = optuna.distributions.distribution_to_json(trials.distribution)
     table = table.replace_schema_metadata({"distribution": distribution})
     buffer = io.BytesIO()
-    # The losses are noise to a compressor in all but their leading bytes; grouping bytes helps it.
-    streams = {"lr": "BYTE_STREAM_SPLIT", "post_loss": "BYTE_STREAM_SPLIT"}
+    # Losses compress in their leading bytes only; the encoding groups the bytes by place.
+    encoding = {"lr": "BYTE_STREAM_SPLIT", "post_loss": "BYTE_STREAM_SPLIT"}
     pq.write_table(
-        table,
-        buffer,
-        compression="zstd",
-        use_dictionary=["pre_loss"],
-        column_encoding=streams,
+        table, buffer, compression="zstd", use_dictionary=["pre_loss"], column_encoding=encoding
     )
     return buffer.getvalue()
 
 
 def decode_trials(content: bytes) -> Trials:
-    """The trials of such a table."""
+    """Return the trials of such a table."""
     table = pq.read_table(io.BytesIO(content))
     distribution = optuna.distributions.json_to_distribution(
         table.schema.metadata[b"distribution"].decode()
@@ -196,16 +211,16 @@ def decode_trials(content: bytes) -> Trials:
 
 
 def checksum(content: bytes) -> str:
-    """SHA-256, hexadecimal."""
+    """Return the SHA-256 of the content, hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def write(folder: Path, record: Record, table: bytes) -> bool:
-    """Puts a record into ``folder``, all of it at once.
+    """Write a record into ``folder``, atomically.
 
-    Of several processes that write the same record one succeeds. A record that lies there already,
-    damaged or of another key, is set aside. Returns: whether this call put it there.
-    Raises: OSError where something else than a record lies there.
+    Of several processes that write the same record one succeeds. An existing record that is damaged
+    or of another key is set aside. Returns: whether this call wrote it. Raises: OSError where the
+    folder holds anything but a record.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(folder)
@@ -221,7 +236,8 @@ def write(folder: Path, record: Record, table: bytes) -> bool:
             except OSError:
                 if not folder.is_dir():
                     raise
-            if holds(folder, record.key):
+            stored = _sound(folder)
+            if stored is not None and stored.key == record.key:
                 return False
             try:
                 set_record_aside(folder)
@@ -232,15 +248,17 @@ def write(folder: Path, record: Record, table: bytes) -> bool:
 
 
 def set_record_aside(folder: Path) -> None:
-    """Moves a record, damaged or not, out of the way. Raises: OSError where something else than a record
-    lies there; FileNotFoundError where nothing does."""
+    """Move a record, damaged or not, into ``.set-aside`` beside it, under a unique name. Raises:
+    OSError where the folder holds anything but a record; FileNotFoundError without the folder."""
     if foreign := foreign_in(folder):
         raise FileExistsError(f"{folder} holds {foreign[0]}, which is not srste's: move it elsewhere")
-    set_aside(folder)
+    target = folder.parent / ".set-aside" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
+    target.parent.mkdir(exist_ok=True)
+    folder.rename(target)
 
 
 def foreign_in(folder: Path) -> list[str]:
-    """What else than a record's files lies in ``folder``, or the folder's own name where it is none.
+    """Return the names in ``folder`` that are not a record's; its own name if it is a file.
     Raises: FileNotFoundError."""
     try:
         return sorted({path.name for path in folder.iterdir()} - FILES)
@@ -248,20 +266,8 @@ def foreign_in(folder: Path) -> list[str]:
         return [folder.name]
 
 
-def holds(folder: Path, key: str) -> bool:
-    """Whether a sound record of that key lies in ``folder``."""
-    try:
-        record = read(folder)
-    except DamagedRecordError:
-        return False
-    return record is not None and record.key == key
-
-
 def read(folder: Path) -> Record | None:
-    """The record in ``folder``; None if there is none.
-
-    Raises: DamagedRecordError when the files are not those that were written.
-    """
+    """Return the record in ``folder``; None if there is none. Raises: DamagedRecordError."""
     try:
         content = (folder / RECORD).read_bytes()
     except FileNotFoundError:
@@ -286,9 +292,20 @@ def read(folder: Path) -> Record | None:
     return record
 
 
-def noted(root: Path, studies: Mapping[str, str]) -> set[str]:
-    """The keys of those studies whose records are there, quickly: nothing is verified. studies: folders
-    below ``root`` by key."""
+def _sound(folder: Path, damaged: list[Path] | None = None) -> Record | None:
+    """Return the record in ``folder``; None if there is none or, adding the folder to ``damaged``,
+    if it is damaged."""
+    try:
+        return read(folder)
+    except DamagedRecordError:
+        if damaged is not None:
+            damaged.append(folder)
+        return None
+
+
+def stored_keys(root: Path, studies: Mapping[str, str]) -> set[str]:
+    """Return the keys of the studies that have a record, quickly: nothing is verified. studies:
+    folders below ``root`` by key."""
     keys = set()
     for key, folder in studies.items():
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -298,14 +315,14 @@ def noted(root: Path, studies: Mapping[str, str]) -> set[str]:
 
 
 def read_trials(folder: Path) -> Trials:
-    """All trials of the record in ``folder``."""
+    """Return all trials of the record in ``folder``."""
     return decode_trials((folder / TRIALS).read_bytes())
 
 
 def load_study(folder: str | Path) -> optuna.Study:
-    """The Optuna study of the record in ``folder``, with all its finished trials.
+    """Return the Optuna study of the record in ``folder``, with all its trials.
 
-    Raises: FileNotFoundError without a record there; DamagedRecordError.
+    Raises: FileNotFoundError without a record; DamagedRecordError.
     """
     folder = Path(folder)
     record = read(folder)
@@ -314,36 +331,24 @@ def load_study(folder: str | Path) -> optuna.Study:
     return read_trials(folder).to_optuna(record.name)
 
 
-def find(root: Path, damaged: list[Path] | None = None) -> Iterator[tuple[Path, Record]]:
-    """Every sound record below ``root``, in order of folder. Damaged ones are passed over; their
-    folders are added to ``damaged``."""
-    for path in below(root, RECORD):
-        try:
-            record = read(path.parent)
-        except DamagedRecordError:
-            if damaged is not None:
-                damaged.append(path.parent)
-            continue
-        if record:
+def find(root: Path, damaged: list[Path] | None = None) -> Iterator[StoredRecord]:
+    """Yield every sound record below ``root``, in order of folder. The folders of damaged ones are
+    added to ``damaged``."""
+    for path in find_files(root, RECORD):
+        if record := _sound(path.parent, damaged):
             yield path.parent, record
 
 
-def of_studies(
+def find_studies(
     root: Path, studies: Mapping[str, str], damaged: list[Path] | None = None
-) -> dict[str, tuple[Path, Record]]:
-    """The sound records of those studies that are there, by key, with their folders; in order of folder.
+) -> dict[str, StoredRecord]:
+    """Return the sound records of those studies by key, in order of folder.
 
     Args: studies: folders below ``root`` by key. damaged: the folders of damaged records are added.
     """
     stored = {}
     for key, below_root in sorted(studies.items(), key=lambda item: Path(item[1]).parts):
-        folder = root / below_root
-        try:
-            record = read(folder)
-        except DamagedRecordError:
-            if damaged is not None:
-                damaged.append(folder)
-            continue
+        record = _sound(root / below_root, damaged)
         if record is not None and record.key == key:
-            stored[key] = folder, record
+            stored[key] = root / below_root, record
     return stored

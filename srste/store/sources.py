@@ -1,15 +1,14 @@
-"""Which modules a piece of code is built on, read from their files: nothing is imported for it.
+"""The modules that code depends on, found in their syntax trees without importing anything.
 
-A module counts with all that it imports, wherever in it the import stands, and with the packages that it
-lies in, whose ``__init__`` Python runs first. Imports are followed within the importing module's own
-package, into srste, and into every module that is not installed: a file or package in the working folder
-or on PYTHONPATH, an editable install. What is installed (the standard library, a folder named
-site-packages or dist-packages) is not followed from outside.
+A module counts with all that it imports, wherever the import stands, and with the packages that
+contain it, whose ``__init__`` Python runs first. Imports are followed within the importing module's
+package, into srste, and into every module that is not installed: in the working folder, on
+PYTHONPATH, in an editable install. Installed ones (the standard library, site-packages,
+dist-packages) are not followed from outside.
 
-Seen are ``import`` and ``from ... import`` in every form, and ``importlib.import_module`` with a text as
-its name. Of a package that is not installed and imports by names that it makes, or files by their paths,
-every module counts. Not seen: what other modules import in these ways, names in a text that is executed,
-data files.
+Recognised are ``import`` and ``from ... import`` in every form, and ``importlib.import_module`` of
+a literal. If a package that is not installed imports computed names, or files by path, all its
+modules count. Not recognised: such imports in installed modules, code in strings, data files.
 """
 
 from __future__ import annotations
@@ -33,27 +32,27 @@ _BY_PATH = frozenset({"spec_from_file_location", "run_path", "run_module"})
 
 
 def modules_of(names: Iterable[str], without: Iterable[str] = ()) -> frozenset[str]:
-    """The modules that have code, of those in the dotted names and all that these are built on.
+    """Return the modules with code that the named ones depend on, those included.
 
     Args:
-        names: of modules, or of what is in them: classes, nested ones too, functions.
+        names: of modules, or of classes (nested ones too) and functions in them.
         without: modules and packages that neither count nor are followed.
     """
-    left_out = tuple(f"{place}." for place in without)
+    excluded = tuple(f"{module}." for module in without)
     reached: set[str] = set()
-    waiting = [module for name in names for module in _along(name)]
+    waiting = [module for name in names for module in _modules_in(name)]
     while waiting:
         module = waiting.pop()
-        if module not in reached and not f"{module}.".startswith(left_out):
+        if module not in reached and not f"{module}.".startswith(excluded):
             reached.add(module)
-            waiting += _imported(module)
+            waiting += _dependencies(module)
     return frozenset(module for module in reached if source_of(module))
 
 
 @cache
 def source_of(module: str) -> bytes:
-    """The content of a module's file, compiled ones included; empty where there is none. It is read once
-    a process, which goes on with what it has imported when the file is changed."""
+    """Return the content of a module's file, also of a compiled one; empty without a file. It is
+    read once: a process keeps to the code that it has imported when the file changes."""
     _read.add(module)
     return _content_of(module)
 
@@ -62,7 +61,7 @@ _read: set[str] = set()
 
 
 def changed_since_read() -> list[str]:
-    """The modules whose files are no longer what :func:`source_of` has read."""
+    """Return the modules whose files have changed since :func:`source_of` read them."""
     return sorted(module for module in _read if _content_of(module) != source_of(module))
 
 
@@ -79,11 +78,11 @@ def _content_of(module: str) -> bytes:
 
 @cache
 def _spec(module: str) -> ModuleSpec | None:
-    """Where a module is; None if there is none. Unlike importlib's own, it does not import packages to
-    look into them."""
+    """Return where a module is; None if there is none. Unlike importlib's, this does not import the
+    packages that contain it."""
     package, _, _ = module.rpartition(".")
     if not package:
-        return _spec_at_the_top(module)
+        return _top_level_spec(module)
     parent = _spec(package)
     portions: list[str] = []
     for folder in (parent.submodule_search_locations if parent else None) or ():
@@ -92,28 +91,25 @@ def _spec(module: str) -> ModuleSpec | None:
         if spec is not None and spec.loader is not None:
             return spec
         portions += (spec.submodule_search_locations if spec else None) or ()
-    return _of_a_namespace(module, portions) if portions else None
+    if not portions:
+        return None
+    namespace = ModuleSpec(module, None, is_package=True)  # folders without __init__
+    namespace.submodule_search_locations = portions
+    return namespace
 
 
-def _spec_at_the_top(module: str) -> ModuleSpec | None:
+def _top_level_spec(module: str) -> ModuleSpec | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # setuptools' finder of distutils has something to say
             return find_spec(module)
-    except (ImportError, ValueError):  # ValueError: for one thing a script, which is imported already
+    except (ImportError, ValueError):  # ValueError: an imported module without a spec, such as a script
         file = getattr(sys.modules.get(module), "__file__", None)
         return ModuleSpec(module, SourceFileLoader(module, file), origin=file) if file else None
 
 
-def _of_a_namespace(module: str, portions: list[str]) -> ModuleSpec:
-    """Of a folder without ``__init__``, or of several in different places."""
-    spec = ModuleSpec(module, None, is_package=True)
-    spec.submodule_search_locations = portions
-    return spec
-
-
-def _along(name: str) -> Iterator[str]:
-    """The modules on the way to a dotted name: pkg and pkg.mod of pkg.mod.Outer.Inner."""
+def _modules_in(name: str) -> Iterator[str]:
+    """Yield the modules in a dotted name: pkg and pkg.mod of pkg.mod.Outer.Inner."""
     parts = name.split(".")
     for length in range(1, len(parts) + 1):
         module = ".".join(parts[:length])
@@ -123,21 +119,21 @@ def _along(name: str) -> Iterator[str]:
 
 
 @cache
-def _imported(module: str) -> frozenset[str]:
-    """The modules that a module imports, with the packages that they lie in, as far as they count."""
+def _dependencies(module: str) -> frozenset[str]:
+    """Return the modules that count of those that a module imports, with their packages."""
     top = module.partition(".")[0]
     counting: set[str] = set()
-    for name in _names_imported(module):
+    for name in _imported_names(module):
         first = name.partition(".")[0]
         inside = first in (top, "srste")
         if inside or not _is_installed(first):
-            counting.update(m for m in _along(name) if inside or not _is_installed(m))
+            counting.update(m for m in _modules_in(name) if inside or not _is_installed(m))
     return frozenset(counting)
 
 
 @cache
 def _is_installed(module: str) -> bool:
-    """Whether its file is; a namespace has none of its own, and may have parts in several places."""
+    """Return whether its file is installed; a namespace package has no file and is not."""
     spec = _spec(module)
     if spec is None or spec.origin is None or not spec.has_location:
         return False
@@ -145,8 +141,9 @@ def _is_installed(module: str) -> bool:
     return bool(_INSTALLED & set(path.parts)) or any(path.is_relative_to(s) for s in _STANDARD)
 
 
-def _names_imported(module: str) -> set[str]:
-    """The dotted names in a module's imports; of `from a import b` both a.b, which may be one, and a."""
+def _imported_names(module: str) -> set[str]:
+    """Return the dotted names in a module's imports; of `from a import b` both a and a.b, which may
+    be a module."""
     tree = _parsed(module)
     spec = _spec(module)
     is_package = spec is not None and spec.submodule_search_locations is not None
@@ -165,27 +162,27 @@ def _names_imported(module: str) -> set[str]:
             add(source)
             dotted = source if source.endswith(".") else f"{source}."
             for alias in node.names:
-                for last in _listed_in(source, package) if alias.name == "*" else (alias.name,):
+                for last in _exported(source, package) if alias.name == "*" else (alias.name,):
                     add(f"{dotted}{last}")
-        elif isinstance(node, ast.Call) and _imports_a_text(node):
+        elif isinstance(node, ast.Call) and _imports_literal(node):
             add(node.args[0].value)  # type: ignore[attr-defined]
-    if package and not _is_installed(module) and _imports_what_it_makes(tree):
-        names.update(_all_below(package.partition(".")[0]))
+    if package and not _is_installed(module) and _imports_computed_names(tree):
+        names.update(_submodules(package.partition(".")[0]))
     return names
 
 
 def _parsed(module: str) -> ast.Module:
-    """A module's syntax tree; an empty one of what is no Python, such as a compiled module."""
+    """Return a module's syntax tree, an empty one of a compiled module."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is doubtful in the code: not of concern here
+        warnings.simplefilter("ignore")  # about doubtful code
         try:
             return ast.parse(source_of(module))
         except (SyntaxError, ValueError):
             return ast.Module([], [])
 
 
-def _listed_in(source: str, package: str) -> Iterator[str]:
-    """What `from source import *` may import: the texts in `__all__`."""
+def _exported(source: str, package: str) -> Iterator[str]:
+    """Yield what `from source import *` may import: the strings in `__all__`."""
     try:
         tree = _parsed(resolve_name(source, package))
     except ImportError:
@@ -194,28 +191,29 @@ def _listed_in(source: str, package: str) -> Iterator[str]:
         if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-                texts = (n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
-                yield from (text for text in texts if isinstance(text, str))
+                values = (n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
+                yield from (value for value in values if isinstance(value, str))
 
 
-def _called(node: ast.AST) -> str:
-    """The last word of what a node names."""
+def _last_name(node: ast.AST) -> str:
+    """Return the last part of a dotted name; "" of other nodes."""
     if isinstance(node, ast.Name):
         return node.id
     return node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def _imports_a_text(call: ast.Call) -> bool:
-    """Whether it is `import_module("...")`."""
-    name = call.args[0] if call.args and _called(call.func) in _BY_NAME else None
+def _imports_literal(call: ast.Call) -> bool:
+    """Return whether a call is `import_module("...")`."""
+    name = call.args[0] if call.args and _last_name(call.func) in _BY_NAME else None
     return isinstance(name, ast.Constant) and isinstance(name.value, str)
 
 
-def _imports_what_it_makes(tree: ast.Module) -> bool:
-    """Whether a module imports by names, or files by paths, that only running it tells."""
-    texts = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call) and _imports_a_text(n)}
+def _imports_computed_names(tree: ast.Module) -> bool:
+    """Return whether a module imports names, or files by path, that only running it tells."""
+    literal = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call) and _imports_literal(n)}
     for node in ast.walk(tree):
-        if _called(node) in _BY_PATH or (_called(node) in _BY_NAME and id(node) not in texts):
+        name = _last_name(node)
+        if name in _BY_PATH or (name in _BY_NAME and id(node) not in literal):
             return True
         if isinstance(node, ast.ImportFrom):
             renamed = {alias.name for alias in node.names if alias.asname}
@@ -224,8 +222,8 @@ def _imports_what_it_makes(tree: ast.Module) -> bool:
     return False
 
 
-def _all_below(package: str) -> Iterator[str]:
-    """Every module of a package."""
+def _submodules(package: str) -> Iterator[str]:
+    """Yield every module of a package."""
     spec = _spec(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for path in Path(folder).rglob("*.py"):

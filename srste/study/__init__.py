@@ -1,1 +1,1 @@
-"""One study: a direction, its curve, trials, the best one replayed and held out."""
+"""One study: a direction, its loss curve, trials, and the best trial replayed and held out."""

@@ -1,5 +1,4 @@
-"""What the exact loss curve tells of a study: how far the best trial is from the best there is, and
-whether there is any descent."""
+"""The certificate of a study: what its exact loss curve tells over all learning rates."""
 
 from __future__ import annotations
 
@@ -12,12 +11,11 @@ from srste.curve import ExactCurve, Interval
 class Certificate:
     """What holds over all real learning rates in (0, lr_max], float64.
 
-    lr, loss: of the exact minimum; attained: False where that is a limit which is only approached;
-    error: no loss is lower by more, rounding aside. regret: of the best trial, its loss less the exact
-    minimum; regret_fraction: as a part of the decrease that can be had; None if every trial failed, the
-    fraction also where no learning rate lowers the loss. intervals: of learning rates that lower the
-    loss, how many; total: their length together; first: the one of the smallest learning rates;
-    smallest, largest: the shortest and the longest one. None where there is none.
+    lr, loss, attained: the exact minimum, see :class:`srste.curve.Minimum`. error: no loss is lower
+    by more, rounding aside. regret: the loss of the best trial less that minimum, None if every
+    trial failed. regret_fraction: regret as a fraction of the largest possible decrease, None also
+    where no learning rate lowers the loss. intervals, total, first, smallest, largest: the learning
+    rates that lower the loss, see :class:`srste.curve.Descent`.
     """
 
     lr: float
@@ -39,24 +37,18 @@ class Certificate:
 
 
 def certificate(curve: ExactCurve, post_loss: float | None) -> Certificate:
-    """Args: post_loss: of the best trial, None if every trial failed."""
+    """Return the certificate. post_loss: of the best trial, None if every trial failed."""
     lowest, descent = curve.minimum(), curve.descent()
     regret = fraction = None
     if post_loss is not None:
-        # The minimum is searched with the same sums, so that what is below it is rounding.
+        # The minimum is searched with the same sums, so that a negative difference is rounding.
         regret = max(0.0, post_loss - lowest.loss)
         if descent.exists:
             fraction = regret / (curve.pre_loss - lowest.loss)
     return Certificate(
-        lr=lowest.lr,
-        loss=lowest.loss,
-        attained=lowest.attained,
+        **lowest._asdict(),
         error=curve.error,
         regret=regret,
         regret_fraction=fraction,
-        intervals=descent.intervals,
-        total=descent.total,
-        first=descent.first,
-        smallest=descent.smallest,
-        largest=descent.largest,
+        **descent._asdict(),
     )

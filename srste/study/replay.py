@@ -1,8 +1,8 @@
-"""The winner replayed: a real update of the real model, and a real forward pass in its own dtype.
+"""Replay of the best step: a real update of the model, and a forward pass in the model's own dtype.
 
 The loss curve is exact in float64; what a user runs is float32. The two may differ where rounding
-decides the sign of a pre-activation that is almost zero. This module makes the step for real, and
-says whether such units explain the difference.
+decides the sign of a pre-activation that is almost zero; a replay checks whether such units explain
+the difference.
 """
 
 from __future__ import annotations
@@ -22,11 +22,9 @@ from srste.losses import ExactLoss, LossFunction, SquaredError
 
 @dataclass(frozen=True)
 class Replay:
-    """pre_loss, post_loss: of the model in its own dtype, before and after the step.
-
-    on_the_fence: examples with a unit whose sign rounding can decide.
-    explained: whether rounding explains the difference to the loss curve.
-    """
+    """pre_loss, post_loss: of the model in its own dtype, before and after the step. on_the_fence:
+    examples with a unit whose sign rounding can decide. explained: whether rounding explains the
+    difference to the loss curve."""
 
     pre_loss: float
     post_loss: float
@@ -42,14 +40,14 @@ def replay(
     curve_loss: float,
     loss: LossFunction | None = None,
 ) -> Replay:
-    """Steps a copy of the line's model by ``lr`` and holds it against the loss curve.
+    """Step a copy of the line's model by ``lr`` and compare it with the loss curve.
 
-    Between the two stands one float64 forward pass of the stepped network. The curve must give its
-    loss, but for examples that float64 itself cannot decide; and the real model must give its output
-    for every example that the model's dtype can decide.
+    Both are compared with a float64 forward pass of the stepped network: the curve must give its
+    loss, except for examples that float64 cannot decide, and the real model its output for every
+    example that the model's dtype can decide.
 
     Args: shapes as for :meth:`srste.curve.line.Line.loss`. lr: >= 0. curve_loss: the curve's at lr.
-        loss: one with an exact form; the mean squared error, if none is given.
+        loss: one with an exact form; by default the mean squared error.
     Raises: as :meth:`srste.curve.line.Line.exact_loss`.
     """
     loss = SquaredError() if loss is None else loss
@@ -76,13 +74,13 @@ def replay(
 
 
 def _in_float64(loss: LossFunction, outputs: Tensor, targets: Tensor) -> float:
-    # So that the rounding of the loss itself does not blur the comparison.
+    # The loss's own rounding is to have no part in the comparison.
     return float(loss(outputs.double(), as_double(targets)))
 
 
 def _largest_loss(loss: ExactLoss, reach: Array, targets: Tensor) -> Array:
-    """(examples,) what an example's loss can at most be with outputs within their reach."""
-    there = as_double(targets.detach().cpu())
-    there = there.reshape(reach.shape) if there.is_floating_point() else there
-    largest: Array = loss.bound(torch.from_numpy(reach), there).numpy()
+    """Return (examples,) bounds on each example's loss for outputs within their reach."""
+    targets = as_double(targets.detach().cpu())
+    targets = targets.reshape(reach.shape) if targets.is_floating_point() else targets
+    largest: Array = loss.bound(torch.from_numpy(reach), targets).numpy()
     return largest

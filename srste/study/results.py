@@ -1,4 +1,4 @@
-"""What a study says of its best trial."""
+"""What a study reports of its best trial."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Best:
-    """The winning trial. number: of the trial; lr: its learning rate; smallest_lr, largest_lr: of all
-    that were tried; post_loss: exact, float64;
-    replayed_*: of the real model (see `srste.study.replay`); explained: whether rounding explains the
-    difference; on_the_fence: examples whose output rounding can change."""
+    """The best trial. number, lr: of the trial. smallest_lr, largest_lr: of all trials. post_loss:
+    of the loss curve. replayed_pre_loss, replayed_post_loss, explained, on_the_fence: of the real
+    model, see :class:`srste.study.replay.Replay`."""
 
     number: int
     lr: float
@@ -25,8 +24,8 @@ class Best:
 
 @dataclass(frozen=True)
 class Probe:
-    """The loss after a small step, whose learning rate is the same for all studies of a sampling: what
-    shows whether the losses of several sample counts drift."""
+    """The loss after a small step whose learning rate is the same for all studies of a sampling: it
+    shows whether the loss drifts with the sample count."""
 
     lr: float
     loss: float

@@ -1,16 +1,15 @@
-"""One study: a direction, its loss curve, trials of learning rates, the winner replayed and held out."""
+"""One study: a direction, its loss curve, trials of learning rates, and the best trial replayed."""
 
 from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 import optuna
 import torch
-from numpy.typing import NDArray
 
 from srste.curve import EvaluatedCurve, ExactCurve, Line, LossCurve
 from srste.curve.forward.evaluated import Progress
@@ -25,12 +24,11 @@ from srste.study.checks import (
     NOT_MOVED,
     NOT_RESTORED,
     SAME_DRAWS,
-    Unchanged,
-    draws_do_nothing,
-    not_moved,
+    WeightSnapshot,
+    ignores_draws,
+    unmoved_tensors,
 )
-from srste.study.formatting import duration
-from srste.study.heldout import Heldout, held_out, zero_loss
+from srste.study.heldout import Heldout, evaluate_heldout, zero_loss
 from srste.study.replay import Replay, replay
 from srste.study.results import Best, Probe
 
@@ -42,11 +40,11 @@ class Study:
     """The result of a study. best, heldout, probe: None if every trial failed.
 
     name: of the estimator, sample count and batch. curve: the loss along the direction, None where
-    weights or direction are not finite. heldout: None also where nothing is held out. zero_loss: of a
-    model whose output is zero, on the batch. angles: to the baseline's direction, in degrees, by
-    parameter tensor, and of all parameters together under ""; empty without a baseline. probe: the loss
-    after a small step. certificate: what holds over all learning rates, None where the loss curve has no
-    exact form, and not_exact says why. alarms: by kind (see `srste.study.checks`), what was seen.
+    weights or direction are not finite. heldout: None also where nothing is held out. zero_loss: of
+    a model whose output is zero, on the batch. angles: to the baseline's direction, in degrees, by
+    parameter tensor, and of all parameters together under ""; empty without a baseline.
+    certificate: None where the loss curve has no exact form, and not_exact says why. alarms:
+    details by kind, see `srste.study.checks`.
     """
 
     name: str
@@ -63,8 +61,7 @@ class Study:
 
     @property
     def regret(self) -> float | None:
-        """The loss of the best trial less the lowest over all learning rates; None where that is not
-        known, or every trial failed."""
+        """The loss of the best trial less the lowest over all learning rates, if both are known."""
         return self.certificate.regret if self.certificate else None
 
     def to_optuna(self) -> optuna.Study:
@@ -72,7 +69,7 @@ class Study:
         return self.trials.to_optuna(self.name)
 
     def summary(self) -> dict[str, str]:
-        """What a reader wants first, in words."""
+        """Return the main results in words, by what they are."""
         rows = {"loss before the step": f"{self.trials.pre_loss:.6g}"}
         if self.best is None:
             return rows | {"best step": f"none: all {len(self.trials):,} trials failed"}
@@ -84,7 +81,7 @@ class Study:
             rows["held-out, before and after"] = (
                 f"{self.heldout.pre_loss:.6g}, {self.heldout.post_loss:.6g}"
             )
-        return rows | {f"alarm: {kind}": seen for kind, seen in self.alarms.items()}
+        return rows | {f"alarm: {kind}": detail for kind, detail in self.alarms.items()}
 
     def __repr__(self) -> str:
         return f"<study {self.name}: {'; '.join(f'{k} {v}' for k, v in self.summary().items())}>"
@@ -97,8 +94,8 @@ class Study:
 
 
 PROBED = 2e-4
-"""The learning rate of the small step, as a part of the largest that may be tried: so small that few
-units flip, and the loss tells the direction from its like better than its own minimum does."""
+"""The learning rate of the small step as a fraction of lr_max: so small that few units flip, and
+its loss tells directions apart better than the minimum does."""
 
 
 def run_study(
@@ -112,64 +109,60 @@ def run_study(
     baseline: Estimator | None = None,
     progress: Progress | None = None,
 ) -> Study:
-    """Runs one study.
+    """Run one study.
 
-    Args: heldout: examples on which the winner is measured too. baseline: whose direction the angles are
-        to. progress: is told how far an evaluated curve is, see :class:`srste.curve.EvaluatedCurve`.
+    Args: heldout: examples to evaluate the best step on, too. baseline: whose direction the angles
+        are to. progress: is called as an evaluated curve proceeds, see
+        :class:`srste.curve.EvaluatedCurve`.
 
     Raises: ValueError naming the parameter for which a direction has no tensor like it.
     """
     name = f"{estimator_name} samples {samples} batch {batch.index}"
-    unchanged = Unchanged(task.model)
+    before = WeightSnapshot(task.model)
     alarms = {}
     direction = estimator.direction(task, batch, samples)
     check_direction(dict(task.model.named_parameters()), direction)
     to_baseline = _angles(task, batch, direction, baseline)
-    if draws_do_nothing(estimator, task, batch):
+    if ignores_draws(estimator, task, batch):
         alarms[SAME_DRAWS] = "other draws, same direction"
-    if unchanged.restore():
+    if before.restore():
         alarms[NOT_RESTORED] = "put back afterwards"
-    if still := not_moved(task.model, direction):
-        alarms[NOT_MOVED] = still
-    for alarm, seen in alarms.items():
-        log.warning("%s: alarm: %s: %s", name, alarm, seen)
+    if unmoved := unmoved_tensors(task.model, direction):
+        alarms[NOT_MOVED] = unmoved
+    for alarm, detail in alarms.items():
+        log.warning("%s: alarm: %s: %s", name, alarm, detail)
 
     line, seed = Line(task.model, direction), integer_seed(task.seed, "sampler", name)
     curve = _curve(line, task, batch, sampling.lr_max, progress)
     if curve is None:
-        trials = sampling.run(_no_losses, _pre_loss(task, batch), seed)
+        trials = sampling.run(lambda lrs: np.full(np.shape(lrs), np.nan), _pre_loss(task, batch), seed)
     else:
         if isinstance(curve, EvaluatedCurve):
             weights = sum(g.numel() for g in direction.values())
             _announce((sampling.trials, len(batch.inputs), weights), curve)
         trials = sampling.run(curve, curve.pre_loss, seed)
-    study = Study(
+    winner = trials.best()
+    exact = best = on_heldout = probe = None
+    if isinstance(curve, ExactCurve):
+        exact = certificate(curve, None if winner is None else float(trials.post_loss[winner]))
+    if curve is not None and winner is not None:
+        best = _replayed(line, task, batch, curve, trials, winner, name)
+        small = PROBED * sampling.lr_max
+        probe = Probe(small, float(curve(np.array([small]))[0]))
+        if heldout:
+            on_heldout = evaluate_heldout(line, task, heldout, best.lr, sampling.lr_max)
+    return Study(
         name=name,
         curve=curve,
         trials=trials,
-        best=None,
-        heldout=None,
+        best=best,
+        heldout=on_heldout,
         zero_loss=zero_loss(task, batch),
         angles=to_baseline,
-        probe=None,
-        certificate=None,
+        probe=probe,
+        certificate=exact,
         not_exact=curve.why_not if curve else "",
         alarms=alarms,
-    )
-    if curve is None:
-        return study
-    winner = trials.best()
-    if isinstance(curve, ExactCurve):
-        post_loss = None if winner is None else float(trials.post_loss[winner])
-        study = replace(study, certificate=certificate(curve, post_loss))
-    if winner is None:
-        return study
-    lr, small = float(trials.lr[winner]), PROBED * sampling.lr_max
-    return replace(
-        study,
-        best=_replayed(line, task, batch, curve, trials, winner, name),
-        heldout=held_out(line, task, heldout, lr, sampling.lr_max) if heldout else None,
-        probe=Probe(small, float(curve(np.array([small]))[0])),
     )
 
 
@@ -177,16 +170,23 @@ _announced: set[tuple[str, tuple[int, ...]]] = set()
 
 
 def _announce(size: tuple[int, ...], curve: EvaluatedCurve) -> None:
-    """Says, once for each reason and each size of a study in a process, that learning rates cost forward
-    passes here, and how long those of a study will take. size: how many, and what else decides."""
+    """Log how long the learning rates of a study take by forward passes, once a process for each
+    reason and size. size: the number of learning rates, and what else their time depends on."""
     trials = size[0]
     if (curve.why_not, size) not in _announced:
         _announced.add((curve.why_not, size))
         log.warning(
             "The loss curve has no exact form, and is evaluated by forward passes: %s. The %s learning "
             "rates of a study will take about %s",
-            curve.why_not, f"{trials:,}", duration(curve.seconds(trials)),
+            curve.why_not, f"{trials:,}", _duration(curve.seconds(trials)),
         )  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    """For example "0.4 s", "25 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _angles(
@@ -200,20 +200,14 @@ def _angles(
 
 
 def _replayed(
-    line: Line,
-    task: Task,
-    batch: Batch,
-    curve: LossCurve,
-    trials: Trials,
-    winner: int,
-    name: str,
+    line: Line, task: Task, batch: Batch, curve: LossCurve, trials: Trials, winner: int, name: str
 ) -> Best:
-    """The winner, and what a real update with it gives. winner: the number of the trial."""
+    """Return the best trial with its replay. winner: its number."""
     lr, post_loss = float(trials.lr[winner]), float(trials.post_loss[winner])
     if curve.exact:
         real = replay(line, batch.inputs, batch.targets, lr, post_loss, task.loss)
     else:
-        # By real passes as it is: one more may differ in the last bits, where many go together.
+        # Such a curve makes real passes; one pass alone may differ in the last bits from many together.
         again = float(curve(lr))
         precision = max(torch.finfo(p.dtype).eps for p in line.direction.values())
         agrees = math.isclose(again, post_loss, rel_tol=100 * precision)
@@ -240,8 +234,8 @@ def _replayed(
 def _curve(
     line: Line, task: Task, batch: Batch, lr_max: float, progress: Progress | None
 ) -> LossCurve | None:
-    """The loss along the line; None, and a line in the log, where weights or direction are not finite:
-    the trials fail then, each with its reason, and not the job."""
+    """Return the loss along the line. Where weights or direction are not finite, log that and
+    return None: the trials then fail, not the job."""
     parts = {"weights are": dict(line.model.named_parameters()), "direction is": line.direction}
     for what, tensors in parts.items():
         if names := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
@@ -250,13 +244,9 @@ def _curve(
     return line.loss(batch.inputs, batch.targets, task.loss, lr_max, task.seed, progress)
 
 
-def _no_losses(lrs: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.full(np.shape(lrs), np.nan)
-
-
 def _pre_loss(task: Task, batch: Batch) -> float:
-    """The loss before the step where there is no curve; nan where the weights are not finite."""
-    still = {name: torch.zeros_like(p) for name, p in task.model.named_parameters()}
+    """Return the loss before the step without a curve; nan where the weights are not finite."""
+    zero = {name: torch.zeros_like(p) for name, p in task.model.named_parameters()}
     if not all(p.isfinite().all() for p in task.model.parameters()):
         return math.nan
-    return Line(task.model, still).loss(batch.inputs, batch.targets, task.loss).pre_loss
+    return Line(task.model, zero).loss(batch.inputs, batch.targets, task.loss).pre_loss

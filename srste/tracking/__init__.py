@@ -1,14 +1,14 @@
-"""MLflow, the only package that imports it (more than a second, so others do where they need it)."""
+"""MLflow, which no other package imports. It takes a second, so import this where needed."""
 
 import os
 import tempfile
 from pathlib import Path
 
-# Before the import: no usage data to anyone, and a dead server is given up within seconds.
+# Before the import: no usage data is sent, and a dead server is given up within seconds.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-# Its links, with the password that the address may hold, are not for logs.
+# Its links may hold a password.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 try:
     Path.home()

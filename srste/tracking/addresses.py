@@ -1,4 +1,4 @@
-"""The address of a store: as it is given, as MLflow is told it, as a command shows it."""
+"""Addresses of stores: as given, as passed to MLflow, as shown in commands."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from srste.errors import UserError, address_without_password
 from srste.store.manifest import is_server
 
-_lent: list[str] = []
-"""The variables by which MLflow was told what lets in to the address that was opened last."""
+_credentials: list[str] = []
+"""The environment variables with the credentials of the address that was opened last."""
 
 
 def refusal(uri: str, reason: str) -> UserError:
-    """What is said of a store that cannot be used."""
+    """Return the error for a store that cannot be used."""
     return UserError(f"tracking.uri={address_without_password(uri)}: {reason}")
 
 
 def resolved(uri: str | None) -> str:
-    """The address that MLflow is to open. None: of the environment, or where MLflow looks by default.
-    A SQLite file's is absolute: jobs may change the working directory. Raises: UserError."""
+    """Return the address for MLflow to open; a SQLite file's is absolute, since jobs may change the
+    working directory. uri: None: the environment's or MLflow's default. Raises: UserError."""
     address = _with_credentials(uri) or _get_default_tracking_uri()
     if address == DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH:  # an old store of files
         address = Path(address).absolute().as_uri()
@@ -35,12 +35,12 @@ def resolved(uri: str | None) -> str:
 
 
 def is_database(uri: str) -> bool:
-    """Whether that is the address of a database, SQLite's included."""
+    """Return whether that is the address of a database, SQLite included."""
     return _dialect(uri) in ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file behind an address, absolute; None where it is not SQLite's. Raises: UserError."""
+    """Return the absolute path of a SQLite address; None for another one. Raises: UserError."""
     if _dialect(uri) != "sqlite":
         return None
     try:
@@ -66,10 +66,10 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def sqlite_address(path: Path, query: str = "") -> str:
-    """The address that SQLAlchemy reads as that file. query: what stands after the ``?``.
+    """Return the address of that file for SQLAlchemy. query: what stands after the ``?``.
 
-    MLflow makes the folder that it finds in the address as it stands there. So nothing is quoted that
-    need not be, and where something must be, the slashes are too: then it finds none.
+    MLflow makes the folder that it finds in the undecoded address. So only what must be is quoted,
+    and then the slashes, too, so that it finds no folder.
     """
     text = str(path)
     quoted = "".join(c if c.isprintable() and c not in "%?" else urllib.parse.quote(c) for c in text)
@@ -79,8 +79,8 @@ def sqlite_address(path: Path, query: str = "") -> str:
 
 
 def ui_command(uri: str) -> str:
-    """The command that shows a store that is no server, for a shell in this folder. Plain ``mlflow ui``
-    does not look at MLFLOW_TRACKING_URI."""
+    """Return the command that serves a store, for a shell in this folder. Plain ``mlflow ui``
+    ignores MLFLOW_TRACKING_URI."""
     path = sqlite_file(uri)
     if (
         path is not None
@@ -93,26 +93,28 @@ def ui_command(uri: str) -> str:
 
 
 def tell_password(uri: str) -> str:
-    """What is to be added to a command that holds the address without its password."""
-    return "" if address_without_password(uri) == uri and not _lent else " (with user and password)"
+    """Return the hint that a command with the address needs its password, if it has one."""
+    return (
+        "" if address_without_password(uri) == uri and not _credentials else " (with user and password)"
+    )
 
 
 def _dialect(uri: str) -> str:
-    """For example "sqlite", of "sqlite+pysqlite:///x.db"."""
+    """Return for example "sqlite" for "sqlite+pysqlite:///x.db"."""
     return uri.partition(":")[0].partition("+")[0].lower()
 
 
 def _with_credentials(uri: str | None) -> str | None:
-    """The address with what lets in, as the environment has it: configurations, which are written to
-    disk, hold addresses without passwords. A server's go to MLflow beside the address."""
-    while _lent:  # to that server, and to no other
-        os.environ.pop(_lent.pop(), None)
-    own = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri is not None and address_without_password(own) != uri:
+    """Return the address with the credentials that the environment's has: configurations have no
+    passwords. A server's credentials go to MLflow by environment variables."""
+    while _credentials:  # they are for the server that was opened last only
+        os.environ.pop(_credentials.pop(), None)
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri is not None and address_without_password(given) != uri:
         return uri
-    if not is_server(own) or (parts := urllib.parse.urlsplit(own)).username is None:
-        return own or None
+    if not is_server(given) or (parts := urllib.parse.urlsplit(given)).username is None:
+        return given or None
     for name, value in (("USERNAME", parts.username), ("PASSWORD", parts.password or "")):
-        _lent.append(f"MLFLOW_TRACKING_{name}")
-        os.environ[_lent[-1]] = urllib.parse.unquote(value)
-    return address_without_password(own)
+        _credentials.append(f"MLFLOW_TRACKING_{name}")
+        os.environ[_credentials[-1]] = urllib.parse.unquote(value)
+    return address_without_password(given)

@@ -1,8 +1,7 @@
-"""Where the files of an experiment's runs go, and whether they can."""
+"""The artifact location of an experiment."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,16 +14,16 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from srste.errors import UserError, first_line
 from srste.store.manifest import is_server
 from srste.tracking.addresses import sqlite_file
-from srste.tracking.databases import check_writable
+from srste.tracking.databases import can_make, check_writable
 
 
 def check_location(location: str, uri: str, experiment: str, used: bool) -> None:
-    """Raises: UserError unless files can be written where the experiment keeps its artifacts. What a
-    server or a cloud keeps is not looked at.
+    """Raise UserError unless files can be written where the experiment keeps its artifacts.
+    Locations on servers and clouds are not checked.
 
-    Args: used: whether the experiment has, or may have, files there already. A folder that is not there
-        is then made only below the one of the SQLite file: elsewhere it has been moved away, or is on
-        another machine, and what was written would be apart from the rest.
+    Args: used: whether the experiment may have files there already. A missing folder is then made
+        only beside the SQLite file: elsewhere it was moved away, or is on another machine, and new
+        files would be apart from the rest.
     """
     other = "name another experiment by tracking.experiment"
     if is_server(uri):
@@ -52,29 +51,27 @@ def check_location(location: str, uri: str, experiment: str, used: bool) -> None
 
 
 def local_folder(location: str, uri: str) -> Path | None:
-    """The folder of this machine that MLflow reads the location as; None if it is not of this machine.
-    Raises: whatever MLflow has against the location."""
+    """Return the local folder of an artifact location; None if it is not local. Raises: MLflow's
+    errors for the location."""
     repository = get_artifact_repository(location, tracking_uri=uri)
     return Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
 
 
 def remove_artifacts(location: str, uri: str, names: Iterable[str]) -> None:
-    """Removes files from a run's artifacts, where its store can do so, and folders that are empty then.
+    """Remove files, and folders emptied by it, from a run's artifacts if its store can.
 
-    On this machine MLflow's own function is not used: it decodes the folder's name twice.
-    Args: names: of files, below the run's artifacts.
+    For local ones MLflow's function is not used: it decodes the folder's name twice.
+    Args: names: of files, relative to the run's artifacts.
     """
-    folder = local_folder(location, uri)
-    repository = get_artifact_repository(location, tracking_uri=uri) if folder is None else None
+    repository = get_artifact_repository(location, tracking_uri=uri)
     for name in names:
-        if folder is None:
-            assert repository is not None
-            with suppress(NotImplementedError, MlflowException, OSError):
+        with suppress(NotImplementedError, MlflowException, OSError):
+            if isinstance(repository, LocalArtifactRepository):
+                path = Path(repository.artifact_dir, name)
+                path.unlink(missing_ok=True)
+                path.parent.rmdir()
+            else:
                 repository.delete_artifacts(name)  # type: ignore[no-untyped-call]
-        else:
-            with suppress(OSError):
-                (folder / name).unlink(missing_ok=True)
-                (folder / name).parent.rmdir()
 
 
 def _is_beside(folder: Path, database: Path | None) -> bool:
@@ -82,7 +79,7 @@ def _is_beside(folder: Path, database: Path | None) -> bool:
 
 
 def _original_of(folder: Path, database: Path | None) -> Path | None:
-    """The other SQLite file beside which the experiment's files lie, where this one is a copy of it."""
+    """Return the SQLite file beside the artifacts, if ``database`` is a copy of it elsewhere."""
     if database is None or _is_beside(folder, database):
         return None
     original = folder.parent.parent / database.name
@@ -90,14 +87,12 @@ def _original_of(folder: Path, database: Path | None) -> Path | None:
 
 
 def _moved(folder: Path, database: Path | None) -> str:
-    """The command by which a store that was moved finds its files again, for an advice that goes on."""
+    """Return the advice how a store that was moved finds its files again; "" where it cannot."""
     if database is None:
         return ""
     before, now = folder.parent, database.resolve().parent / folder.parent.name
-    if before.exists() or before.is_symlink() or not (now / folder.name).is_dir():
-        return ""
-    there = next(parent for parent in before.parents if parent.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
+    moved = (now / folder.name).is_dir() and not (before.exists() or before.is_symlink())
+    if not moved or not can_make(before):
         return ""
     make = shlex.join(["mkdir", "-p", str(before.parent)])
     link = shlex.join(["ln", "-s", str(now), str(before)])

@@ -1,8 +1,7 @@
-"""The view of MLflow's UI that a launch's link opens: which runs, which columns, which charts.
+"""The view of MLflow's UI that a launch's link opens: runs, columns and charts.
 
-MLflow keeps a view that someone shares as an experiment tag; this makes one. The charts say at once
-what a stranger would otherwise have to set up by hand: the loss against the learning rate (MLflow's
-own default draws it against the trial's number) and the gain over the baseline.
+MLflow stores a shared view as an experiment tag; this makes one. It charts the loss against the
+learning rate (MLflow's default is against the trial's number) and the gain over the baseline.
 """
 
 from __future__ import annotations
@@ -23,9 +22,11 @@ _SECTION = "srste"
 
 
 def chart_view(search: str, order_by: str, granularity: str) -> str:
-    """The value of the tag ``mlflow.sharedViewState.KEY`` that the link's ``viewStateShareKey=KEY``
-    refers to. search: which runs, in MLflow's filter syntax. order_by: ascending, likewise.
-    granularity: whether a run is a study or a job."""
+    """Return the value of the tag ``mlflow.sharedViewState.KEY`` for a link's
+    ``viewStateShareKey=KEY``.
+
+    search: the runs, in MLflow's filter syntax. order_by: ascending, likewise. granularity: "study"
+    or "job", what a run is."""
     metrics = [f"metrics.`{metric}`" for metric in _METRICS[granularity]]
     state = {
         "searchFilter": search,
@@ -43,7 +44,7 @@ def chart_view(search: str, order_by: str, granularity: str) -> str:
         "runsHidden": [],
         "runsVisibilityMap": {},
         "runsHiddenMode": "FIRST_20_RUNS",
-        "compareRunCharts": _of_jobs() if granularity == "job" else _of_studies(),
+        "compareRunCharts": _job_charts() if granularity == "job" else _study_charts(),
         "compareRunSections": [
             {
                 "uuid": _SECTION,
@@ -68,7 +69,7 @@ def chart_view(search: str, order_by: str, granularity: str) -> str:
     return "deflate;" + base64.b64encode(compressed).decode()
 
 
-def _of_studies() -> list[dict[str, Any]]:
+def _study_charts() -> list[dict[str, Any]]:
     return [
         _line("trial/post_loss", "trial/lr", "Loss after the step, against learning rate"),
         _bar("best/post_loss", "Loss after the best step"),
@@ -77,7 +78,7 @@ def _of_studies() -> list[dict[str, Any]]:
     ]
 
 
-def _of_jobs() -> list[dict[str, Any]]:
+def _job_charts() -> list[dict[str, Any]]:
     return [
         _bar("mean/post_loss", "Loss after the best step, mean over batches"),
         _bar("mean/gain", "Gain over the baseline (> 0: lower loss), mean over batches"),
@@ -86,10 +87,10 @@ def _of_jobs() -> list[dict[str, Any]]:
     ]
 
 
-def _chart(kind: str, metric: str, title: str) -> dict[str, Any]:
+def _bar(metric: str, title: str) -> dict[str, Any]:
     return {
         "uuid": f"{_SECTION}-{metric}",
-        "type": kind,
+        "type": "BAR",
         "runsCountToCompare": 20,
         "metricSectionId": _SECTION,
         "deleted": False,
@@ -99,12 +100,9 @@ def _chart(kind: str, metric: str, title: str) -> dict[str, Any]:
     }
 
 
-def _bar(metric: str, title: str) -> dict[str, Any]:
-    return _chart("BAR", metric, title)
-
-
 def _line(metric: str, against: str | None, title: str) -> dict[str, Any]:
-    return _chart("LINE", metric, title) | {
+    return _bar(metric, title) | {
+        "type": "LINE",
         "selectedMetricKeys": [metric],
         "lineSmoothness": 0,
         "xAxisScaleType": "linear",

@@ -1,4 +1,4 @@
-"""Databases of MLflow: looked at before it changes them, and made whole or not at all."""
+"""MLflow's databases: checked before MLflow changes them, and created atomically."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _SQLITE = b"SQLite format 3\0"
 
 @contextmanager
 def sqlite_store(uri: str) -> Iterator[None]:
-    """While it lasts, no other process of this machine opens that SQLite store, which is there and can
-    be written: made if there was none. MLflow migrates a new database table by table, unlocked.
+    """Lock a SQLite store against other processes of this machine, and create it if missing: MLflow
+    migrates a new database table by table, unlocked.
 
-    Raises: UserError, before anything was changed.
+    Raises: UserError if it cannot be used or written, before anything is changed.
     """
     path = sqlite_file(uri)
     assert path is not None
     try:
         _check_arguments(uri)
-        path = path.resolve()  # of a link, the file that it leads to: there SQLite has its journal
+        path = path.resolve()  # SQLite's journal is beside the file that a link leads to
         new = _is_new(uri, path)
         if not new:
             look_at_tables(uri)
@@ -57,7 +57,7 @@ def sqlite_store(uri: str) -> Iterator[None]:
         raise refusal(uri, f"cannot be used ({first_line(error)}); {ANOTHER}") from error
     with lock:
         try:
-            if new and _is_new(uri, path):  # still
+            if new and _is_new(uri, path):  # still, now that it is locked
                 make_database(path)
             _check_writes(path)
         except (OSError, sqlite3.Error) as error:
@@ -66,14 +66,14 @@ def sqlite_store(uri: str) -> Iterator[None]:
 
 
 def look_at_tables(uri: str) -> None:
-    """Raises: UserError where the database's tables are not those of this MLflow, which would add its
-    own to them; SQLAlchemyError where it does not answer."""
+    """Raise UserError if the database's tables are not this MLflow's, which would add its own.
+    Raises: SQLAlchemyError where it does not answer."""
     engine = create_engine(uri, poolclass=NullPool)
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         revisions = MigrationContext.configure(connection).get_current_heads()
     if not tables or (not revisions and engine.dialect.name != "sqlite"):
-        return  # on a server, a database may have tables from its beginning
+        return  # on a server, a new database may have tables
     if not tables >= set(Base.metadata.tables):
         raise refusal(uri, f"holds tables of another program ({_some(tables)}); {ANOTHER}")
     scripts = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
@@ -97,47 +97,50 @@ def look_at_tables(uri: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raises: OSError unless a file can be written there."""
+    """Raise OSError unless a file can be written there."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(4096))
         file.flush()
 
 
 def make_folder(folder: Path) -> str:
-    """The command that makes it, for an advice that goes on; empty where it would not."""
-    there = next(parent for parent in folder.parents if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return ""
-    return f"`mkdir -p {shlex.quote(str(folder))}` makes it; or "
+    """Return the advice how to make the folder; "" where it cannot be made."""
+    return f"`mkdir -p {shlex.quote(str(folder))}` makes it; or " if can_make(folder) else ""
+
+
+def can_make(folder: Path) -> bool:
+    """Return whether a folder that does not exist can be made."""
+    existing = next(parent for parent in folder.parents if parent.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def make_database(path: Path) -> None:
-    """A new database, which appears whole: one whose making was cut off would serve nobody again."""
-    # One process of this machine at a time comes here: what bears that name was left by one that ended.
-    made = path.with_name(f".{path.name}.{socket.gethostname()}.srste.new")
+    """Create a database atomically: MLflow cannot use one whose creation was cut off."""
+    # The caller has the lock: a file of that name was left by a process that ended.
+    new = path.with_name(f".{path.name}.{socket.gethostname()}.srste.new")
     for suffix in ("", "-journal", "-wal", "-shm"):
-        made.with_name(made.name + suffix).unlink(missing_ok=True)
-    # Each of some hundred migrations would wait for the disk; once, before it has its name, is enough.
-    event.listen(Engine, "connect", _without_waiting)
+        new.with_name(new.name + suffix).unlink(missing_ok=True)
+    # Some hundred migrations need not each wait for the disk; one fsync before the rename is enough.
+    event.listen(Engine, "connect", _disable_fsync)
     try:
-        store = SqlAlchemyStore(sqlite_address(made), artifact_root(path))  # type: ignore[no-untyped-call]
+        store = SqlAlchemyStore(sqlite_address(new), artifact_root(path))  # type: ignore[no-untyped-call]
         store.engine.dispose()
     finally:
-        event.remove(Engine, "connect", _without_waiting)
-    with made.open("rb") as file:
+        event.remove(Engine, "connect", _disable_fsync)
+    with new.open("rb") as file:
         os.fsync(file.fileno())
-    if path.exists():  # empty, with the permissions that its owner gave it
-        shutil.copymode(path, made)
-    made.replace(path)
+    if path.exists():  # an empty file, whose permissions are kept
+        shutil.copymode(path, new)
+    new.replace(path)
 
 
 def artifact_root(path: Path) -> str:
-    """Where a SQLite store's artifacts go: beside it, whatever the working directory is."""
+    """Return the artifact location of a SQLite store: beside it, whatever the working directory."""
     return (path.parent / "mlruns").as_uri()
 
 
 def _is_new(uri: str, path: Path) -> bool:
-    """Whether there is no database yet in that file. Raises: UserError, OSError."""
+    """Return whether the file is missing or empty. Raises: UserError, OSError."""
     if not path.parent.is_dir():
         raise refusal(uri, f"there is no folder {path.parent}; {make_folder(path.parent)}{ANOTHER}")
     if not path.exists():
@@ -152,7 +155,7 @@ def _is_new(uri: str, path: Path) -> bool:
 
 
 def _check_arguments(uri: str) -> None:
-    """Raises: ValueError unless what stands after the ``?`` is something that SQLite takes."""
+    """Raise ValueError unless SQLite takes the arguments after the ``?``."""
     with warnings.catch_warnings(action="error"):
         try:
             create_engine(make_url(uri).set(database=":memory:"), poolclass=NullPool).connect().close()
@@ -161,7 +164,7 @@ def _check_arguments(uri: str) -> None:
 
 
 def _check_writes(path: Path) -> None:
-    """Raises: sqlite3.Error unless SQLite can write to the file and its journal beside it."""
+    """Raise sqlite3.Error unless SQLite can write to the file and its journal."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute('CREATE TABLE "srste looks whether it can write" (x)')
@@ -169,7 +172,7 @@ def _check_writes(path: Path) -> None:
 
 
 def _plain(error: SQLAlchemyError) -> str:
-    """What the database said, without SQLAlchemy's own words around it."""
+    """Return the database's message without SQLAlchemy's additions."""
     return first_line(getattr(error, "orig", None) or error)
 
 
@@ -177,5 +180,5 @@ def _some(tables: set[str]) -> str:
     return ", ".join(sorted(tables)[:3]) + (", ..." if len(tables) > 3 else "")
 
 
-def _without_waiting(connection: sqlite3.Connection, _: object) -> None:
+def _disable_fsync(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA synchronous = OFF")

@@ -1,4 +1,4 @@
-"""What MLflow says of our experiment: which metrics, artifacts and tags its runs have."""
+"""The experiment's description in MLflow: the metrics, artifacts and tags of its runs."""
 
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",

@@ -1,4 +1,4 @@
-"""Opening a store: whatever keeps it from taking the runs is told before any work."""
+"""Opening a store: whatever would keep it from taking runs is reported before any work."""
 
 from __future__ import annotations
 
@@ -39,27 +39,23 @@ _KIND = "mlflow.experimentKind"
 
 
 def open_store(tracking: Mapping[str, Any], patient: bool = False, launching: bool = False) -> Store:
-    """The store of a launch's ``tracking``, opened once a launch: jobs may change the working directory.
+    """Return the store of a launch's ``tracking``, opened once a launch: jobs may change the
+    working directory.
 
-    Args: patient: whether to try again when it does not answer, for about a minute, rather than to give
-        up within 10 s. launching: whether the launch begins; in a notebook one follows another.
+    Args: patient: whether to retry for about a minute when it does not answer, rather than to give
+        up within 10 s. launching: whether a launch begins; a notebook starts several.
     Raises: UserError.
     """
     if launching:
-        _opened_once.cache_clear()
-    return _opened_once(tracking["uri"], tracking["experiment"], patient)
-
-
-@cache
-def _opened_once(uri: str | None, experiment: str, patient: bool) -> Store:
-    return open_anew(uri, experiment, patient)
+        _opened.cache_clear()
+    return _opened(tracking["uri"], tracking["experiment"], patient)
 
 
 def open_anew(given: str | None, name: str, patient: bool = False) -> Store:
-    """As :func:`open_store`, whether or not it was opened before. given: the address."""
+    """Open a store as :func:`open_store` does, without its cache. given: the address."""
     for logger, level in (
         ("mlflow", logging.WARNING),
-        ("mlflow.store.db.utils", logging.CRITICAL),  # it prints the traceback of what it raises, too
+        ("mlflow.store.db.utils", logging.CRITICAL),  # it logs the traceback of what it raises
         ("alembic", logging.WARNING),
     ):
         logging.getLogger(logger).setLevel(level)
@@ -93,8 +89,11 @@ def open_anew(given: str | None, name: str, patient: bool = False) -> Store:
     return Store(client, uri, experiment_id)
 
 
+_opened = cache(open_anew)
+
+
 def _refuse_files(uri: str) -> None:
-    """Raises: UserError where the address is a folder, in which MLflow once kept its runs as files."""
+    """Raise UserError if the address is a folder; older MLflows kept runs in folders."""
     allowed = MLFLOW_ALLOW_FILE_STORE.get()  # type: ignore[no-untyped-call]
     scheme = get_uri_scheme(uri)  # type: ignore[no-untyped-call]
     if scheme not in ("", "file") or uri in ("databricks", "databricks-uc", "uc") or allowed:
@@ -107,51 +106,43 @@ def _refuse_files(uri: str) -> None:
         "tracking.uri=sqlite:///mlflow.db they go to that file"
     )
     database = Path("mlflow.db").absolute()
-    # MLflow's command does not decode the address, and opens it decoded.
-    if (
-        any(path.glob("*/meta.yaml"))
-        and not database.exists()
-        and sqlite_address(database) == f"sqlite:///{database}"
-    ):
-        command = [
-            "mlflow",
-            "migrate-filestore",
-            "--source",
-            str(path),
-            "--target",
-            "sqlite:///mlflow.db",
-        ]
+    # MLflow's command does not work where the address would have to be quoted.
+    quoted = sqlite_address(database) != f"sqlite:///{database}"
+    if any(path.glob("*/meta.yaml")) and not database.exists() and not quoted:
+        source = ["--source", str(path)]
+        command = ["mlflow", "migrate-filestore", *source, "--target", "sqlite:///mlflow.db"]
         reason += f" (`{shlex.join(command)}` puts the old ones there, before)"
     raise refusal(uri, reason)
 
 
 def _no_answer(uri: str, error: BaseException) -> str:
-    """Why a store could not be asked for its experiment, and what to do."""
-    said = first_line(error, 500)
+    """Return why a store did not return its experiment, and what to do."""
+    message = first_line(error, 500)
     elsewhere = "name one that answers, or use tracking=none"
     if not is_server(uri) and not is_database(uri):
-        return f"no answer ({said}); {ANOTHER}"
+        return f"no answer ({message}); {ANOTHER}"
     if isinstance(error, ImportError):
-        return f"needs a package that is not installed ({said}); {ANOTHER}"
+        return f"needs a package that is not installed ({message}); {ANOTHER}"
     code = getattr(error, "error_code", "")
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return (
-            f"does not let in ({said}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            f"does not let in ({message}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "or use tracking=none"
         )
-    if code == "ENDPOINT_NOT_FOUND" or "JSON format" in said or "with error code 3" in said:
-        return f"what answers there is no MLflow server ({said}); {elsewhere}"
-    return f"no answer ({said}); start that server, {elsewhere}"
+    if code == "ENDPOINT_NOT_FOUND" or "JSON format" in message or "with error code 3" in message:
+        return f"what answers there is no MLflow server ({message}); {elsewhere}"
+    return f"no answer ({message}); start that server, {elsewhere}"
 
 
 def _new_experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
-    """Makes it. Where its files go is looked at first: it would stay, unusable. Raises: UserError."""
+    """Create the experiment and return its id. Its artifact location is checked first where it can
+    be, since an unusable experiment would stay. Raises: UserError."""
     try:
         if not is_database(uri):
-            made = client.create_experiment(name, tags=EXPERIMENT_TAGS)
-            check_location(client.get_experiment(made).artifact_location, uri, name, used=False)
-            return str(made)
-        # Of a database that is no file, where MLflow has them, but by a name that it reads as it is.
+            new_id = client.create_experiment(name, tags=EXPERIMENT_TAGS)
+            check_location(client.get_experiment(new_id).artifact_location, uri, name, used=False)
+            return str(new_id)
+        # For other databases MLflow's default place, as a URI that it need not decode.
         root = artifact_root((sqlite_file(uri) or Path("database").absolute()).resolve())
         check_location(root, uri, name, used=False)
         store = SqlAlchemyStore(uri, root)  # type: ignore[no-untyped-call]
@@ -160,14 +151,13 @@ def _new_experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        experiment = client.get_experiment_by_name(name)  # another process was first
-        if experiment is None:
+        if (experiment := client.get_experiment_by_name(name)) is None:
             raise
-        return str(experiment.experiment_id)
+        return str(experiment.experiment_id)  # another process was first
 
 
 def _check_experiment(client: mlflow.MlflowClient, uri: str, experiment: Experiment) -> None:
-    """Raises: UserError where it takes no runs, or their files cannot be written."""
+    """Raise UserError if the experiment takes no runs, or their files cannot be written."""
     name, number = experiment.name, experiment.experiment_id
     if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
         command = (
@@ -180,13 +170,13 @@ def _check_experiment(client: mlflow.MlflowClient, uri: str, experiment: Experim
         )
     runs = client.search_runs([number], run_view_type=ViewType.ALL, max_results=1)
     check_location(experiment.artifact_location, uri, name, used=bool(runs))
-    if sqlite_file(uri) is None:  # whether it lets write; to the file something was written already
+    if sqlite_file(uri) is None:  # check that it can be written; a SQLite file's check is done
         client.set_experiment_tag(number, _KIND, experiment.tags.get(_KIND, EXPERIMENT_TAGS[_KIND]))
 
 
 @contextmanager
 def _impatiently() -> Iterator[None]:
-    """While it lasts, MLflow asks a server once and for at most nine seconds."""
+    """Make MLflow ask a server only once and wait at most nine seconds."""
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": _ANSWER_WITHIN}
     before = {name: os.environ[name] for name in patience}
     os.environ.update(patience)

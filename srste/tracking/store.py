@@ -1,8 +1,7 @@
-"""The MLflow store: opened once, and made to hold what the records say.
+"""The MLflow store: writes the runs of a launch, each once.
 
-Everything is idempotent: a run carries the launch's id and its own key as tags, and what the store
-already holds is not written again. Runs that a writer left unfinished are made anew, duplicates
-deleted (in MLflow they can be restored).
+Everything is idempotent: a run has the launch's id and its own key as tags, and runs that the store
+has are not written again. Unfinished runs are replaced, duplicates deleted.
 """
 
 from __future__ import annotations
@@ -30,18 +29,16 @@ from srste.tracking.artifacts import remove_artifacts
 from srste.tracking.chart_view import TAG_PREFIX, chart_view
 from srste.tracking.runs import Entry, Run, code_tags, milliseconds, side_by_side
 
-_PER_CALL = 1_000  # MLflow's own limit on what one request logs
-_PARAMS_PER_CALL = 100
+_METRICS, _PARAMS = 900, 100  # of one request; MLflow's limits are 100 parameters and 1,000 in all
 
 StoreError = (MlflowException, SQLAlchemyError, CommandError, OSError)
-"""What a store that is gone, full or refusing raises."""
+"""The errors of a store that is gone, full or refuses."""
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What a store held after :meth:`Store.sync`. added: how many runs that was. runs: (id, name) by
-    key. former: the launch's own earlier runs, the newest
-    first."""
+    """The result of :meth:`Store.sync`. added: how many runs were written. runs: the (id, name) of
+    each run by key. former: the launch's earlier own runs, the newest first."""
 
     added: int
     runs: dict[str, tuple[str, str]]
@@ -51,58 +48,54 @@ class Synced:
 class Store:
     """An MLflow tracking store and the experiment in it.
 
-    Args: client: of the store; uri: its address, without what lets in to a server; experiment_id: of an
-        experiment that is there. :func:`srste.tracking.open_store` makes one.
+    Args: client: of the store; uri: its address, without a server's credentials; experiment_id: of
+        an existing experiment. :func:`srste.tracking.open_store` makes one.
     """
 
     def __init__(self, client: mlflow.MlflowClient, uri: str, experiment_id: str) -> None:
         self._client, self.uri, self.experiment_id = client, uri, experiment_id
 
     def add(self, launch: Launch, entries: Iterable[Entry]) -> None:
-        """Writes these runs, without asking what is there."""
+        """Write these runs, whether or not the store has them."""
         for entry in entries:
             self._write(launch, entry.key, entry.size, entry.make())
 
     def sync(
-        self,
-        launch: Launch,
-        entries: Sequence[Entry],
-        planned: frozenset[str],
-        step: Callable[[], None],
+        self, launch: Launch, entries: Sequence[Entry], planned: frozenset[str], step: Callable[[], None]
     ) -> Synced:
-        """Makes the store hold these runs, each once.
+        """Make the store have these runs, each once.
 
-        The launch's writers must have ended: what is still running there was left by one that died.
-        Args: planned: keys of all runs that the launch is about; others, of older code, are deleted.
+        The launch's writers must have ended: unterminated runs were left by ones that died.
+        Args: planned: keys of all runs of the launch; others, of older code, are deleted.
             step: called after each entry.
         """
-        held: dict[str, tuple[str, str, int]] = {}
+        stored: dict[str, tuple[str, str, int]] = {}
         former: list[StoredRun] = []
-        for run in self._runs(f"tags.`srste.launch` = '{launch.id}'"):
-            run_id, tags = run.info.run_id, run.data.tags
+        for earlier in self._runs(f"tags.`srste.launch` = '{launch.id}'"):
+            run_id, tags = earlier.info.run_id, earlier.data.tags
             key, size = tags["srste.key"], int(tags.get("srste.size", "1"))
-            if not RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
+            if not RunStatus.is_terminated(RunStatus.from_string(earlier.info.status)):
                 self._client.delete_run(run_id)
             elif tags["kind"] == "launch":
-                former.append(run)
-            elif key not in planned or (key in held and held[key][2] >= size):
+                former.append(earlier)
+            elif key not in planned or (key in stored and stored[key][2] >= size):
                 self._client.delete_run(run_id)
             else:
-                if key in held:
-                    self._client.delete_run(held[key][0])
-                held[key] = (run_id, run.info.run_name, size)
+                if key in stored:
+                    self._client.delete_run(stored[key][0])
+                stored[key] = (run_id, earlier.info.run_name, size)
         added = 0
         for entry in entries:
-            there = held.get(entry.key)
-            if there is None or there[2] < entry.size:
-                if there is not None:
-                    self._client.delete_run(there[0])  # it was of fewer studies
-                made = entry.make()
-                run_id = self._write(launch, entry.key, entry.size, made)
-                held[entry.key] = (run_id, made.name, entry.size)
+            run_id, _, size = stored.get(entry.key, ("", "", 0))
+            if size < entry.size:
+                if run_id:  # it is of fewer studies
+                    self._client.delete_run(run_id)
+                run = entry.make()
+                run_id = self._write(launch, entry.key, entry.size, run)
+                stored[entry.key] = (run_id, run.name, entry.size)
                 added += 1
             step()
-        return Synced(added, {key: (run_id, name) for key, (run_id, name, _) in held.items()}, former)
+        return Synced(added, {key: (run_id, name) for key, (run_id, name, _) in stored.items()}, former)
 
     def track_launch(
         self,
@@ -116,27 +109,27 @@ class Store:
         front: Sequence[str],
         complete: bool,
     ) -> None:
-        """The launch's own run: its tables and figures, and the view its link opens. One that an earlier
-        time has left is written over, or made anew where it no longer tops the list of runs.
+        """Write the launch's own run, with its tables and figures, and the view that its link
+        opens. An earlier one is overwritten, or replaced where it no longer tops the list of runs.
 
-        Args: configs: of the jobs; what differs between them stands side by side in the parameters.
-            description: Markdown for the run's page. names: what tells each run from the launch's
-            others, by key. front: keys of the runs that the chart view shows at first, in order;
-            MLflow's charts have room for some twenty. complete: whether nothing is missing.
+        Args: configs: of the jobs; their parameters list the values in which they differ.
+            description: Markdown for the run's page. names: a name by key that tells each run from
+            the launch's others. front: keys of the runs that the chart view shows at first, in
+            order; MLflow's charts have room for some twenty. complete: whether no job is missing.
         """
         for key, (run_id, name) in synced.runs.items():
             if names.get(key, name) != name:
                 self._client.update_run(run_id, name=names[key])
         tags = {"kind": "launch", "command": launch.command, "mlflow.note.content": description}
-        whole = {f"configuration {number}": config for number, config in enumerate(configs, 1)}
+        numbered = {f"configuration {number}": config for number, config in enumerate(configs, 1)}
         run = Run(
             name=launch.title,
             tags=tags | code_tags(provenance.git_commit(), provenance.versions()),
             params=side_by_side(configs),
-            start=None,  # now and not at the launch's start, so that it tops the list of its studies
+            start=None,  # now, not the launch's start, so that it tops the list of its studies
             files=files,
             folders=folders,
-            texts={"config.yaml": yaml.safe_dump(whole, sort_keys=False)},
+            texts={"config.yaml": yaml.safe_dump(numbered, sort_keys=False)},
             failed=not complete,
         )
         reused = self._reused(synced.former, run)
@@ -146,8 +139,8 @@ class Store:
             if former is not reused:
                 self._client.delete_run(former.info.run_id)
                 remove_artifacts(former.info.artifact_uri, self.uri, logged)
-        own = self._write(launch, launch.id, 1, run, reused)
-        shown = [own, *(synced.runs[key][0] for key in front if key in synced.runs)]
+        launch_run = self._write(launch, launch.id, 1, run, reused)
+        shown = [launch_run, *(synced.runs[key][0] for key in front if key in synced.runs)]
         for place, run_id in enumerate(shown):
             self._client.set_tag(run_id, "srste.front", launch.id)
             self._client.set_tag(run_id, "srste.place", f"{place:04d}")
@@ -159,41 +152,33 @@ class Store:
         self._client.set_experiment_tag(self.experiment_id, TAG_PREFIX + launch.id, view)
 
     def charts(self, launch: Launch) -> str:
-        """How to see the launch's charts, for people: its link, and before it the command that shows a
-        store that is no server."""
-        if is_server(self.uri):
-            return self.link(launch)
-        command = ui_command(self.uri)
-        where = " in this folder" if command == "mlflow ui" else ""
-        return f"run `{command}`{where}{tell_password(self.uri)}, then open {self.link(launch)}"
-
-    def link(self, launch: Launch) -> str:
-        """The address of the launch's charts in MLflow, where a server shows the store."""
-        base = (
-            address_without_password(self.uri).rstrip("/")
-            if is_server(self.uri)
-            else "http://127.0.0.1:5000"
-        )
+        """Return how to see the launch's charts: its link, and the command that serves the store if
+        it is no server."""
+        server = self.uri if is_server(self.uri) else "http://127.0.0.1:5000"
+        base = address_without_password(server).rstrip("/")
         # MLflow opens in its GenAI mode unless told otherwise.
         query = "compareRunsMode=CHART&workflowType=machine_learning"
-        return f"{base}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={launch.id}&{query}"
+        link = f"{base}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={launch.id}&{query}"
+        if server == self.uri:
+            return link
+        command = ui_command(self.uri)
+        where = " in this folder" if command == "mlflow ui" else ""
+        return f"run `{command}`{where}{tell_password(self.uri)}, then open {link}"
 
     def _runs(self, search: str) -> list[StoredRun]:
-        """All runs of the experiment that match, page by page, the newest first."""
-        found: list[StoredRun] = []
-        token: str | None = None
-        while True:
+        """Return all runs of the experiment that match, the newest first."""
+        page = self._client.search_runs([self.experiment_id], search, max_results=1_000)
+        matching = [*page]
+        while page.token:
             page = self._client.search_runs(
-                [self.experiment_id], search, max_results=1_000, page_token=token
+                [self.experiment_id], search, max_results=1_000, page_token=page.token
             )
-            found += page
-            token = page.token
-            if not token:
-                return found
+            matching += page
+        return matching
 
     def _reused(self, former: Sequence[StoredRun], run: Run) -> StoredRun | None:
-        """The launch's earlier run, if it can become this one: parameters cannot be changed, nor can the
-        start, by which MLflow orders its list."""
+        """Return the launch's earlier run if it can become this one: neither its parameters nor its
+        start, by which MLflow orders the list, can be changed."""
         newest = self._client.search_runs([self.experiment_id], max_results=1)
         if not former or not newest or newest[0].info.run_id != former[0].info.run_id:
             return None
@@ -202,9 +187,9 @@ class Store:
     def _write(
         self, launch: Launch, key: str, size: int, run: Run, reused: StoredRun | None = None
     ) -> str:
-        """Writes the run; until it is terminated, it counts as unfinished. Returns its id. reused: the
-        one that is written over, if not a new one."""
-        own = {
+        """Write the run and return its id; until it is terminated, it counts as unfinished. reused:
+        a run to overwrite instead of creating one."""
+        tags = run.tags | {
             "launch": launch.name,
             "srste.launch": launch.id,
             "srste.key": key,
@@ -216,22 +201,18 @@ class Store:
         if reused is None:
             start = milliseconds(run.start)
             reused = self._client.create_run(
-                self.experiment_id, start_time=start, tags=own | run.tags, run_name=run.name
+                self.experiment_id, start_time=start, tags=tags, run_name=run.name
             )
             run_id = str(reused.info.run_id)
         else:
             start, run_id = int(reused.info.start_time), str(reused.info.run_id)
             self._client.update_run(run_id, status="RUNNING", name=run.name)
-            tags = [RunTag(name, value) for name, value in (own | run.tags).items()]
-            self._client.log_batch(run_id, tags=tags)
+            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         params = [Param(k, str(v)) for k, v in run.params.items() if v is not None]
-        first, rest = params[:_PARAMS_PER_CALL], params[_PARAMS_PER_CALL:]
-        room = _PER_CALL - len(first)
-        self._client.log_batch(run_id, metrics=run.metrics[:room], params=first)
-        for i in range(0, len(rest), _PARAMS_PER_CALL):
-            self._client.log_batch(run_id, params=rest[i : i + _PARAMS_PER_CALL])
-        for i in range(room, len(run.metrics), _PER_CALL):
-            self._client.log_batch(run_id, metrics=run.metrics[i : i + _PER_CALL])
+        metrics = run.metrics
+        while params or metrics:
+            self._client.log_batch(run_id, metrics=metrics[:_METRICS], params=params[:_PARAMS])
+            metrics, params = metrics[_METRICS:], params[_PARAMS:]
         for file in run.files:
             self._client.log_artifact(run_id, str(file))
         for folder in run.folders:

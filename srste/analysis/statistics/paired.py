@@ -1,4 +1,4 @@
-"""One against another: paired differences over networks, with intervals, tests and effect sizes."""
+"""Paired differences over networks, with intervals, tests and effect sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from srste.analysis.statistics.proportions import Proportion, of_independent, of
 ALPHA = 0.05
 POWER = 0.8
 FEWEST_NETWORKS = 6
-"""With fewer, not even the same sign in all of them gives the Wilcoxon test a p-value below 5 %."""
+"""With fewer, even the same sign in all networks gives a Wilcoxon p-value above 5 %."""
 
 BETTER, WORSE, NO_EVIDENCE, TOO_FEW, NOTHING = (
     "better",
@@ -32,13 +32,12 @@ BETTER, WORSE, NO_EVIDENCE, TOO_FEW, NOTHING = (
 class Comparison:
     """Paired gains (> 0: the first of the two has the lower loss) over networks.
 
-    networks: with at least one pair. direction: of the signed ranks that the Wilcoxon test adds up: 1
-    where the gains above 0 outweigh, -1 where those below do, 0 in between. mean: over networks, of each
-    one's mean over its batches; low, high: its 95 % cluster-bootstrap interval. networks_won,
-    batches_won: with a gain > 0 (half the ties, rounded down). sign_p, wilcoxon_p: two-sided, on the
-    networks' means. effect_size: mean over standard deviation of the networks' means (Cohen's d_z);
-    infinite where they are all the same but not zero. needed: networks at which a test would see an
-    effect of that size in four of five cases; None where there is none to see, or not within a million.
+    networks: with at least one pair. direction: the sign of the Wilcoxon test's sum of signed
+    ranks. mean: over networks of each one's mean over batches; low, high: its 95 %
+    cluster-bootstrap interval. networks_won, batches_won: with a gain > 0 (half the ties, rounded
+    down). sign_p, wilcoxon_p: two-sided, on the networks' means. effect_size: mean over standard
+    deviation of the networks' means (Cohen's d_z); infinite where they are equal and not zero.
+    needed: see :func:`networks_needed`.
     """
 
     networks: int
@@ -55,16 +54,16 @@ class Comparison:
 
 
 def compare(gains: ArrayLike) -> Comparison:
-    """Compares by paired gains.
+    """Compare by paired gains.
 
-    Args: gains: (networks, batches), loss of the second minus loss of the first; nan where one of the
-        two is missing.
+    Args: gains: (networks, batches), loss of the second minus loss of the first; nan where one of
+        the two is missing.
     """
-    every = np.asarray(gains, dtype=np.float64)
-    every = every[~np.isnan(every).all(axis=1)]
-    means = np.nanmean(every, axis=1)
+    paired = np.asarray(gains, dtype=np.float64)
+    paired = paired[~np.isnan(paired).all(axis=1)]
+    means = np.nanmean(paired, axis=1)
     n = means.size
-    wins = np.where(np.isnan(every), np.nan, (every > 0) + 0.5 * (every == 0))
+    wins = np.where(np.isnan(paired), np.nan, (paired > 0) + 0.5 * (paired == 0))
     low, high = mean_interval(means)
     mean = float(means.mean()) if n else math.nan
     effect = _effect_size(means)
@@ -84,10 +83,10 @@ def compare(gains: ArrayLike) -> Comparison:
 
 
 def verdict(comparison: Comparison, p_value: float | None = None) -> str:
-    """In words: better, worse, no evidence, or too few networks to say.
+    """Return the verdict of the Wilcoxon signed-rank test at 5 %, in words. The mean must point
+    where the ranks do: an outlier may turn it around.
 
-    By the Wilcoxon signed-rank test at 5 %, where the mean points to the side that the ranks do: an
-    outlier may turn the mean around. p_value: that test's, corrected for several; by default as it is.
+    Args: p_value: the test's, corrected for several; by default uncorrected.
     """
     if comparison.networks == 0:
         return NOTHING
@@ -100,27 +99,26 @@ def verdict(comparison: Comparison, p_value: float | None = None) -> str:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) correction for having tested several; nan stays nan and does not count."""
+    """Return Holm's (1979) correction for multiple tests; nan stays nan and does not count."""
     from statsmodels.stats.multitest import multipletests  # half a second to import
 
     p = np.asarray(p_values, dtype=np.float64)
-    known = ~np.isnan(p)
+    tested = ~np.isnan(p)
     corrected = np.full(p.shape, np.nan)
-    if known.any():
-        # It collects garbage at every call; what is frozen is passed over, or thousands of records
-        # would be searched each time.
+    if tested.any():
+        # It collects garbage at every call, which would search thousands of records each time.
         gc.freeze()
         try:
-            corrected[known] = multipletests(p[known], method="holm")[1]
+            corrected[tested] = multipletests(p[tested], method="holm")[1]
         finally:
             gc.unfreeze()
     return [float(value) for value in corrected]
 
 
 def networks_needed(effect_size: float) -> int | None:
-    """How many networks show an effect of that size (mean over standard deviation) at 5 %, two-sided,
-    with a power of 80 %: as many as the paired t-test needs, and at least what the Wilcoxon test can
-    do with. None for no effect, or for more than a million."""
+    """Return how many networks show an effect of that size (mean over standard deviation) at 5 %,
+    two-sided, with a power of 80 %, by the paired t-test; at least :data:`FEWEST_NETWORKS`. None
+    for no effect, or for more than a million networks."""
     from statsmodels.stats.power import TTestPower
 
     size = abs(effect_size)
@@ -143,18 +141,18 @@ def _effect_size(means: np.ndarray) -> float:
 
 
 def _sign_test(means: np.ndarray) -> float:
-    """Ties tell nothing and are left out."""
+    """Ties are left out."""
     up, down = int((means > 0).sum()), int((means < 0).sum())
     return float(binomtest(up, up + down).pvalue) if up + down else math.nan
 
 
 def _wilcoxon(means: np.ndarray) -> float:
-    """Networks without a difference tell nothing and are left out; with them SciPy would take the normal
-    approximation. Exact up to fifty networks that all differ in size."""
-    told = means[means != 0]
-    if not told.size:
+    """Networks without a difference are left out: with them SciPy takes the normal approximation.
+    Exact up to fifty networks without ties in size."""
+    differing = means[means != 0]
+    if not differing.size:
         return 1.0 if means.size else math.nan
-    return float(wilcoxon(told).pvalue)
+    return float(wilcoxon(differing).pvalue)
 
 
 def _direction(means: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""How often: k of n, with an interval."""
+"""Proportions: k of n, with an interval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Proportion:
-    """k of n, and the 95 % interval (low, high) of the rate, in [0, 1]; all of it for n = 0."""
+    """k of n, and the 95 % interval (low, high) of the rate, in [0, 1]; (0, 1) for n = 0."""
 
     k: int
     n: int
@@ -32,7 +32,7 @@ class Proportion:
 
 
 def of_independent(k: int, n: int) -> Proportion:
-    """k of n independent trials, with the interval of Clopper and Pearson (1934)."""
+    """Return k of n independent trials, with the interval of Clopper and Pearson (1934)."""
     if n == 0:
         return Proportion(0, 0, 0.0, 1.0)
     interval = binomtest(k, n).proportion_ci(CONFIDENCE, method="exact")
@@ -40,20 +40,18 @@ def of_independent(k: int, n: int) -> Proportion:
 
 
 def of_networks(events: ArrayLike) -> Proportion:
-    """How often something happened on the batches of several networks.
+    """Return the proportion of an event on the batches of several networks.
 
-    Args: events: (networks, batches): 1 where it happened, 0 where not, nan where a study is missing.
-    Returns: k of n batches. The interval is that of the mean over networks of each network's rate: a
-        cluster bootstrap over networks; where the networks all have the same rate there is nothing
-        to resample, and it is Clopper and Pearson's for as many trials as there are networks.
+    Args: events: (networks, batches): 1 where it happened, 0 where not, nan where missing.
+    Returns: k of n batches. The interval is a cluster bootstrap of the networks' rates; where all
+        networks have the same rate, it is Clopper and Pearson's for as many trials as networks.
     """
-    seen = np.asarray(events, dtype=np.float64)
-    counted = ~np.isnan(seen)
-    seen, counted = seen[counted.any(axis=1)], counted[counted.any(axis=1)]
-    k, n = int(np.nansum(seen)), int(counted.sum())
-    rates: NDArray[np.float64] = np.nansum(seen, axis=1) / counted.sum(axis=1)
+    values = np.asarray(events, dtype=np.float64)
+    counted = ~np.isnan(values)
+    values, counted = values[counted.any(axis=1)], counted[counted.any(axis=1)]
+    k, n = int(np.nansum(values)), int(counted.sum())
+    rates: NDArray[np.float64] = np.nansum(values, axis=1) / counted.sum(axis=1)
     if rates.size < 3 or np.ptp(rates) == 0:
-        # A rate that is neither 0 nor 1 in all networks alike is rounded towards one half.
         same = round(float(rates.mean()) * rates.size) if rates.size else 0
         like = of_independent(same, rates.size)
         return Proportion(k, n, min(like.low, k / n if n else 0.0), max(like.high, k / n if n else 1.0))

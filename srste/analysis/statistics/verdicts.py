@@ -1,11 +1,10 @@
-"""Is one estimator better than another? Three ways to ask, and the rule that asks nothing.
+"""Rules by which one estimator is compared with another.
 
-- At a number of samples fixed beforehand, and at every one with a correction for having looked at all.
-- At the best number of samples as chosen on the other batches of the network (cross-validated), which
-  is what someone who may choose it can expect.
-- "Some N": the note's own rule, that a batch counts as won if any of the sample counts wins it. It is
-  no evidence, since the lowest of ten tries wins by being ten: it is shown beside what a control gets
-  by the same rule, and beside a fair form, the lowest of N tries against the lowest of as many.
+- At a number of samples fixed beforehand, and at every one with a correction for multiple tests.
+- At the best number of samples as chosen on the other batches of the network (cross-validated),
+  which is what someone who may choose it can expect.
+- The lowest of all sample counts against the lowest of as many: the fair form of the note's rule
+  "some N is better", which is no evidence, since the lowest of ten tries wins by being ten.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from srste.analysis.statistics.paired import Comparison, compare, holm, verdict
-from srste.analysis.statistics.panel import Array, Series, elementwise_lowest
+from srste.analysis.statistics.panel import Array, Series
 
 FIXED, EACH, CHOSEN, LOWEST = "fixed", "each", "chosen", "lowest"
 
@@ -29,10 +28,10 @@ RULES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One claim, "the first is better than the second", put to the test.
+    """A test of the claim that the first is better than the second.
 
-    rule: one of :data:`RULES`. samples: where it is for one sample count. p_value: Wilcoxon's, corrected
-    where the rule says so.
+    rule: one of :data:`RULES`. samples: the sample count, if the rule is for one. p_value:
+    Wilcoxon's, corrected where the rule says so.
     """
 
     rule: str
@@ -54,32 +53,32 @@ class Finding:
 
 
 def constant(values: Array) -> Series:
-    """A line, such as the loss before the step, as something to be compared with."""
+    """Return (networks, batches) losses, such as those before the step, as a series."""
     return Series((None,), values[:, :, None])
 
 
 def findings(first: Series, second: Series, fixed: int | None = None) -> list[Finding]:
-    """The claim that ``first`` has a lower loss than ``second``, by every rule that applies.
+    """Test the claim that ``first`` has a lower loss than ``second``, by every rule that applies.
 
     Args: fixed: the sample count that was fixed beforehand; by default the smallest of ``first``.
-        Of two series with sample counts, each is compared at the same one.
+        Two series with sample counts are compared at the same one.
     """
     if first.samples == (None,) and second.samples == (None,):
         return [_finding(FIXED, None, second.at(None) - first.at(None))]
     counts = [n for n in (first if first.samples != (None,) else second).samples if n is not None]
     fixed = min(counts) if fixed is None else fixed
-    found = [_finding(FIXED, fixed, second.at(fixed) - first.at(fixed))]
+    results = [_finding(FIXED, fixed, second.at(fixed) - first.at(fixed))]
     if len(counts) < 2:
-        return found
+        return results
     each = [compare(second.at(n) - first.at(n)) for n in counts]
     corrected = holm([comparison.wilcoxon_p for comparison in each])
-    found += [Finding(EACH, n, c, p) for n, c, p in zip(counts, each, corrected, strict=True)]
+    results += [Finding(EACH, n, c, p) for n, c, p in zip(counts, each, corrected, strict=True)]
     if first.losses.shape[1] > 1:
-        found.append(_finding(CHOSEN, None, cross_validated(second) - cross_validated(first)))
-    if first.samples == second.samples:
-        gains = elementwise_lowest(second.losses) - elementwise_lowest(first.losses)
-        found.append(_finding(LOWEST, None, gains))
-    return found
+        results.append(_finding(CHOSEN, None, cross_validated(second) - cross_validated(first)))
+    if first.samples == second.samples:  # nan where one is missing: the lowest of fewer is another thing
+        gains = second.losses.min(axis=2) - first.losses.min(axis=2)
+        results.append(_finding(LOWEST, None, gains))
+    return results
 
 
 def _finding(rule: str, samples: int | None, gains: Array) -> Finding:
@@ -88,9 +87,9 @@ def _finding(rule: str, samples: int | None, gains: Array) -> Finding:
 
 
 def cross_validated(series: Series) -> Array:
-    """(networks, batches) losses, each at the sample count with the lowest mean loss on the *other*
-    batches of the same network; of several the smallest. nan where a study is missing that the choice
-    would need."""
+    """Return (networks, batches) losses, each at the sample count with the lowest mean loss on the
+    *other* batches of the same network; of several the smallest. nan where the choice needs a
+    missing study."""
     if series.samples == (None,):
         return series.losses[:, :, 0]
     losses = series.losses

@@ -22,7 +22,7 @@ from srste.commands.audit.findings import Log
 from srste.errors import UserError
 from srste.launch.results import results_in
 from srste.note2021.statistics import STATISTICS
-from srste.report.claims import of_the_note
+from srste.report.claims import note_statistics
 from srste.report.conditions import conditions
 from srste.report.formatting import ranges
 from srste.report.panels import drawn, panel, settings
@@ -152,7 +152,7 @@ def _rerun(log: Log, claims: Claims) -> list[Rerun]:
         )
     ours = panel(together[0])
     return [
-        Rerun(name, of_the_note(ours, name, together[0].baselines[name]))
+        Rerun(name, note_statistics(ours, name, together[0].baselines[name]))
         for name in drawn(ours)
         if name in together[0].baselines
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from srste.analysis.alarms import Alarm, Step, alarms_in
+from srste.analysis.alarms import Alarm, BestStep, alarms_in
 from srste.analysis.statistics.panel import Array
 from srste.analysis.statistics.proportions import Proportion, of_independent
 from srste.note2021.log import LogLine, read_note_log
@@ -107,10 +107,10 @@ class Log:
         return [b for b, e in zip(self.batches, self.events(key, label), strict=True) if e == 1]
 
     @cached_property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[BestStep]:
         """The lines as the alarms look at them."""
         return [
-            Step(
+            BestStep(
                 batch=line.batch,
                 series=line.label,
                 samples=line.samples,

@@ -72,7 +72,7 @@ def fan_out(
     assert contents is not None and options is not None
     _importable()
     reports = root / ".reports" / uuid.uuid4().hex[:8]
-    there = set(records.of_studies(root, contents.studies))
+    there = set(records.find_studies(root, contents.studies))
     numbers = _unfinished(root, contents, there, range(first, first + len(job_overrides)))
     if not numbers:
         return

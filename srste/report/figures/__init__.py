@@ -1,8 +1,8 @@
-"""The figures, one a module; each takes records or arrays and gives a matplotlib figure.
+"""The figures, one per module; each makes a matplotlib figure of records or arrays.
 
-They are written to files, without pyplot and its backends. A notebook names one for all processes that
-it starts (MPLBACKEND), and matplotlib cannot be imported where it does not know that one. So it is told
-after its import, as the notebook's own figures need it, and not at all where it does not know it.
+They are written to files, without pyplot and its backends. A notebook names a backend for all
+processes that it starts (MPLBACKEND), and matplotlib's import fails where it does not know that
+one. So the backend is set after the import, for the notebook's own figures, if matplotlib knows it.
 """
 
 import os

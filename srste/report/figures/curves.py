@@ -1,4 +1,4 @@
-"""The loss curves themselves: loss against learning rate, estimators overlaid, minima marked."""
+"""Loss curves: loss against learning rate, estimators overlaid, minima marked."""
 
 from __future__ import annotations
 
@@ -10,88 +10,86 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.report.conditions import Column, Condition
-from srste.report.figures.style import BEFORE, ZERO, Look, in_legend, level, looks, shared_legend
+from srste.report.figures import style
 from srste.report.formatting import loss_words
 from srste.sampling import Trials
 from srste.store import records
 
 POINTS = 1_500
-"""The most points of a curve; beyond, every so many-th is drawn, and the lowest."""
+"""The most points of a curve; of more, as many are drawn, and the lowest."""
 
 
 def curves_figure(
     condition: Condition, folders: Mapping[str, Path], samples: int | None, batches: int = 3
 ) -> Figure:
-    """The loss after ``w - lr g`` against lr on the first batches of a network: the whole range above,
-    below it the part around the minima.
+    """Draw the loss after ``w - lr g`` against lr on the first batches of a network: the whole
+    range, and below it the part around the minima.
 
-    Args: folders: of the records, by key. samples: which sample count of the estimators that draw.
+    Args: folders: of the records, by key. samples: the sample count of the estimators that draw.
     """
     chosen = [c for c in condition.columns if c.samples in (None, samples)]
-    look = looks(
-        [c.series for c in chosen if c.samples is not None],
-        [c.series for c in chosen if c.samples is None],
-    )
+    look = style.column_looks(chosen)
     shown = condition.batches[:batches]
     figure = Figure(figsize=(3.4 * len(shown) + 0.9, 6.4), layout="constrained")
     axes = figure.subplots(2, len(shown), squeeze=False)
     for column, batch in enumerate(shown):
-        found = {
+        stored = {
             c: records.read_trials(folders[record.key])
             for c in chosen
             if (record := condition.cells.get((batch, c))) and record.best and record.key in folders
         }
-        whole, zoomed = axes[0][column], axes[1][column]
-        whole.set_title(f"batch {batch}")
-        for part in (whole, zoomed):
-            level(part, condition.pre_loss(batch), BEFORE)
-            level(part, condition.zero_loss(batch), ZERO)
-        if found:
-            _draw(whole, found, look, None)
-            _zoom(zoomed, found, look, condition.pre_loss(batch))
+        full, zoomed = axes[0][column], axes[1][column]
+        full.set_title(f"batch {batch}")
+        for part in (full, zoomed):
+            style.level(part, condition.pre_loss(batch), style.BEFORE)
+            style.level(part, condition.zero_loss(batch), style.ZERO)
+        if stored:
+            _draw(full, stored, look, None)
+            _zoom(zoomed, stored, look, condition.pre_loss(batch))
         zoomed.set_xlabel("learning rate")
     axes[0][0].set_ylabel(loss_words(condition.common))
     axes[1][0].set_ylabel("the part around the minima")
-    shared_legend(figure, axes.flat)
+    style.shared_legend(figure, axes.flat)
     at = f", N = {samples}" if samples is not None else ""
     title = f"Loss after a step of that learning rate{at}; the lowest of each is marked"
-    figure.suptitle(f"{title}\n({condition.label})" if condition.label else title)
+    style.set_title(figure, title, condition.label)
     return figure
 
 
 def _draw(
-    axes: Axes, found: Mapping[Column, Trials], look: Mapping[str, Look], end: float | None
+    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, style.Look], end: float | None
 ) -> None:
-    for column, trials in found.items():
+    for column, trials in curves.items():
         order = np.argsort(trials.lr, kind="stable")
         order = order[~trials.failed[order]]
         if end is not None:
             order = order[trials.lr[order] <= end]
         if not order.size:
             continue
-        kept = np.unique(np.linspace(0, order.size - 1, min(POINTS, order.size)).round().astype(int))
-        style = look[column.series]
-        lr, loss = trials.lr[order[kept]], trials.post_loss[order[kept]]
-        line = style.line if column.samples is None else "-"
-        axes.plot(lr, loss, color=style.colour, ls=line, lw=1.1, label=in_legend(column.series))
+        drawn = np.unique(np.linspace(0, order.size - 1, min(POINTS, order.size)).round().astype(int))
+        colour, marker, dashes = look[column.series]
+        lr, loss = trials.lr[order[drawn]], trials.post_loss[order[drawn]]
+        line = dashes if column.samples is None else "-"
+        axes.plot(lr, loss, color=colour, ls=line, lw=1.1, label=style.in_legend(column.series))
         best = trials.best()
         if best is not None and (end is None or trials.lr[best] <= end):
             axes.plot(
-                trials.lr[best], trials.post_loss[best], color=style.colour, marker=style.marker,
+                trials.lr[best], trials.post_loss[best], color=colour, marker=marker,
                 ms=7, mew=1.6, ls="none", zorder=3,
             )  # fmt: skip
     axes.grid(alpha=0.25)
     axes.ticklabel_format(axis="y", useOffset=False)
 
 
-def _zoom(axes: Axes, found: Mapping[Column, Trials], look: Mapping[str, Look], before: float) -> None:
-    """From 0 to beyond the typical best learning rate, and to as far above the lowest loss as the loss
-    before is, or a little more."""
-    bests = {c: best for c, trials in found.items() if (best := trials.best()) is not None}
-    rates = [found[c].lr[best] for c, best in bests.items()]
-    losses = [found[c].post_loss[best] for c, best in bests.items()]
-    end = min(2.5 * float(np.median(rates)), max(float(t.lr.max()) for t in found.values()))
-    _draw(axes, found, look, end)
+def _zoom(
+    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, style.Look], before: float
+) -> None:
+    """Draw the part from 0 to beyond the typical best learning rate, and from the lowest loss to a
+    little above the loss before."""
+    bests = [(t.lr[i], t.post_loss[i]) for t in curves.values() if (i := t.best()) is not None]
+    rates, losses = zip(*bests, strict=True)
+    end = min(2.5 * float(np.median(rates)), max(float(t.lr.max()) for t in curves.values()))
+    _draw(axes, curves, look, end)
     lowest, highest = min(*losses, before), max(*losses, before)
     margin = 0.08 * (highest - lowest)
     axes.set_xlim(0, end)

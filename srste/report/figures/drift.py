@@ -1,4 +1,4 @@
-"""How the loss at a fixed learning rate goes with N: straight in N(N+1)/2 is how gradients add up."""
+"""The loss at a fixed learning rate against N(N+1)/2: straight if gradients add up."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from srste.analysis.alarms import SHORTEST_RUN, Step, drift, runs
-from srste.report.figures.style import BLACK
+from srste.analysis.alarms import SHORTEST_RUN, BestStep, drift, fixed_lr_runs
+from srste.report.figures import style
 
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 
 
-def drift_figure(series: Mapping[str, Sequence[Step]], label: str = "") -> Figure | None:
-    """A panel for each series; in it a line a batch, the loss at a learning rate that stays the same,
-    each line scaled to [0, 1]. None where no line is long enough.
+def drift_figure(series: Mapping[str, Sequence[BestStep]], label: str = "") -> Figure | None:
+    """Draw a panel per series with a line per batch: the loss at a fixed learning rate, scaled to
+    [0, 1]. Returns None where no line is long enough.
 
-    Args: series: the steps by the name of their series, of one network each.
+    Args: series: the steps of one network each, by the name of their series.
     """
-    lines = {name: [r for r in runs(steps) if len(r) >= SHORTEST_RUN] for name, steps in series.items()}
+    lines = {
+        name: [r for r in fixed_lr_runs(steps) if len(r) >= SHORTEST_RUN]
+        for name, steps in series.items()
+    }
     shown = [name for name in series if lines[name]]
     if not shown:
         return None
@@ -33,16 +36,15 @@ def drift_figure(series: Mapping[str, Sequence[Step]], label: str = "") -> Figur
                 scaled = (losses - losses.min()) / np.ptp(losses)
                 colour = _COLOURS[run[0].batch % len(_COLOURS)]
                 panel.plot(n * (n + 1) / 2, scaled, color=colour, marker=".", lw=1)
-        found = drift(series[name])
+        trend = drift(series[name])
         ends = panel.get_xlim()
-        panel.axline((ends[0], 1), (ends[1], 0), color=BLACK, lw=1, ls="--")
+        panel.axline((ends[0], 1), (ends[1], 0), color=style.BLACK, lw=1, ls="--")
         panel.set_title(
-            f"{name}\n{found.down} of {found.steps} steps fall, R² {found.r_squared:.2f}",
+            f"{name}\n{trend.down} of {trend.steps} steps fall, R² {trend.r_squared:.2f}",
             fontsize="medium",
         )
         panel.set_xlabel("N(N+1)/2")
         panel.grid(alpha=0.25)
     axes[0].set_ylabel("loss at a fixed learning rate,\neach batch scaled to [0, 1]")
-    title = "Does the loss drift with N? (dashed: as added-up gradients do)"
-    figure.suptitle(f"{title}\n({label})" if label else title)
+    style.set_title(figure, "Does the loss drift with N? (dashed: as added-up gradients do)", label)
     return figure

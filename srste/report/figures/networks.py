@@ -1,4 +1,4 @@
-"""Over networks: the mean loss and the mean gain over the baseline against the number of samples."""
+"""Means over networks of the loss and the gain over the baseline, against the number of samples."""
 
 from __future__ import annotations
 
@@ -7,27 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from srste.analysis.statistics.bootstrap import mean_interval
 from srste.analysis.statistics.panel import Array, Panel, Series
-from srste.report.figures.style import (
-    BEFORE,
-    BLACK,
-    ZERO,
-    Look,
-    in_legend,
-    level,
-    level_or_words,
-    looks,
-    shared_legend,
-)
+from srste.report.figures import style
 from srste.report.formatting import loss_words
 from srste.report.panels import BATCH, HELDOUT, Setting, drawn, measures, panel
 
 
 def networks_figure(setting: Setting) -> Figure:
-    """Above: the mean loss after the best step, on the batch and held out. Below: how much lower that
+    """Draw the mean loss after the best step, on the batch and held out; below, how much lower it
     is than the baseline's on the same batch. Both with 95 % intervals over networks."""
     shown = [measure for measure in measures(setting) if measure in (BATCH, HELDOUT)]
     baselines = setting.baselines
@@ -35,81 +24,76 @@ def networks_figure(setting: Setting) -> Figure:
     figure = Figure(figsize=(4.7 * len(shown) + 0.2, 3.3 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, len(shown), squeeze=False)
     for column, measure in enumerate(shown):
-        of = panel(setting, measure)
-        _draw_losses(axes[0][column], of)
+        losses = panel(setting, measure)
+        _draw_losses(axes[0][column], losses)
         axes[0][column].set_title("held out" if measure is HELDOUT else "on the batch")
         if baselines:
-            _draw_gains(axes[1][column], of, baselines)
+            _draw_gains(axes[1][column], losses, baselines)
         axes[-1][column].set_xlabel("samples N")
     axes[0][0].set_ylabel(loss_words(next(iter(setting.networks.values())).common))
     if baselines:
         names = ", ".join(dict.fromkeys(baselines.values()))
         axes[1][0].set_ylabel(f"gain over {names}\n(> 0: lower loss)")
-    shared_legend(figure, axes.flat)
+    style.shared_legend(figure, axes.flat)
     count = len(setting.networks)
     networks = f"{count} network{'s' if count > 1 else ''}"
     title = f"Mean over {networks}" + (", 95 % intervals over networks" if count > 2 else "")
-    figure.suptitle(f"{title}\n({setting.label})" if setting.label else title)
+    style.set_title(figure, title, setting.label)
     return figure
 
 
-def _draw_losses(axes: Axes, of: Panel) -> None:
-    names = drawn(of)
-    look = looks(names, [name for name in of.series if name not in names])
+def _draw_losses(axes: Axes, losses: Panel) -> None:
+    names = drawn(losses)
+    look = style.looks(names, [name for name in losses.series if name not in names])
     shown: list[float] = []
-    for name, series in of.series.items():
+    for name, series in losses.series.items():
         if name in names:
             shift = names.index(name) - (len(names) - 1) / 2
-            losses = [series.losses[:, :, i] for i in range(len(series.samples))]
-            shown += _draw(axes, series, losses, look[name], name, shift)
+            shown += _draw(axes, series, series.losses, look[name], name, shift)
         else:
             shown.append(_mean(series.at(None)))
-            axes.axhline(
-                shown[-1], color=look[name].colour, ls=look[name].line, lw=1.4, label=in_legend(name)
-            )
-    shown.append(_mean(of.before))
-    level(axes, shown[-1], BEFORE)
-    level_or_words(axes, shown, _mean(of.zero), ZERO)
-    _finish(axes)
+            colour, _, line = look[name]
+            axes.axhline(shown[-1], color=colour, ls=line, lw=1.4, label=style.in_legend(name))
+    shown.append(_mean(losses.before))
+    style.level(axes, shown[-1], style.BEFORE)
+    style.level_or_words(axes, shown, _mean(losses.zero), style.ZERO)
+    style.sample_axes(axes)
 
 
-def _draw_gains(axes: Axes, of: Panel, baselines: Mapping[str, str]) -> None:
-    names = drawn(of)
-    look = looks(names, [name for name in of.series if name not in names])
+def _draw_gains(axes: Axes, losses: Panel, baselines: Mapping[str, str]) -> None:
+    names = drawn(losses)
+    look = style.looks(names, [])
     shown = [0.0]
     for name in (name for name in names if name in baselines):
-        series, against = of.series[name], of.series[baselines[name]].at(None)
+        series, baseline = losses.series[name], losses.series[baselines[name]].losses
         shift = names.index(name) - (len(names) - 1) / 2
-        gains = [against - series.losses[:, :, i] for i in range(len(series.samples))]
-        shown += _draw(axes, series, gains, look[name], None, shift)
-    axes.axhline(0, color=BLACK, ls="--", lw=1.2)
-    if len(beside := set(baselines.values())) == 1:
-        level_or_words(axes, shown, _mean(of.series[beside.pop()].at(None) - of.zero), ZERO)
-    _finish(axes)
+        shown += _draw(axes, series, baseline - series.losses, look[name], None, shift)
+    axes.axhline(0, color=style.BLACK, ls="--", lw=1.2)
+    if len(several := set(baselines.values())) == 1:
+        gain = _mean(losses.series[several.pop()].at(None) - losses.zero)
+        style.level_or_words(axes, shown, gain, style.ZERO)
+    style.sample_axes(axes)
 
 
 def _draw(
-    axes: Axes, series: Series, values: list[Array], look: Look, label: str | None, shift: float
+    axes: Axes, series: Series, values: Array, look: style.Look, label: str | None, shift: float
 ) -> list[float]:
-    """The means of (networks, batches) values with their intervals. shift: in places, so that the bars
-    of several estimators do not hide each other. Returns the means."""
-    by_network = [_by_network(one) for one in values]
+    """Draw the means of (networks, batches, sample counts) values with their intervals and return
+    them. shift: in places, so that the bars of several estimators do not hide each other."""
+    by_network = [_by_network(values[:, :, i]) for i in range(values.shape[2])]
     means = np.array([one.mean() if one.size else np.nan for one in by_network])
     ends = np.array([mean_interval(one) for one in by_network])
+    places = np.array(series.samples, dtype=float) + 0.12 * shift
     axes.errorbar(
-        np.array(_counts(series)) + 0.12 * shift, means, yerr=np.abs(np.nan_to_num(ends.T - means)),
+        places, means, yerr=np.abs(np.nan_to_num(ends.T - means)),
         color=look.colour, marker=look.marker, ls=look.line, ms=4, lw=1.3, elinewidth=1, capsize=2,
-        label=None if label is None else in_legend(label),
+        label=None if label is None else style.in_legend(label),
     )  # fmt: skip
     return [float(mean) for mean in means]
 
 
-def _counts(series: Series) -> list[int]:
-    return [n for n in series.samples if n is not None]
-
-
 def _by_network(values: Array) -> Array:
-    """(networks,) the means over batches of those that have any."""
+    """Return the (networks,) means over batches of the networks that have any."""
     some = values[~np.isnan(values).all(axis=1)]
     means: Array = np.nanmean(some, axis=1) if some.size else np.empty(0)
     return means
@@ -118,9 +102,3 @@ def _by_network(values: Array) -> Array:
 def _mean(values: Array) -> float:
     means = _by_network(values)
     return float(means.mean()) if means.size else float("nan")
-
-
-def _finish(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.ticklabel_format(axis="y", useOffset=False)
-    axes.grid(alpha=0.25)

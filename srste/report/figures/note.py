@@ -1,32 +1,23 @@
-"""The note's figure: updated loss against samples, one panel a batch."""
+"""The note's figure: loss after the best step against samples, a panel per batch."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from srste.report.conditions import Column, Condition
-from srste.report.figures.style import (
-    BEFORE,
-    ZERO,
-    Look,
-    in_legend,
-    level,
-    level_or_words,
-    looks,
-    shared_legend,
-)
+from srste.report.figures import style
 from srste.report.formatting import loss_words
 
 
 def note_figure(condition: Condition) -> Figure:
-    """Loss after the best step against the number of samples; STE and the loss before as lines.
+    """Draw the loss after the best step against N; STE and the loss before as lines.
 
-    The loss before is often far above the rest. Where it is in most panels, the axes are broken, with
-    a strip for it on top, so that the differences between estimators stay visible.
+    Where the loss before is far above the rest in most panels, the axes are broken, with a strip
+    for it on top, so that the differences between estimators stay visible.
     """
     columns = min(5, len(condition.batches))
     rows = math.ceil(len(condition.batches) / columns)
@@ -34,10 +25,8 @@ def note_figure(condition: Condition) -> Figure:
     grid = figure.add_gridspec(rows, columns)
     far = [_is_above(condition, batch, by=1.5) for batch in condition.batches]
     broken = sum(far) > len(far) / 2
-    drawn = dict.fromkeys(c.series for c in condition.columns if c.samples is not None)
-    fixed = dict.fromkeys(c.series for c in condition.columns if c.samples is None)
-    look = looks(drawn, fixed)
-    every: list[Axes] = []
+    look = style.column_looks(condition.columns)
+    panels: list[Axes] = []
     for i, batch in enumerate(condition.batches):
         cell = grid[i // columns, i % columns]
         on_top = broken and _is_above(condition, batch, by=0.2)
@@ -49,10 +38,10 @@ def note_figure(condition: Condition) -> Figure:
             strip = panel = figure.add_subplot(cell)
         _draw_estimators(panel, condition, batch, look)
         near = [*_shown(condition, batch), condition.pre_loss(batch)]
-        level_or_words(panel, near, condition.zero_loss(batch), ZERO)
+        style.level_or_words(panel, near, condition.zero_loss(batch), style.ZERO)
         if not on_top:
-            level(panel, condition.pre_loss(batch), BEFORE)
-        every += [panel, strip]
+            style.level(panel, condition.pre_loss(batch), style.BEFORE)
+        panels += [panel, strip]
         strip.set_title(f"batch {batch}", fontsize="medium")
         if i + columns >= len(condition.batches):
             panel.set_xlabel("samples N")
@@ -61,7 +50,7 @@ def note_figure(condition: Condition) -> Figure:
 
     title = "Loss after the best step (lower is better)"
     figure.suptitle(f"{title} ({condition.label})" if condition.label else title)
-    shared_legend(figure, every)
+    style.shared_legend(figure, panels)
     return figure
 
 
@@ -71,38 +60,39 @@ def _shown(condition: Condition, batch: int) -> list[float]:
 
 
 def _is_above(condition: Condition, batch: int, by: float) -> bool:
-    """Whether the loss before is above all others by that many times their spread."""
+    """Return whether the loss before is above all others by that many times their spread."""
     shown = _shown(condition, batch)
     return bool(shown) and condition.pre_loss(batch) > max(shown) + by * (max(shown) - min(shown))
 
 
-def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[str, Look]) -> None:
+def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[str, style.Look]) -> None:
     series: dict[str, list[Column]] = {}
     for column in condition.columns:
         series.setdefault(column.series, []).append(column)
     for name, members in series.items():
         losses = [condition.post_loss(batch, column) for column in members]
         y = [math.nan if loss is None else loss for loss in losses]
-        of = look[name]
+        colour, marker, line = look[name]
+        options: dict[str, Any] = {
+            "color": colour,
+            "ls": line,
+            "lw": 1.3,
+            "label": style.in_legend(name),
+        }
         if members[0].samples is None:
-            panel.axhline(y[0], color=of.colour, ls=of.line, lw=1.3, label=in_legend(name))
+            panel.axhline(y[0], **options)
         else:
-            x = [column.samples or 0 for column in members]
-            panel.plot(
-                x, y, color=of.colour, ls=of.line, marker=of.marker, ms=4, lw=1.3, label=in_legend(name)
-            )
+            panel.plot([c.samples or 0 for c in members], y, marker=marker, ms=4, **options)
     panel.margins(y=0.1)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panel.ticklabel_format(axis="y", useOffset=False)
-    panel.grid(alpha=0.25)
+    style.sample_axes(panel)
 
 
 def _draw_strip(strip: Axes, panel: Axes, before: float, on_top: bool) -> None:
-    """The upper part of a broken axis; left empty where the loss before is not above the rest."""
+    """Draw the upper part of a broken axis; empty where the loss before is not above the rest."""
     if not on_top:
         strip.set_axis_off()
         return
-    level(strip, before, BEFORE)
+    style.level(strip, before, style.BEFORE)
     strip.set_ylim(0.98 * before, 1.02 * before)
     strip.set_yticks([before], [f"{before:.3f}"])
     strip.set_xticks([])

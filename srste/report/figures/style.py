@@ -1,5 +1,5 @@
-"""What all figures share: colours that colour-blind readers tell apart, markers and dashes that tell in
-print, and how a figure is written."""
+"""The style of all figures, with colours for colour-blind readers and markers for print, and how
+they are written."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
+from srste.report.conditions import Column
 from srste.store.files import write_atomically
 
 BLACK, GREY = "#000000", "#777777"
 BEFORE, ZERO = "loss before", "zero output"
 
-# Okabe and Ito's colours.
+# Okabe and Ito's colours
 _DRAWN = [
     ("#D55E00", "o"), ("#0072B2", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"),
     ("#56B4E9", "P"),
@@ -30,9 +32,8 @@ _DRAWN = [
 _DASHES = ["--", ":", "-."]
 
 
-@dataclass(frozen=True)
-class Look:
-    """How one estimator is drawn: colour, marker and line style of matplotlib."""
+class Look(NamedTuple):
+    """The colour, marker and line style of one estimator."""
 
     colour: str
     marker: str
@@ -40,26 +41,31 @@ class Look:
 
 
 def looks(drawn: Iterable[str], fixed: Iterable[str]) -> dict[str, Look]:
-    """A look for each series: drawn ones (with sample counts) in colour, fixed ones in black, dashed.
-    The same names get the same looks in every figure of a report."""
-    found = {}
+    """Return a look by series: drawn ones (with sample counts) in colour, others black, dashed."""
+    by_name = {}
     for i, name in enumerate(drawn):
         colour, marker = _DRAWN[i % len(_DRAWN)]
-        found[name] = Look(colour, marker, "-" if i < len(_DRAWN) else "--")
+        by_name[name] = Look(colour, marker, "-" if i < len(_DRAWN) else "--")
     for i, name in enumerate(fixed):
-        found[name] = Look(BLACK, "x", _DASHES[i % len(_DASHES)])
-    return found
+        by_name[name] = Look(BLACK, "x", _DASHES[i % len(_DASHES)])
+    return by_name
+
+
+def column_looks(columns: Iterable[Column]) -> dict[str, Look]:
+    """Return the looks of the columns' series, the same in every figure of a report."""
+    columns = list(columns)
+    drawn = dict.fromkeys(c.series for c in columns if c.samples is not None)
+    return looks(drawn, dict.fromkeys(c.series for c in columns if c.samples is None))
 
 
 def level(axes: Axes, loss: float, label: str) -> None:
-    """A horizontal line for the loss before the step or of the zero-output student."""
+    """Draw a horizontal line for the loss before the step or of a zero output."""
     style = {"ls": "-", "lw": 1.8} if label == BEFORE else {"ls": (0, (1, 2)), "lw": 1.4}
     axes.axhline(loss, color=GREY, label=label, **style)  # type: ignore[arg-type]
 
 
 def level_or_words(axes: Axes, near: Iterable[float], loss: float, label: str) -> None:
-    """The same, or, where it is so far from what else is drawn (``near``) that it would flatten it,
-    where it is in words."""
+    """Draw the line, or only say where it is if it would flatten the other values (``near``)."""
     shown = [value for value in near if math.isfinite(value)]
     if not shown or not math.isfinite(loss):
         return
@@ -76,12 +82,12 @@ def level_or_words(axes: Axes, near: Iterable[float], loss: float, label: str) -
 
 
 def in_legend(name: str) -> str:
-    """The name as a label; matplotlib leaves those that begin with an underscore out of legends."""
+    """Return a label for the name; matplotlib omits labels with a leading underscore."""
     return f" {name}" if name.startswith("_") else name
 
 
 def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """One legend below the figure for what its axes show."""
+    """Add one legend for all axes below the figure."""
     entries: dict[str, Artist] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
@@ -92,10 +98,22 @@ def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
     )  # fmt: skip
 
 
+def set_title(figure: Figure, title: str, label: str) -> None:
+    """Set the figure's title, with the label of its condition or setting below."""
+    figure.suptitle(f"{title}\n({label})" if label else title)
+
+
+def sample_axes(axes: Axes) -> None:
+    """Style axes of losses against sample counts: whole numbers, no offset, a grid."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.grid(alpha=0.25)
+
+
 @contextmanager
 def same_everywhere() -> Iterator[None]:
-    """Within it, figures are made and written by matplotlib's defaults, whatever a notebook or a file of
-    settings has made of them: the same figure is the same file."""
+    """Use matplotlib's defaults, whatever a notebook or a settings file has changed: the same
+    figure gives the same file."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams["svg.hashsalt"] = "srste"
@@ -103,24 +121,21 @@ def same_everywhere() -> Iterator[None]:
 
 
 def rendered(figure: Figure) -> dict[str, bytes]:
-    """The figure as PNG, 150 dots an inch, and as SVG, by the ending of their names."""
+    """Return the figure as PNG, 150 dots per inch, and as SVG, by file name extension."""
     files = {}
     for text in _texts(figure):
         text.set_parse_math(False)  # names of estimators and conditions are no formulas
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")
-        for ending, options in (
-            (".png", {"dpi": 150}),
-            (".svg", {"dpi": 150, "metadata": {"Date": None}}),
-        ):
+        for extension, metadata in ((".png", None), (".svg", {"Date": None})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=ending[1:], **options)
-            files[ending] = buffer.getvalue()
+            figure.savefig(buffer, format=extension[1:], dpi=150, metadata=metadata)
+            files[extension] = buffer.getvalue()
     return files
 
 
 def _texts(figure: Figure) -> Iterator[Text]:
-    """What was written into the figure, without the numbers at its ticks."""
+    """Yield the texts of the figure without tick labels."""
     yield from figure.texts
     for legend in figure.legends:
         yield from legend.get_texts()
@@ -129,9 +144,9 @@ def _texts(figure: Figure) -> Iterator[Text]:
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes the figure as PNG and as SVG beside it. Returns the files."""
+    """Write the figure as PNG and as SVG, ``path`` without extension. Returns the files."""
     written = []
-    for ending, content in rendered(figure).items():
-        written.append(path.with_name(f"{path.name}{ending}"))
+    for extension, content in rendered(figure).items():
+        written.append(path.with_name(f"{path.name}{extension}"))
         write_atomically(written[-1], content)
     return written
