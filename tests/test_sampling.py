@@ -1,10 +1,8 @@
-"""The grid and its columnar storage as a real Optuna study; every sampler of conf/sampling."""
+"""The grid, its trials as a real Optuna study, and every sampler of conf/sampling."""
 
 from __future__ import annotations
 
-import copy
 import math
-import pickle
 from fractions import Fraction
 from functools import partial
 
@@ -18,7 +16,6 @@ from optuna.trial import TrialState
 
 from srste.launch.job_config import build
 from srste.launch.preflight import register_resolvers
-from srste.sampling.base import Trials
 from srste.sampling.grid import Grid
 from srste.sampling.searched import Searched
 from tests.support import CONF, choices
@@ -206,37 +203,26 @@ class TestSearched:
         assert study.best_value == trials.post_loss.min()
 
     def test_the_smallest_learning_rate_wins_a_tie(self):
-        study, trials = studied(
-            sampling("random", "sampling.n_trials=30"), lambda lrs: np.zeros(np.shape(lrs))
-        )
-        assert study.best_params["lr"] == trials.lr.min() == trials.lr[trials.best()]
+        this = sampling("random", "sampling.n_trials=30")
+        trials = this.run(lambda lrs: np.zeros(np.shape(lrs)), 1.0, 0)
+        assert trials.lr[trials.best()] == trials.lr.min()
 
 
-class TestColumnarStudy:
-    """What Optuna's users do with a study, done with 50,000 columns, or with 500 where all trials are
-    made."""
-
-    @pytest.fixture
-    def study(self):
-        return studied(Grid(), bowl, "grid")[0]
+class TestToOptuna:
+    """The trials of a grid as a study of Optuna's."""
 
     @pytest.fixture
     def few(self):
         return studied(Grid(step=1e-3), bowl, "few")[0]
 
-    def test_best_trial(self, study):
-        best = study.best_trial
-        assert (best.number, best.params, best.value) == (19_999, {"lr": 0.2}, 0.0)
-        assert study.best_params == {"lr": 0.2}
-
     def test_the_smallest_learning_rate_wins_a_tie(self):
         study, _ = studied(Grid(step=0.01), lambda lrs: np.abs(lrs - 0.205).round(6), "tie")
         assert study.best_params["lr"] == 0.2
 
-    def test_trials_dataframe(self, study):
-        frame = study.trials_dataframe()
-        assert len(frame) == 50_000
-        np.testing.assert_array_equal(frame["params_lr"], np.arange(1, 50_001) / 100_000)
+    def test_trials_dataframe(self, few):
+        frame = few.trials_dataframe()
+        np.testing.assert_array_equal(frame["number"], np.arange(500))
+        np.testing.assert_array_equal(frame["params_lr"], np.arange(1, 501) / 1_000)
         np.testing.assert_array_equal(frame["value"], bowl(frame["params_lr"]))
         np.testing.assert_array_equal(frame["user_attrs_post_loss"], frame["value"])
         assert (frame["user_attrs_pre_loss"] == 1.0).all()
@@ -245,110 +231,18 @@ class TestColumnarStudy:
     def test_plots(self, few):
         figure = optuna.visualization.plot_slice(few)
         assert len(figure.data[0].x) == 500
-        assert len(optuna.visualization.plot_optimization_history(few).data[0].x) == 500
 
-    def test_trials_by_state_number_and_slice(self, few):
-        assert few.get_trials(states=(TrialState.WAITING, TrialState.FAIL), deepcopy=False) == []
-        assert len(few.get_trials(states=(TrialState.COMPLETE,), deepcopy=False)) == 500
-        storage, study_id = few._storage, few._study_id
-        assert storage.get_n_trials(study_id) == 500
-        assert storage.get_trial_id_from_study_id_trial_number(study_id, 7) == 7
-        assert storage.get_trial_number_from_id(499) == 499
-        assert storage.get_trial_param(9, "lr") == 1e-2
-        with pytest.raises(KeyError):
-            storage.get_trial(500)
-        with pytest.raises(KeyError):
-            storage.get_trial_id_from_study_id_trial_number(study_id, 500)
-        trials = storage._studies[study_id].trials
-        assert [t.number for t in trials[1:7:2]] == [1, 3, 5]
-        assert (trials[-1].number, trials[-500].number) == (499, 0)
-        assert trials[3].duration.total_seconds() == 0
-        assert trials[3].intermediate_values == trials[3].system_attrs == {}
-        with pytest.raises(KeyError):
-            storage.get_n_trials(study_id + 1)
+    def test_failed_trials_say_why(self):
+        study, trials = studied(Grid(step=0.05), partly_infinite, "failing")
+        states = [trial.state == TrialState.FAIL for trial in study.trials]
+        assert states == list(trials.failed)
+        assert any(states)
+        reasons = {t.user_attrs["reason"] for t in study.get_trials(states=(TrialState.FAIL,))}
+        assert reasons == {"loss after the update is inf, not finite"}
 
-    def test_how_many_trials_have_a_state(self):
-        study, trials = studied(Grid(step=0.01), partly_infinite, "failing")
-        failed = sum(k / 100 > 0.3 for k in range(1, 51))
-        assert 0 < failed < len(trials) / 2
-        for states, count in [
-            (None, 50),
-            (TrialState.FAIL, failed),
-            (TrialState.COMPLETE, 50 - failed),
-            ((TrialState.FAIL, TrialState.COMPLETE), 50),
-            ((TrialState.WAITING, TrialState.RUNNING), 0),
-        ]:
-            assert study._storage.get_n_trials(study._study_id, states) == count
-
-    def test_more_trials_can_be_added(self, few):
+    def test_more_trials_can_be_added(self):
+        few, _ = studied(Grid(step=0.05), bowl, "few")
         few.enqueue_trial({"lr": 0.3})
-        few.optimize(lambda t: t.suggest_float("lr", 1e-3, 0.5, step=1e-3) - 1, n_trials=2)
-        assert [t.number for t in few.trials[-2:]] == [500, 501]
-        assert few.trials[500].params == {"lr": pytest.approx(0.3)}
-        assert few.best_trial.number >= 500
+        few.optimize(lambda t: t.suggest_float("lr", 0.05, 0.5, step=0.05) - 1, n_trials=2)
+        assert [t.number for t in few.trials[-2:]] == [10, 11]
         assert few.best_value < -0.6
-        assert few._storage.get_n_trials(few._study_id) == 502
-
-    def test_finished_trials_cannot_be_changed(self, few):
-        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-            few._storage.set_trial_user_attr(5, "x", 1)
-
-    def test_trials_that_are_given_out_are_copies(self, few):
-        few.add_trial(optuna.trial.create_trial(value=-1.0, state=TrialState.COMPLETE))
-        for number in (3, 500):
-            few.trials[number].user_attrs["x"] = 1
-            few.trials[number].value = -5.0
-            assert "x" not in few.trials[number].user_attrs
-        assert few.best_value == -1.0
-
-    @pytest.mark.parametrize("clone", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])  # noqa: S301
-    def test_copies(self, few, clone):
-        few.add_trial(optuna.trial.create_trial(value=-1.0, state=TrialState.COMPLETE))
-        twin = clone(few)
-        assert len(twin.trials) == 501
-        assert twin.best_trial.number == 500
-        assert twin.trials == few.trials
-        for number in (0, 3, 499, 500):
-            assert twin._storage.get_trial(number) == few.trials[number]
-        with pytest.raises(KeyError):
-            twin._storage.get_trial(501)
-        twin.add_trial(optuna.trial.create_trial(value=-2.0, state=TrialState.COMPLETE))
-        assert (len(twin.trials), len(few.trials)) == (502, 501)
-
-    def test_can_be_copied_to_another_storage(self):
-        study, _ = studied(Grid(step=0.05), partly_infinite, "from")
-        storage = optuna.storages.InMemoryStorage()
-        optuna.copy_study(
-            from_study_name="from",
-            from_storage=study._storage,
-            to_storage=storage,
-            to_study_name="to",
-        )
-        twin = optuna.load_study(study_name="to", storage=storage)
-        assert [t.state for t in twin.trials] == [t.state for t in study.trials]
-        assert twin.best_params == study.best_params
-
-    def test_deleting_the_study(self, study):
-        optuna.delete_study(study_name="grid", storage=study._storage)
-        assert study._storage.get_all_studies() == []
-
-    def test_one_study_of_one_loss(self, study):
-        with pytest.raises(RuntimeError, match="one study with one loss"):
-            optuna.create_study(storage=study._storage)
-
-    def test_making_it_does_not_make_the_trials(self):
-        """Not a timing: 50,000 FrozenTrials take ten thousand times what one takes."""
-        lrs = Grid().learning_rates()
-        distribution = optuna.distributions.FloatDistribution(lrs[0], lrs[-1], step=1e-5)
-        columns = Trials(lrs, bowl(lrs), 1.0, distribution)
-        made = []
-        original = optuna.trial.FrozenTrial.__init__
-
-        def counting(self, *args, **kwargs):
-            made.append(1)
-            original(self, *args, **kwargs)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(optuna.trial.FrozenTrial, "__init__", counting)
-            assert columns.to_optuna("s").best_trial.number == 19_999
-        assert len(made) <= 4

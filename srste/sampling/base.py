@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 Losses = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -46,11 +47,24 @@ class Trials:
         return int(lowest[np.argmin(self.lr[lowest])])
 
     def to_optuna(self, name: str = "srste") -> optuna.Study:
-        """An Optuna study of that name with these finished trials. Each has the parameter "lr", the user
-        attributes "pre_loss" and "post_loss", and, if it failed, "reason"."""
-        from srste.sampling.storage import columnar_study
+        """An Optuna study of that name with these finished trials, in memory. Each has the parameter
+        "lr", the user attributes "pre_loss" and "post_loss", and, if it failed, "reason". Of several
+        trials with the lowest loss, Optuna's best is the first. It takes seconds for 50,000 trials."""
+        study = optuna.create_study(study_name=name, direction="minimize")
+        study.add_trials(map(self._frozen, range(len(self))))
+        return study
 
-        return columnar_study(self, name)
+    def _frozen(self, number: int) -> FrozenTrial:
+        post_loss = float(self.post_loss[number])
+        failed = bool(self.failed[number])
+        return create_trial(
+            state=TrialState.FAIL if failed else TrialState.COMPLETE,
+            value=None if failed else post_loss,
+            params={LR: float(self.lr[number])},
+            distributions={LR: self.distribution},
+            user_attrs={"pre_loss": self.pre_loss, "post_loss": post_loss}
+            | ({"reason": failure(post_loss)} if failed else {}),
+        )
 
 
 def failure(post_loss: float) -> str:
