@@ -13,7 +13,7 @@ What `__all__` names is promised; everything else may change.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from srste import testing
