@@ -362,13 +362,13 @@ def test_ste_is_one_job_s_work_however_many_sample_counts(monkeypatch, tmp_path)
     found = plan(monkeypatch, tmp_path, "-m", "estimator=ste", "samples=1,2,...,10")
     assert len(found.jobs) == 10
     assert len(found.contents.keys) == 10
-    assert found.that_ignore_samples == ["ste"]
-    assert plan(monkeypatch, tmp_path, "estimator=ste").that_ignore_samples == []
+    assert found.estimators_without_samples == ["ste"]
+    assert plan(monkeypatch, tmp_path, "estimator=ste").estimators_without_samples == []
 
 
 class TestFolderName:
     def name(self, *typed):
-        return folder_name(read(typed, CONF).of_the_result)
+        return folder_name(read(typed, CONF).result_settings)
 
     def test_readable_and_the_same_for_the_same_result(self):
         name = self.name("estimator=sr_ste", "samples=1,2,...,10")

@@ -1,4 +1,4 @@
-"""`python -m srste report`: the report of records that are there, wherever they were computed."""
+"""`python -m srste report`: writes the report of stored records."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SUFFIX = ".html"
 
 @dataclass(frozen=True)
 class Gathered:
-    """Records from some folders. records: by key, with their folders. damaged: folders of those that
-    cannot be trusted. facts: what stands at the top of their report."""
+    """The records of some folders. records: by key, with their folders. damaged: the folders of damaged
+    records. facts: for the top of their report."""
 
     records: dict[str, tuple[Path, Record]]
     damaged: list[Path]
@@ -33,7 +33,7 @@ class Gathered:
 
 
 def gather(folders: Sequence[Path]) -> Gathered:
-    """All records at or below these folders. Raises: UserError for a folder without any."""
+    """Read all records at or below these folders. Raises: UserError for a folder without any."""
     gathered: dict[str, tuple[Path, Record]] = {}
     damaged: list[Path] = []
     missing, titles, commands = 0, [], []
@@ -41,17 +41,17 @@ def gather(folders: Sequence[Path]) -> Gathered:
         count = 0
         for root in [path.parent for path in below(folder, LAUNCH)] or [folder]:
             launch, contents = read_launch(root), read_contents(root)
-            if launch is None or contents is None:  # a part of a launch, or what is left of one
-                results = {r.key: (f, r) for f, r in records.find(root, damaged)}
+            if launch is None or contents is None:  # a part of a launch, or a damaged manifest
+                stored = {r.key: (f, r) for f, r in records.find(root, damaged)}
                 titles.append(str(root))
             else:
-                of_launch = results_in(root, launch, contents)
-                results, damaged = of_launch.found, damaged + of_launch.damaged
-                missing += len(contents.keys) - len(results)
+                results = results_in(root, launch, contents)
+                stored, damaged = results.records, damaged + results.damaged
+                missing += results.n_missing(contents)
                 titles.append(launch.title)
                 commands.append(launch.command)
-            gathered |= results
-            count += len(results)
+            gathered |= stored
+            count += len(stored)
         if not count:
             raise UserError(f"{folder}: must hold records of studies, at any depth")
     facts = Facts("; ".join(titles), commands[0] if len(commands) == 1 else None, missing)
@@ -61,12 +61,12 @@ def gather(folders: Sequence[Path]) -> Gathered:
 def write(
     gathered: Gathered, page: Path, samples: int | None, drifts: Mapping[str, Sequence[Step]]
 ) -> Report:
-    """Writes the report of these records.
+    """Write the report of these records.
 
-    Args: page: its HTML. samples: that was fixed beforehand; None: the smallest. drifts: the steps of
-        logs by their names.
-    Raises: UserError for another ending of the page, a sample count that there is not, or where
-        something else than a report is there.
+    Args: page: its HTML. samples: the sample count that was fixed beforehand; None: the smallest.
+        drifts: the steps of logs, by name.
+    Raises: UserError for another suffix of the page, a sample count that no record has, or where the
+        page would overwrite another file.
     """
     if page.suffix != SUFFIX:
         raise UserError(f"--out={page}: must end in {SUFFIX}")
@@ -85,15 +85,12 @@ def report(
     logs: Sequence[Path],
     console: Console,
 ) -> None:
-    """Writes the report of all records at or below these folders and prints its verdicts.
+    """Write the report of all records at or below these folders and print its verdicts.
 
-    Args: out: the page; by default ``report.html`` in the one folder, or here for several. samples:
-        that was fixed beforehand; None: the smallest. logs: whose drift is shown beside that of the
-        studies.
-    Raises: UserError for a folder without records, and what else cannot be.
+    Args: out: the page; by default ``report.html`` in the one folder, or in the working folder for
+        several. samples: as for :func:`write`. logs: files whose drift is shown beside the studies'.
+    Raises: UserError, see :func:`gather` and :func:`write`.
     """
-    if out is not None and out.suffix != SUFFIX:
-        raise UserError(f"--out={out}: must end in {SUFFIX}")
     if samples is not None and samples < 1:
         raise UserError(f"--samples={samples}: must be a whole number >= 1")
     names = [log.name for log in logs]

@@ -1,4 +1,4 @@
-"""Parts by the names that they have in conf/, for those who call functions rather than type commands."""
+"""Builds parts by their names in conf/, for the functions of the public face."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from srste.launch.hints import nearest_of
 
 
 def conf_folder() -> Path:
-    """Where the configurations are: in the installed package, or beside it in a checkout."""
+    """Return the folder of the configurations: in the installed package, or beside it in a checkout."""
     package = Path(srste.__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
 
 def part(group: str, given: Any, overrides: Sequence[str] = ()) -> Any:
-    """The part that a name stands for; what is no text is the part itself.
+    """Return the part of that name, or ``given`` itself if it is not a name.
 
     Args:
-        group: of choices: "estimator", "loss", "sampling", ...
+        group: "estimator", "loss", "sampling", ...
         given: the name of a choice, or an object.
         overrides: as on the command line, for example ``["estimator/surrogate=tanh"]``; for a name only.
     Raises: ValueError that names what is not allowed.
@@ -36,7 +36,7 @@ def part(group: str, given: Any, overrides: Sequence[str] = ()) -> Any:
     if given not in names:
         meant = nearest_of(given, names)
         raise ValueError(f"{group}={given!r}: {meant}must be one of {', '.join(names)}")
-    # Hydra is imported for the names alone: with objects, nobody waits for it.
+    # Imported only for names: the import takes long.
     from hydra.errors import HydraException
 
     from srste.launch.job_config import build

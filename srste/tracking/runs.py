@@ -64,8 +64,8 @@ def entries(
 ) -> list[Entry]:
     """The runs of these records.
 
-    Args: pretrainings: the notes of them, see :func:`srste.launch.job_runner.read_note`. granularity:
-        "study": one each; "job": one for all batches of an estimator at a sample count.
+    Args: pretrainings: see :func:`srste.launch.job_runner.read_pretraining`. granularity: "study": one
+        each; "job": one for all batches of an estimator at a sample count.
     """
     wanted = [_pretraining_entry(note) for note in pretrainings]
     if granularity == "study":
