@@ -14,8 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import Container, OmegaConf
 
+from srste.launch.folders import register_resolvers
 from srste.launch.hydra_cache import CachingLoader
-from srste.launch.preflight import register_resolvers
 from tests.support import CONF, SMALL, train
 
 CHOICES = sorted(

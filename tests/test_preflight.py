@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 
 from srste.launch import preflight
 from srste.launch.command_line import read
-from srste.launch.folders import folder_name
+from srste.launch.folders import folder_name, register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.launch import launch
 from tests.support import CONF
@@ -392,7 +392,7 @@ class TestFolderName:
 
 def test_the_key_covers_what_determines_the_result_and_nothing_else():
     def key(*overrides):
-        preflight.register_resolvers()
+        register_resolvers()
         with initialize_config_dir(str(CONF), version_base="1.3"):
             job = Job(compose("config", list(overrides)))
         identity = job.study_identity(1, job.config["estimator"], job.estimator.stochastic)

@@ -110,8 +110,8 @@ def _run(argv: list[str]) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from srste.commands.report import report
 
-    a = arguments
-    report(a.folders, a.out, a.samples, a.log, console(narrow=_WIDTH))
+    screen = console(narrow=_WIDTH)
+    report(arguments.folders, arguments.out, arguments.samples, arguments.log, screen)
     return 0
 
 

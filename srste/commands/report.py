@@ -11,12 +11,12 @@ from rich.console import Console
 from srste.analysis.alarms import Step
 from srste.commands.audit.findings import Log
 from srste.errors import UserError
-from srste.launch.results import results_in
+from srste.launch.results import read_results
 from srste.report.report import Facts, Report, write_report
 from srste.report.terminal import print_alarms, print_verdicts
 from srste.store import records
 from srste.store.files import below
-from srste.store.manifest import LAUNCH, read_contents, read_launch
+from srste.store.manifest import LAUNCH
 from srste.store.records import Record
 
 SUFFIX = ".html"
@@ -40,16 +40,15 @@ def gather(folders: Sequence[Path]) -> Gathered:
     for folder in folders:
         count = 0
         for root in [path.parent for path in below(folder, LAUNCH)] or [folder]:
-            launch, contents = read_launch(root), read_contents(root)
-            if launch is None or contents is None:  # a part of a launch, or a damaged manifest
+            results = read_results(root)
+            if results is None:  # a part of a launch, or a damaged manifest
                 stored = {r.key: (f, r) for f, r in records.find(root, damaged)}
                 titles.append(str(root))
             else:
-                results = results_in(root, launch, contents)
                 stored, damaged = results.records, damaged + results.damaged
-                missing += results.n_missing(contents)
-                titles.append(launch.title)
-                commands.append(launch.command)
+                missing += results.n_missing(results.contents)
+                titles.append(results.launch.title)
+                commands.append(results.launch.command)
             gathered |= stored
             count += len(stored)
         if not count:

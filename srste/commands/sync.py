@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from srste.errors import UserError, address_without_password, first_line
 from srste.launch.launch_folder import locked
-from srste.launch.results import LaunchResults, report_on, results_in, track
+from srste.launch.results import LaunchResults, read_results, report_on, track
 from srste.report.launch_files import write_files
 from srste.store.files import below
-from srste.store.manifest import LAUNCH, read_contents, read_launch
+from srste.store.manifest import LAUNCH
 from srste.tracking import StoreError, open_store
 
 
@@ -44,14 +44,13 @@ def sync(
 
 
 def _results(root: Path, changes: dict[str, str]) -> LaunchResults:
-    launch, contents = read_launch(root), read_contents(root)
-    if launch is None or contents is None:
+    results = read_results(root)
+    if results is None:
         raise UserError(f"{root}: the launch there is not legible; its command makes it anew")
-    tracking = launch.tracking | {"name": "mlflow"} | changes
-    results = results_in(root, dataclasses.replace(launch, tracking=tracking), contents)
     if not results.records:
         raise UserError(f"{root}: no records of this launch's studies are there")
-    return results
+    tracking = results.launch.tracking | {"name": "mlflow"} | changes
+    return replace(results, launch=replace(results.launch, tracking=tracking))
 
 
 def _launches(folders: Sequence[Path]) -> Iterator[Path]:

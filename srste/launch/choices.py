@@ -54,12 +54,11 @@ def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
+
+    from srste.launch.validation import plain
 
     version.setbase("1.3")
     loader = ConfigLoaderImpl(create_config_search_path(str(conf_folder())))
     config = loader.load_configuration("config", list(overrides), RunMode.RUN)
     del config.hydra
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    return plain(config)

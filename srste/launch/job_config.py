@@ -10,66 +10,55 @@ from typing import Any
 import torch
 from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from srste.curve import Line
 from srste.curve.network.base import check_direction
-from srste.errors import UserError, address_without_password, first_line
+from srste.errors import UserError, address_without_password
 from srste.estimators import Estimator
 from srste.launch.build_errors import why_not_built, why_not_run
 from srste.launch.hints import nearest_of
-from srste.launch.validation import BOOLEAN, NAME, POSITIVE, TEXT, Rule, device, integer, one_of
+from srste.launch.validation import (
+    BOOLEAN,
+    NAME,
+    POSITIVE,
+    TEXT,
+    Plain,
+    Rule,
+    device,
+    integer,
+    one_of,
+    plain,
+)
 from srste.losses import Loss
 from srste.problem.data import Data
 from srste.problem.pretraining import Pretraining
 from srste.problem.problem import Problem
 from srste.sampling import Sampling
 
-Plain = dict[str, Any]
-"""A resolved configuration: nested dicts, lists, strings, numbers, booleans and None."""
-
-
 _LABELS = frozenset({"name", "baseline", "control"})
 """Keys of a part's configuration that are no arguments: its name, the estimator that it is compared
 with, and whether it is a control."""
 
+_PARTS = ("model", "data", "loss", "estimator", "pretraining", "sampling")
 KEYS = frozenset({
-    "model", "data", "loss", "estimator", "pretraining", "sampling", "tracking",
-    "samples", "draws", "seed", "batches", "batch_size", "heldout", "device", "resume", "report",
-    "cache",
+    *_PARTS, "tracking", "samples", "draws", "seed", "batches", "batch_size", "heldout", "device",
+    "resume", "report", "cache",
 })  # fmt: skip
 
+_COUNTS = (
+    "samples", "batches", "batch_size", "data.features", "model.width", "model.depth",
+    "model.out_features", "pretraining.steps", "pretraining.batch_size", "sampling.n_trials",
+)  # fmt: skip
 RULES: dict[str, Rule] = {
-    "samples": integer(1),
-    "seed": integer(0),
-    "batches": integer(1),
-    "batch_size": integer(1),
+    **dict.fromkeys(_COUNTS, integer(1)),
+    **dict.fromkeys(("seed", "heldout"), integer(0)),
+    **dict.fromkeys(("resume", "report", "model.bias", "sampling.log"), BOOLEAN),
+    **dict.fromkeys(("pretraining.lr", "sampling.lr_max", "sampling.lr_min", "sampling.step"), POSITIVE),
+    **dict.fromkeys([f"{part}.name" for part in _PARTS], NAME),
     "draws": one_of("nested", "independent"),
-    "heldout": integer(0),
-    "resume": BOOLEAN,
-    "report": BOOLEAN,
-    "data.features": integer(1),
-    "model.width": integer(1),
-    "model.depth": integer(1),
-    "model.out_features": integer(1),
-    "model.bias": BOOLEAN,
-    "pretraining.steps": integer(1),
-    "pretraining.batch_size": integer(1),
-    "pretraining.lr": POSITIVE,
-    "sampling.lr_max": POSITIVE,
-    "sampling.lr_min": POSITIVE,
-    "sampling.step": POSITIVE,
-    "sampling.n_trials": integer(1),
-    "sampling.log": BOOLEAN,
     "tracking.uri": TEXT,
     "tracking.experiment": NAME,
     "tracking.granularity": one_of("study", "job"),
-    "model.name": NAME,
-    "data.name": NAME,
-    "loss.name": NAME,
-    "estimator.name": NAME,
-    "pretraining.name": NAME,
-    "sampling.name": NAME,
 }
 """The checks before anything is built; the parts check the rest of their arguments themselves."""
 
@@ -119,10 +108,8 @@ class Job:
         if (uri := self._at("tracking.uri")) is not None:
             # The configuration is written into records and runs, where no password may be.
             self.config["tracking"]["uri"] = address_without_password(str(uri))
-        self.tracking: Plain = dict(self.config["tracking"])
         self.samples: int = self.config["samples"]
         self.batches: int = self.config["batches"]
-        self.resume: bool = self.config["resume"]
         self.cache = self._cache()
         self.estimator: Estimator = self._part("estimator")
         self.sampling: Sampling = self._part("sampling")
@@ -130,9 +117,8 @@ class Job:
         self._data: Data = self._part("data")
         self._loss: Loss = self._part("loss")
         self._part("model")
-        self.baseline: Estimator | None = None
-        if self.baseline_config is not None:
-            self.baseline = self._part("estimator.baseline")
+        has_baseline = self.baseline_config is not None
+        self.baseline: Estimator | None = self._part("estimator.baseline") if has_baseline else None
         for key, heldout in _DRAWN.items():
             value, most = self._at(key), self._data.most(heldout)
             if value is not None and most is not None and value > most:
@@ -237,21 +223,18 @@ class Job:
 
     def study_identity(self, batch: int, estimator: Plain, stochastic: bool) -> Plain:
         """Return everything in the configuration that determines one study's result."""
-        # The result includes the angles to the baseline's direction.
-        beside = {"beside": estimator["baseline"]} if estimator.get("baseline") else {}
         ignored = {"baseline"} if stochastic else {"baseline", "draws"}
-        return (
-            beside
-            | self.pretraining_identity()
-            | {
-                "batch_size": self.config["batch_size"],
-                "heldout": self.config["heldout"],
-                "batch": batch,
-                "sampling": self.config["sampling"],
-                "estimator": {k: v for k, v in estimator.items() if k not in ignored},
-                "samples": self.samples if stochastic else None,
-            }
-        )
+        identity = self.pretraining_identity() | {
+            "batch_size": self.config["batch_size"],
+            "heldout": self.config["heldout"],
+            "batch": batch,
+            "sampling": self.config["sampling"],
+            "estimator": {k: v for k, v in estimator.items() if k not in ignored},
+            "samples": self.samples if stochastic else None,
+        }
+        if estimator.get("baseline"):  # the result includes the angles to the baseline's direction
+            identity["beside"] = estimator["baseline"]
+        return identity
 
     def identities(self) -> Iterator[Plain]:
         """Yield the identity of every study of the job, baselines included."""
@@ -264,12 +247,7 @@ def _resolved(composed: DictConfig) -> Plain:
     """Return the plain configuration. Raises: UserError for what does not resolve, or is missing."""
     # Hydra's part resolves only while Hydra runs the job.
     config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    try:
-        plain = OmegaConf.to_container(config, resolve=True)
-        missing = sorted(OmegaConf.missing_keys(config))
-    except OmegaConfBaseException as error:
-        raise UserError(f"{getattr(error, 'full_key', '')}: {first_line(error)}") from error
-    if missing:
+    values = plain(config)
+    if missing := sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"{missing[0]}: must be given, as {missing[0]}=...")
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return values

@@ -15,8 +15,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from srste.estimators import Estimator
-from srste.launch.job_config import Job, Plain
+from srste.launch.job_config import Job
 from srste.launch.progress import reporter
+from srste.launch.validation import Plain
 from srste.problem.pretraining import still_falling
 from srste.problem.problem import Problem
 from srste.problem.task import Batch

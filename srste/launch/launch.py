@@ -22,14 +22,8 @@ from srste.launch.signals import exit_code, raise_terminated
 from srste.launch.streams import tolerant_streams
 from srste.report.console import console
 from srste.report.launch_files import FIGURES_DRAWN, show, write_files
-from srste.store import records
-from srste.store.manifest import (
-    Contents,
-    Launch,
-    open_launch,
-    read_contents,
-    refuse_another_command,
-)
+from srste.store import manifest, records
+from srste.store.manifest import Contents, Launch
 from srste.store.sources import changed_since_read
 
 if TYPE_CHECKING:
@@ -100,17 +94,21 @@ def _environment(uri: str | None) -> Iterator[None]:
 
 
 def _run_plan(task: Callable[[], Any], plan: Plan) -> int:
-    refuse_another_command(plan.folder_key, plan.root, plan.overrides, plan.multirun)
-    try:
-        store = _open_store(plan.tracking)
-    except UserError as error:
-        raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
+    manifest.refuse_another_command(plan.folder_key, plan.root, plan.overrides, plan.multirun)
+    store = None
+    if plan.tracking["name"] != "none":
+        from srste.tracking import open_store
+
+        try:
+            store = open_store(plan.tracking, launching=True)
+        except UserError as error:
+            raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
     _cancel_left_over(plan.root)
     tidy(plan.root, plan.contents)
     started = time.perf_counter()
-    earlier = read_contents(plan.root)
+    earlier = manifest.read_contents(plan.root)
     command = shlex.join([*map(address_without_password, plan.typed)])
-    this = open_launch(
+    this = manifest.open_launch(
         plan.root,
         plan.name,
         plan.overrides,
@@ -169,14 +167,6 @@ def _run(task: Callable[[], Any]) -> int:
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     return 0
-
-
-def _open_store(tracking: dict[str, Any]) -> Store | None:
-    if tracking["name"] == "none":
-        return None
-    from srste.tracking import open_store
-
-    return open_store(tracking, launching=True)
 
 
 def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, seconds: float) -> int:

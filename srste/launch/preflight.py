@@ -13,30 +13,17 @@ from hydra._internal.utils import _locate
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from srste.errors import UserError, address_without_password, in_one_line
+from srste.launch import folders
 from srste.launch.cluster.options import Options, SlurmOptions, options_of
 from srste.launch.command_line import CommandLine, read
 from srste.launch.composer import Composer
-from srste.launch.folders import (
-    DEFAULTS,
-    affects_results,
-    check_path,
-    check_relative,
-    check_subfolders,
-    common_folder,
-    folder_name,
-    folder_named,
-    hydra_config,
-    make_writable,
-    register_resolvers,
-    resolved,
-)
 from srste.launch.job_config import KEYS, Job, caching_build
 from srste.launch.job_runner import Folders, group_of
 from srste.launch.overrides import key_of_line, line_of, parse, quoted
 from srste.launch.sweep import CHECKED_SWEEPER, hand_over, job_lines, parameters
+from srste.launch.validation import plain
 from srste.store.manifest import Contents, JobContents
 from srste.store.provenance import key_of
 
@@ -66,7 +53,8 @@ class Plan:
     def tracking(self) -> dict[str, Any]:
         """The tracking that all jobs share, without password."""
         nothing = {"uri": None, "experiment": "srste", "granularity": "study"}
-        return nothing | self.jobs[0].tracking
+        tracking: dict[str, Any] = self.jobs[0].config["tracking"]
+        return nothing | tracking
 
     @property
     def wants_report(self) -> bool:
@@ -84,17 +72,19 @@ class Plan:
     def keys_not_resumed(self) -> frozenset[str]:
         """The keys of the studies whose records are not to be reused."""
         pairs = zip(self.jobs, self.contents.jobs, strict=True)
-        return frozenset(key for job, contents in pairs if not job.resume for key in contents.keys)
+        return frozenset(
+            key for job, contents in pairs if not job.config["resume"] for key in contents.keys
+        )
 
 
 @dataclass(frozen=True)
 class _Composed:
-    """The jobs of a command line. folders: of each, below the root. master: the configuration that the
-    jobs share; overrides: from which Hydra composes it. lines: the overrides of each job of a sweep."""
+    """The jobs of a command line. subdirs: the folder of each, below the root. master: the configuration
+    that they share; overrides: from which Hydra composes it. lines: each job's overrides, of a sweep."""
 
     root: Path
     jobs: list[Job]
-    folders: list[str]
+    subdirs: list[str]
     master: DictConfig
     launcher: Options | None
     overrides: list[str]
@@ -109,8 +99,8 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | list[str]:
     Raises: UserError for whatever is not allowed.
     """
     command = read(argv, config_dir)
-    check_path("the working folder", Path.cwd())
-    register_resolvers(folder_name(command.result_settings))
+    folders.check_path("the working folder", Path.cwd())
+    folders.register_resolvers(folders.folder_name(command.result_settings))
     if not command.composes:
         return command.argv(command.overrides)
     parsed = parse(command.overrides)
@@ -122,27 +112,26 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | list[str]:
     if command.only_shows:
         config = composer.compose(command.overrides)
         if command.options.resolve:
-            with hydra_config(config):
+            with folders.hydra_config(config):
                 Job(config)
         return command.argv(command.overrides)
 
     composed = _sweep(command, parsed, composer) if multirun else _single(command, composer)
-    _check_gpus(composed.jobs, composed.launcher)
     for job in {_rehearsal_key(job): job for job in composed.jobs}.values():
         job.rehearse()
-    if composed.launcher is not None:
-        composed.launcher.check()
+    if isinstance(composed.launcher, SlurmOptions):
+        composed.launcher.check([job.config["device"] for job in composed.jobs])
     folder_key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
-    make_writable(composed.root, folder_key)
-    make_writable(composed.jobs[0].cache, "cache")
+    folders.make_writable(composed.root, folder_key)
+    folders.make_writable(composed.jobs[0].cache, "cache")
 
     # Hydra gets the folders as they are now: their names may contain the time of day.
     overrides = [*composed.overrides, f"{folder_key}={quoted(str(composed.root.resolve()))}"]
     lines = []
     if multirun:
         overrides.append(f"hydra.sweeper._target_={CHECKED_SWEEPER}")
-        subdirs = [f"hydra.sweep.subdir={quoted(folder)}" for folder in composed.folders]
-        lines = [[*line, subdir] for line, subdir in zip(composed.lines, subdirs, strict=True)]
+        pairs = zip(composed.lines, composed.subdirs, strict=True)
+        lines = [[*line, f"hydra.sweep.subdir={quoted(subdir)}"] for line, subdir in pairs]
     hydra_argv = command.argv(overrides)
     secret_uri = _secret_uri(composed.master)
     if secret_uri is not None:
@@ -154,12 +143,12 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | list[str]:
     return Plan(
         root=composed.root,
         folder_key=folder_key,
-        name=" ".join(filter(affects_results, command.typed)) or DEFAULTS,
+        name=" ".join(filter(folders.affects_results, command.typed)) or folders.DEFAULTS,
         overrides=list(map(address_without_password, command.result_settings)),
         typed=list(argv),
         multirun=multirun,
         jobs=composed.jobs,
-        contents=_contents(composed.jobs, composed.folders),
+        contents=_contents(composed.jobs, composed.subdirs),
         argv=hydra_argv,
         secret_uri=secret_uri,
     )
@@ -172,8 +161,8 @@ def _single(command: CommandLine, composer: Composer) -> _Composed:
     launcher = _launcher(config)
     if launcher is not None:
         raise UserError(f"hydra/launcher={launcher.name}: needs -m (--multirun)")
-    with hydra_config(config):
-        root = folder_named("hydra.run.dir", resolved(config, "hydra.run.dir"))
+    with folders.hydra_config(config):
+        root = folders.folder_named("hydra.run.dir", folders.resolved(config, "hydra.run.dir"))
         _set_output_folder(config, root)
         _check_logging(config)
         job = Job(config)
@@ -186,49 +175,50 @@ def _sweep(command: CommandLine, parsed: list[Override], composer: Composer) -> 
     multirun = f"hydra.mode={RunMode.MULTIRUN.name}"
     loosened, master = composer.compose_loosely([*command.overrides, multirun], RunMode.MULTIRUN)
     launcher = _launcher(master)
-    resolved(master, "hydra.sweep.dir")  # Hydra resolves it before there are jobs
+    folders.resolved(master, "hydra.sweep.dir")  # Hydra resolves it before there are jobs
     of_hydra = [line_of(o) for o in parsed if o.is_hydra_override()]
     of_jobs = [line_of(o) for o in parsed if not o.is_hydra_override()]
     lines = job_lines(master, of_jobs, composer.loader)
     swept = [line_of(o) for o in parsed if o.is_sweep_override()] + parameters(master)
-    register_resolvers(folder_name(command.result_settings), frozenset(map(key_of_line, swept)))
+    folders.register_resolvers(
+        folders.folder_name(command.result_settings), frozenset(map(key_of_line, swept))
+    )
     given = set(map(key_of_line, of_jobs))
     of_launch = _settings_of_the_launch(master, given)
-    jobs, roots, folders, build = [], [], [], caching_build()
+    jobs, roots, subdirs, build = [], [], [], caching_build()
     for number, line in enumerate(lines):
         config = composer.compose([*of_hydra, multirun, *line])  # 200 kB, of which none is kept
         _check_same(of_launch, _settings_of_the_launch(config, given), line)
         OmegaConf.copy_cache(master, config)
-        with hydra_config(config, number):
-            roots.append(resolved(config, "hydra.sweep.dir"))
-            folders.append(resolved(config, "hydra.sweep.subdir"))
-            _set_output_folder(config, Path(roots[-1], folders[-1]))
+        with folders.hydra_config(config, number):
+            roots.append(folders.resolved(config, "hydra.sweep.dir"))
+            subdirs.append(folders.resolved(config, "hydra.sweep.subdir"))
+            _set_output_folder(config, Path(roots[-1], subdirs[-1]))
             if number == 0:
                 _check_logging(config)
             jobs.append(Job(config, isinstance(launcher, SlurmOptions), build))
-    root = common_folder(roots)
+    root = folders.common_folder(roots)
     if len(set(roots)) > 1:
-        folders = [os.path.relpath(Path(*both), root) for both in zip(roots, folders, strict=True)]
-    folders = [str(PurePath(folder)) for folder in folders]
-    check_subfolders(folders)
-    root = folder_named("hydra.sweep.dir", str(root))
-    return _Composed(root, jobs, folders, master, launcher, loosened[:-1], lines)
+        subdirs = [os.path.relpath(Path(*both), root) for both in zip(roots, subdirs, strict=True)]
+    subdirs = [str(PurePath(subdir)) for subdir in subdirs]
+    folders.check_subfolders(subdirs)
+    root = folders.folder_named("hydra.sweep.dir", str(root))
+    return _Composed(root, jobs, subdirs, master, launcher, loosened[:-1], lines)
 
 
 def _set_output_folder(config: DictConfig, folder: Path) -> None:
     """Set a job's folder, and check the names that Hydra uses there. Raises: UserError."""
     config.hydra.runtime.output_dir = str(folder.absolute())
-    check_relative("hydra.job.name", resolved(config, "hydra.job.name"))
-    check_relative("hydra.output_subdir", resolved(config, "hydra.output_subdir", null="none"))
+    folders.check_relative("hydra.job.name", folders.resolved(config, "hydra.job.name"))
+    folders.check_relative(
+        "hydra.output_subdir", folders.resolved(config, "hydra.output_subdir", null="none")
+    )
 
 
 def _check_logging(config: DictConfig) -> None:
     """Raises: UserError for a setting of a job's logging that does not resolve."""
-    try:
-        for node in ("job_logging", "hydra_logging"):
-            OmegaConf.to_container(config.hydra[node], resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {in_one_line(error)}") from error
+    plain(config.hydra.job_logging)
+    plain(config.hydra.hydra_logging)
 
 
 def _settings_of_the_launch(config: DictConfig, given: set[str]) -> dict[str, Any]:
@@ -271,18 +261,10 @@ def _launcher(master: DictConfig) -> Options | None:
     return launcher
 
 
-def _check_gpus(jobs: list[Job], launcher: Options | None) -> None:
-    """Raises: UserError for jobs that use a GPU without requesting one from Slurm."""
-    if isinstance(launcher, SlurmOptions) and not launcher.gpus:
-        for job in jobs:
-            if (device := job.config["device"]) != "cpu":
-                raise UserError(f"hydra.launcher.gpus=0: must be at least 1 for device={device}")
-
-
-def _contents(jobs: list[Job], folders: list[str]) -> Contents:
+def _contents(jobs: list[Job], subdirs: list[str]) -> Contents:
     contents = []
-    for job, folder in zip(jobs, folders, strict=True):
-        places = Folders(Path(folder), Path())
+    for job, subdir in zip(jobs, subdirs, strict=True):
+        places = Folders(Path(subdir), Path())
         studies: dict[str, str] = {}
         groups: dict[str, None] = {}
         for identity in job.identities():
@@ -290,7 +272,7 @@ def _contents(jobs: list[Job], folders: list[str]) -> Contents:
             studies[key] = places.study(identity, key).as_posix()
             groups[group_of(identity)] = None
         pretraining = key_of(job.pretraining_identity()) if job.pretraining.steps else None
-        contents.append(JobContents(folder, studies, list(groups), pretraining))
+        contents.append(JobContents(subdir, studies, list(groups), pretraining))
     return Contents(contents)
 
 

@@ -67,15 +67,10 @@ class Reporter:
         self._bar: Progress | None = None
         if screen.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("elapsed"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
                 console=screen,
-            )
+            )  # fmt: skip
             self._bar.add_task("studies", total=total)
 
     def study_done(self, key: str, reused: bool) -> None:

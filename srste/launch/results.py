@@ -19,7 +19,7 @@ from srste.report.conditions import Condition, conditions
 from srste.report.launch_files import description, front, names
 from srste.report.page import NAME
 from srste.store import records
-from srste.store.manifest import Contents, JobContents, Launch
+from srste.store.manifest import Contents, JobContents, Launch, read_contents, read_launch
 from srste.store.records import Record
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ class LaunchResults:
     def n_missing(self, of: Contents | JobContents) -> int:
         """Return the number of studies without a record, of a job or of all."""
         return sum(key not in self.records for key in of.keys)
+
+
+def read_results(root: Path) -> LaunchResults | None:
+    """Read the launch of that folder and its records; None if there is none, or it is damaged."""
+    launch, contents = read_launch(root), read_contents(root)
+    return results_in(root, launch, contents) if launch and contents else None
 
 
 def results_in(root: Path, launch: Launch, contents: Contents) -> LaunchResults:

@@ -1,4 +1,4 @@
-"""Rules for single values of a configuration."""
+"""Plain values of a configuration, and rules for them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,26 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from srste.errors import UserError, first_line
+
+Plain = dict[str, Any]
+"""A resolved configuration: nested dicts, lists, strings, numbers, booleans and None."""
 
 Rule = Callable[[Any], str | None]
 """Returns what is allowed if the value is not ("must be ..."), otherwise None."""
+
+
+def plain(config: DictConfig) -> Plain:
+    """Resolve a configuration. Raises: UserError for a value that does not resolve."""
+    try:
+        container = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{getattr(error, 'full_key', '')}: {first_line(error)}") from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 def _rule(is_allowed: Callable[[Any], bool], allowed: str) -> Rule:

@@ -20,14 +20,13 @@ from srste.analysis.statistics.proportions import Proportion
 from srste.commands.audit.claims import OF_THE_NOTE, Claims, claims_of, read_claims
 from srste.commands.audit.findings import Log
 from srste.errors import UserError
-from srste.launch.results import results_in
+from srste.launch.results import read_results
 from srste.note2021.statistics import STATISTICS
 from srste.report.claims import of_the_note
 from srste.report.conditions import conditions
 from srste.report.formatting import ranges
 from srste.report.panels import drawn, panel, settings
 from srste.store.files import slug
-from srste.store.manifest import read_contents, read_launch
 from srste.store.records import Record
 
 AGREES, DIFFERS = Text("agrees"), Text("DIFFERS", "bold red")
@@ -144,9 +143,8 @@ def _rerun(log: Log, claims: Claims) -> list[Rerun]:
         )
         if done.returncode:
             raise UserError(f"--rerun: srste run -m {line} ended with exit code {done.returncode}")
-        launch, contents = read_launch(folder), read_contents(folder)
-        assert launch is not None and contents is not None  # it has just ended well
-        results = results_in(folder, launch, contents)
+        results = read_results(folder)
+        assert results is not None  # the run has just succeeded
         records |= {key: record for key, (_, record) in results.records.items()}
     together = settings(conditions(records.values()))
     if len(together) != 1 or not together[0].baselines:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from srste.errors import UserError, first_line
-from srste.launch.validation import TEXT, Rule, each, integer, matching, nullable
+from srste.launch.validation import TEXT, Rule, each, integer, matching, nullable, plain
 
 MOST_TASKS_AT_ONCE = 1_000
 """The longest array of Slurm jobs; the cluster's own limit may be lower."""
@@ -39,9 +39,6 @@ class LocalOptions:
         "workers": nullable(integer(1)),
         "jobs_per_task": nullable(integer(1)),
     }
-
-    def check(self) -> None:
-        """Do nothing: the rules are all that is checked."""
 
     @property
     def concurrency(self) -> int:
@@ -94,8 +91,11 @@ class SlurmOptions:
         pairs = (option.removeprefix("--").partition("=") for option in self.sbatch)
         return {name: value if equals else True for name, equals, value in pairs}
 
-    def check(self) -> None:
-        """Ask the cluster whether there is such a partition. Raises: UserError."""
+    def check(self, devices: Collection[str]) -> None:
+        """Raises: UserError if the cluster lacks the partition, or jobs on these devices lack a GPU."""
+        for device in devices:
+            if device != "cpu" and not self.gpus:
+                raise UserError(f"hydra.launcher.gpus=0: must be at least 1 for device={device}")
         if shutil.which("sbatch") is None:
             raise UserError(
                 "hydra/launcher=slurm: there is no sbatch on this machine; run it where Slurm is, or "
@@ -124,19 +124,14 @@ def options_of(node: DictConfig) -> Options | None:
 
     Raises: UserError for a value that is not allowed.
     """
-    try:
-        plain = OmegaConf.to_container(node, resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{getattr(error, 'full_key', '')}: {first_line(error)}") from error
-    assert isinstance(plain, dict)
-    values = {str(key): value for key, value in plain.items()}
+    values = plain(node)
     kind = _OF_TARGET.get(values.pop("_target_", ""))
     if kind is None:
         return None
-    keys = [f.name for f in fields(kind)]
     for key, value in values.items():
-        if key not in keys:
-            raise UserError(f"hydra.launcher.{key}={value}: no such key; known are {', '.join(keys)}")
+        if key not in kind.rules:
+            keys = ", ".join(kind.rules)
+            raise UserError(f"hydra.launcher.{key}={value}: no such key; known are {keys}")
         if complaint := kind.rules[key](value):
             raise UserError(f"hydra.launcher.{key}={value}: {complaint}")
     return kind(**values)

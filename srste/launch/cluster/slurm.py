@@ -60,9 +60,9 @@ class Slurm:
             signal_delay_s=signal_before,
             setup=options.setup or None,
             additional_parameters={"requeue": True} | options.sbatch_options,
-            **({"partition": options.partition} if options.partition else {}),
-            **({"account": options.account} if options.account else {}),
-            **({"gpus_per_node": options.gpus} if options.gpus else {}),
+            partition=options.partition,
+            account=options.account,
+            gpus_per_node=options.gpus or None,
         )
 
     def free_slots(self, running: int) -> int:

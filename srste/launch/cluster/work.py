@@ -85,11 +85,21 @@ class Work:
         setup_globals()
         for number, config in self.jobs:
             try:
-                error = self._error_of(self._run(config))
+                error = self._error_of(
+                    run_job(
+                        hydra_context=self.hydra_context,
+                        task_function=self.task_function,
+                        config=pickle.loads(config),  # noqa: S301 - submitit unpickled this object
+                        job_dir_key="hydra.sweep.dir",
+                        job_subdir_key="hydra.sweep.subdir",
+                    )
+                )
             except OSError as os_error:  # Hydra could not make the job's folder, as on a full disk
                 error = f"{type(os_error).__name__}: {first_line(os_error)}"
             with suppress(OSError):
-                _write_status(self.statuses, number, error)
+                self.statuses.mkdir(parents=True, exist_ok=True)
+                status = json.dumps({"error": error})
+                write_atomically(self.statuses / f"{number}.json", status.encode())
             if error == OUT_OF_TIME:
                 raise UncompletedJobError(error)
 
@@ -98,15 +108,6 @@ class Work:
         the same jobs, of which studies with a record do not run again."""
         self._stopping = True
         return DelayedSubmission(self)
-
-    def _run(self, config: bytes) -> JobReturn:
-        return run_job(
-            hydra_context=self.hydra_context,
-            task_function=self.task_function,
-            config=pickle.loads(config),  # noqa: S301 - submitit unpickled all of this object
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
 
     def _error_of(self, result: JobReturn) -> str | None:
         # submitit raises its exception in a signal handler, within the job, which may have wrapped it
@@ -117,11 +118,6 @@ class Work:
             error: BaseException = result._return_value
             return f"{type(error).__name__}: {first_line(error)}"
         return None
-
-
-def _write_status(folder: Path, number: int, error: str | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{number}.json", json.dumps({"error": error}).encode())
 
 
 def read_statuses(folder: Path, read: set[int]) -> dict[int, str | None]:
