@@ -55,11 +55,10 @@ class CommandLine:
     def argv(self, overrides: Sequence[str]) -> list[str]:
         """Return the same options with other overrides, in an order that Hydra accepts."""
         given = vars(self.options)
-        words = [f"--{name.replace('_', '-')}" for name in _FLAGS if given[name]]
-        for name in _WITH_VALUE:
-            if given[name] is not None:
-                words.append(f"--{name.replace('_', '-')}={given[name]}")
-        return [*words, *overrides]
+        flags = [f"--{name.replace('_', '-')}" for name in _FLAGS if given[name]]
+        with_value = [name for name in _WITH_VALUE if given[name] is not None]
+        values = [f"--{name.replace('_', '-')}={given[name]}" for name in with_value]
+        return [*flags, *values, *overrides]
 
 
 def program() -> str:

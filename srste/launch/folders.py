@@ -102,7 +102,7 @@ def folder_named(key: str, name: str) -> Path:
 
 
 def check_path(named: str, folder: Path) -> None:
-    """Raises: UserError for a path that Hydra cannot use. It keeps the path in its configuration, where
+    """Refuse (UserError) a path that Hydra cannot use. Hydra keeps the path in its configuration, where
     `${` begins an interpolation, and writes it into files, in UTF-8."""
     path = str(folder)
     if "${" in path:
@@ -125,8 +125,8 @@ def make_writable(folder: Path, key: str) -> None:
 
 
 def check_subfolders(folders: list[str]) -> None:
-    """Raises: UserError for jobs' folders that are the same, lead out of the launch's folder, or are
-    hidden, where records are not searched for."""
+    """Refuse (UserError) jobs' folders that are equal, lead out of the launch's folder, or are hidden,
+    where records are not searched for."""
     for folder, count in Counter(folders).items():
         if count > 1:
             raise UserError(f"hydra.sweep.subdir={folder}: must differ from job to job")
@@ -139,7 +139,7 @@ def check_subfolders(folders: list[str]) -> None:
 
 
 def check_relative(key: str, name: str) -> None:
-    """Raises: UserError for a name that leads out of the launch's folder."""
+    """Refuse (UserError) a name that leads out of the launch's folder."""
     path = Path(name)
     if not path.parts or path.is_absolute() or ".." in path.parts:
         raise UserError(f"{key}={name}: must be a name within the launch's folder")

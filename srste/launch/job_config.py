@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,18 +73,6 @@ def build(node: Mapping[str, Any]) -> Any:
     return instantiate({k: v for k, v in node.items() if k not in _LABELS})
 
 
-def caching_build() -> Callable[[Mapping[str, Any]], Any]:
-    """Return a :func:`build` that gives equal nodes the same object, for jobs that are only checked."""
-    built: dict[str, Any] = {}
-
-    def build_once(node: Mapping[str, Any]) -> Any:
-        if (key := repr(node)) not in built:
-            built[key] = build(node)
-        return built[key]
-
-    return build_once
-
-
 class Job:
     """One job's configuration, resolved and checked: every part of it can be built.
 
@@ -92,7 +80,7 @@ class Job:
 
     Args:
         elsewhere: whether the job runs on another machine, with devices of its own.
-        build: makes the parts.
+        built: the parts built so far, by configuration, for jobs that are only checked to share.
     Raises: UserError for a value that is not allowed.
     """
 
@@ -100,9 +88,9 @@ class Job:
         self,
         composed: DictConfig,
         elsewhere: bool = False,
-        build: Callable[[Mapping[str, Any]], Any] = build,
+        built: dict[str, Any] | None = None,
     ) -> None:
-        self._build = build
+        self._built = {} if built is None else built
         self.config = _resolved(composed)
         self._check_values(elsewhere)
         if (uri := self._at("tracking.uri")) is not None:
@@ -159,11 +147,14 @@ class Job:
             raise UserError(f"cache={name}: there is no user of that name") from error
 
     def _part(self, key: str) -> Any:
+        node = self._at(key)
         try:
-            return self._build(self._at(key))
+            if repr(node) not in self._built:
+                self._built[repr(node)] = build(node)
         # A user's class may raise anything; SystemExit comes of a module that was written as a script.
         except (Exception, SystemExit) as error:
-            raise UserError(why_not_built(error, self._at(key), key)) from error
+            raise UserError(why_not_built(error, node, key)) from error
+        return self._built[repr(node)]
 
     def rehearse(self) -> None:
         """Run everything once at the smallest size, so that parts that do not fit together are refused

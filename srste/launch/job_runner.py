@@ -78,10 +78,10 @@ def run_job(job: Job, folders: Folders) -> tuple[list[Record], list[Path]]:
             studies.require_pretraining()
             records_by_folder: dict[Path, Record] = {}
             for batch in range(1, job.batches + 1):
-                baseline: Record | None = None
-                for config, estimator in job.estimators:
-                    folder, baseline = studies.get(batch, config, estimator, baseline)
-                    records_by_folder[folder] = baseline
+                record: Record | None = None
+                for config, estimator in job.estimators:  # the baseline first
+                    folder, record = studies.get(batch, config, estimator, baseline=record)
+                    records_by_folder[folder] = record
         except BaseException:
             _problems.clear()  # it may have failed in the middle of a change
             raise

@@ -68,8 +68,8 @@ def _print_error(message: str) -> None:
 
 
 def _refuse_changed_code() -> None:
-    """Raises: UserError if code has changed that this process imported for an earlier launch, as in a
-    notebook: the old code would run."""
+    """Refuse (UserError) to launch if code has changed that this process imported for an earlier launch,
+    as in a notebook: the old code would run."""
     if changed := changed_since_read():
         raise UserError(
             f"{changed[0]}: its file has changed since this process imported it; restart the kernel, or "
@@ -87,10 +87,9 @@ def _environment(uri: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        if uri is not None:
-            os.environ.pop(_MLFLOW)
-            if before is not None:
-                os.environ[_MLFLOW] = before
+        os.environ.pop(_MLFLOW, None)
+        if before is not None:
+            os.environ[_MLFLOW] = before
 
 
 def _run_plan(task: Callable[[], Any], plan: Plan) -> int:

@@ -45,7 +45,7 @@ def locked(root: Path) -> AbstractContextManager[object]:
 
 
 def refuse_foreign_files(key: str, root: Path, contents: Contents, report: bool) -> None:
-    """Raises: UserError where the launch would write over files that no launch has written.
+    """Refuse (UserError) a folder where the launch would write over files that no launch has written.
 
     Args: key: of the setting that names the folder. report: whether the launch ends with a report.
     """

@@ -19,7 +19,7 @@ from srste.launch import folders
 from srste.launch.cluster.options import Options, SlurmOptions, options_of
 from srste.launch.command_line import CommandLine, read
 from srste.launch.composer import Composer
-from srste.launch.job_config import KEYS, Job, caching_build
+from srste.launch.job_config import KEYS, Job
 from srste.launch.job_runner import Folders, group_of
 from srste.launch.overrides import key_of_line, line_of, parse, quoted
 from srste.launch.sweep import CHECKED_SWEEPER, hand_over, job_lines, parameters
@@ -185,7 +185,8 @@ def _sweep(command: CommandLine, parsed: list[Override], composer: Composer) -> 
     )
     given = set(map(key_of_line, of_jobs))
     of_launch = _settings_of_the_launch(master, given)
-    jobs, roots, subdirs, build = [], [], [], caching_build()
+    jobs, roots, subdirs = [], [], []
+    built: dict[str, Any] = {}
     for number, line in enumerate(lines):
         config = composer.compose([*of_hydra, multirun, *line])  # 200 kB, of which none is kept
         _check_same(of_launch, _settings_of_the_launch(config, given), line)
@@ -196,7 +197,7 @@ def _sweep(command: CommandLine, parsed: list[Override], composer: Composer) -> 
             _set_output_folder(config, Path(roots[-1], subdirs[-1]))
             if number == 0:
                 _check_logging(config)
-            jobs.append(Job(config, isinstance(launcher, SlurmOptions), build))
+            jobs.append(Job(config, isinstance(launcher, SlurmOptions), built))
     root = folders.common_folder(roots)
     if len(set(roots)) > 1:
         subdirs = [os.path.relpath(Path(*both), root) for both in zip(roots, subdirs, strict=True)]
@@ -216,7 +217,7 @@ def _set_output_folder(config: DictConfig, folder: Path) -> None:
 
 
 def _check_logging(config: DictConfig) -> None:
-    """Raises: UserError for a setting of a job's logging that does not resolve."""
+    """Refuse (UserError) a setting of a job's logging that does not resolve."""
     plain(config.hydra.job_logging)
     plain(config.hydra.hydra_logging)
 
@@ -234,7 +235,7 @@ def _settings_of_the_launch(config: DictConfig, given: set[str]) -> dict[str, An
 
 
 def _check_same(of_launch: dict[str, Any], of_job: dict[str, Any], line: list[str]) -> None:
-    """Raises: UserError for a job whose choices change the launch's settings: that would be ignored."""
+    """Refuse (UserError) a job whose choices change the launch's settings: that would be ignored."""
     for key, value in of_job.items():
         if value != of_launch[key]:
             chosen = next((o for o in line if o.startswith("experiment=")), " ".join(line))
@@ -310,14 +311,12 @@ def _refuse_sweeps_of_the_launch(parsed: list[Override]) -> None:
 
 
 def _check_overrides(parsed: list[Override], composer: Composer) -> None:
-    """Raises: UserError for the removal of a key that every job has, and for a choice made with a dot
-    rather than a slash, which would replace the part by a word."""
-    for override in parsed:
-        key, line = override.key_or_group, line_of(override)
-        if override.is_delete() and key in KEYS:
-            raise UserError(f"{line}: not an override that is taken here; every job has that key")
+    """Refuse (UserError) the removal of a key that every job has, and a choice made with a dot rather
+    than a slash, which would replace the part by a word."""
     for override in parsed:
         key, value, line = override.key_or_group, override.value(), line_of(override)
+        if override.is_delete() and key in KEYS:
+            raise UserError(f"{line}: not an override that is taken here; every job has that key")
         values = value.list if isinstance(value, ChoiceSweep) else [value]
         if all(isinstance(one, dict) for one in values):
             continue  # set key by key

@@ -88,7 +88,7 @@ class Reporter:
             log.info("%d of %d studies done%s", done, self.total, left)
 
     def job_failed(self, folder: str, why: str) -> None:
-        """Note why the job of that folder failed."""
+        """Keep the reason why the job of that folder failed."""
         self.failures[folder] = why
 
     def show_tasks(self, running: int, waiting: int) -> None:

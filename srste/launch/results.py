@@ -96,11 +96,8 @@ def track(results: LaunchResults, store: Store, files: list[Path]) -> int:
 
 def _configurations(results: LaunchResults) -> list[dict[str, object]]:
     """Return the jobs' configurations, each once, in order of condition."""
-    configs = {}
-    for condition in results.conditions:
-        for record in condition.cells.values():
-            configs[json.dumps(record.config, sort_keys=True)] = record.config
-    return list(configs.values())
+    cells = [record for condition in results.conditions for record in condition.cells.values()]
+    return list({json.dumps(r.config, sort_keys=True): r.config for r in cells}.values())
 
 
 def show_lost(results: LaunchResults, reasons: Mapping[str, str], console: Console) -> None:

@@ -76,11 +76,8 @@ class Log:
         fixed = [line.label for line in self.lines if line.samples is None]
         ste = FIXED if FIXED in fixed else next(iter(fixed), "")
         counts = sorted({x.samples for x in self.lines if x.label == label and x.samples is not None})
-        losses = Losses(
-            np.full(len(self.batches), np.nan),
-            np.full(len(self.batches), np.nan),
-            np.full((len(self.batches), len(counts)), np.nan),
-        )
+        shapes = [(len(self.batches),), (len(self.batches),), (len(self.batches), len(counts))]
+        losses = Losses(*(np.full(shape, np.nan) for shape in shapes))
         for line in self.lines:
             row = line.batch - 1
             losses.before[row] = line.pre_loss

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import configure_log
@@ -18,8 +17,10 @@ from omegaconf import DictConfig, open_dict, read_write
 
 import srste
 from srste.errors import UserError, first_line
+from srste.launch.cluster.local import Local
 from srste.launch.cluster.options import LocalOptions, Options, options_of
-from srste.launch.cluster.work import ProcessId, Work, read_statuses
+from srste.launch.cluster.slurm import Slurm
+from srste.launch.cluster.work import Work, read_statuses
 from srste.launch.hydra_job import track_finished
 from srste.launch.job_runner import read_pretraining
 from srste.launch.progress import reporter
@@ -33,24 +34,6 @@ _ATTEMPTS, _SECONDS_BETWEEN_ATTEMPTS = 6, 10.0
 
 _STATUS_SECONDS = 5.0
 """How long after a task's end its last status files may take to appear on a network file system."""
-
-
-class Scheduler(Protocol):
-    """Runs tasks. launching_process: the process with which tasks are to end, if they are to watch it.
-    ``submit`` raises UserError for tasks that it does not take; ``alive`` returns None if not known."""
-
-    poll_seconds: float
-    launching_process: ProcessId | None
-
-    def free_slots(self, running: int) -> int: ...
-
-    def submit(self, works: Sequence[Work]) -> list[str]: ...
-
-    def alive(self) -> set[str] | None: ...
-
-    def failure_reasons(self, tasks: Sequence[str]) -> dict[str, str]: ...
-
-    def cancel(self) -> None: ...
 
 
 def fan_out(
@@ -79,16 +62,14 @@ def fan_out(
     try:
         scheduler = _scheduler(options, root)
         size = options.task_size(len(numbers))
+        packs = [numbers[start : start + size] for start in range(0, len(numbers), size)]
         works = [
             Work(
-                [
-                    (n, _composed(hydra_context, config, job_overrides[n - first], n))
-                    for n in numbers[start : start + size]
-                ],
+                [(n, _composed(hydra_context, config, job_overrides[n - first], n)) for n in pack],
                 hydra_context, task_function, Singleton.get_state(), statuses,
                 scheduler.launching_process,
             )
-            for start in range(0, len(numbers), size)
+            for pack in packs
         ]  # fmt: skip
         log.info("%s: %d jobs in %d tasks", options.name, len(numbers), len(works))
         try:
@@ -109,7 +90,7 @@ class _TaskQueue:
     """
 
     def __init__(
-        self, scheduler: Scheduler, root: Path, statuses: Path, contents: Contents, stored: set[str]
+        self, scheduler: Local | Slurm, root: Path, statuses: Path, contents: Contents, stored: set[str]
     ) -> None:
         self.scheduler = scheduler
         self.root = root
@@ -188,17 +169,10 @@ class _TaskQueue:
             reporter().job_failed(self.contents.jobs[number].folder, why)
 
 
-def _scheduler(options: Options, root: Path) -> Scheduler:
+def _scheduler(options: Options, root: Path) -> Local | Slurm:
     """Return the scheduler of these options. Raises: UserError if it cannot be used."""
-    folder = root / ".submitit"
     try:
-        if isinstance(options, LocalOptions):
-            from srste.launch.cluster.local import Local
-
-            return Local(options, folder)
-        from srste.launch.cluster.slurm import Slurm, name_of
-
-        return Slurm(options, folder, name_of(root))
+        return Local(options, root) if isinstance(options, LocalOptions) else Slurm(options, root)
     except OSError as error:
         raise UserError(first_line(error)) from error
 

@@ -24,11 +24,11 @@ class Local:
 
     poll_seconds = 0.2
 
-    def __init__(self, options: LocalOptions, folder: Path) -> None:
+    def __init__(self, options: LocalOptions, root: Path) -> None:
         self.options = options
-        self.launching_process: ProcessId | None = ProcessId.current()
+        self.launching_process = ProcessId.current()
         self._jobs: dict[str, submitit.Job[None]] = {}
-        self._executor = submitit.LocalExecutor(folder)
+        self._executor = submitit.LocalExecutor(root / ".submitit")
         # submitit hides all GPUs but those that were requested.
         self._executor.update_parameters(
             timeout_min=_NO_TIME_LIMIT, gpus_per_node=torch.cuda.device_count()

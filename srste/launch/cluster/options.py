@@ -92,7 +92,7 @@ class SlurmOptions:
         return {name: value if equals else True for name, equals, value in pairs}
 
     def check(self, devices: Collection[str]) -> None:
-        """Raises: UserError if the cluster lacks the partition, or jobs on these devices lack a GPU."""
+        """Refuse (UserError) a partition that does not exist, and jobs on these devices without GPU."""
         for device in devices:
             if device != "cpu" and not self.gpus:
                 raise UserError(f"hydra.launcher.gpus=0: must be at least 1 for device={device}")

@@ -20,7 +20,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 
 from srste.errors import UserError, first_line
 from srste.launch.cluster.options import MOST_TASKS_AT_ONCE, SlurmOptions, output_of
-from srste.launch.cluster.work import ProcessId, Work
+from srste.launch.cluster.work import Work
 from srste.launch.signals import deferred, ignored
 
 log = logging.getLogger(__name__)
@@ -38,21 +38,22 @@ def name_of(root: Path) -> str:
 
 
 class Slurm:
-    """Submits one array after the other, each no longer than the cluster allows."""
+    """Submits one array after the other, each no longer than the cluster allows. The methods are those
+    of :class:`srste.launch.cluster.local.Local`."""
 
     poll_seconds = 1.0
-    launching_process: ProcessId | None = None  # the cluster ends the tasks
+    launching_process = None  # the cluster ends the tasks
 
-    def __init__(self, options: SlurmOptions, folder: Path, name: str) -> None:
-        self.name = name
-        self.folder = folder
+    def __init__(self, options: SlurmOptions, root: Path) -> None:
+        self.name = name_of(root)
+        self.folder = root / ".submitit"
         self._longest = min(MOST_TASKS_AT_ONCE, _longest_array())
         self._attempted = False
         self._silent = False
-        self._executor = submitit.SlurmExecutor(folder, max_num_timeout=options.requeues)
+        self._executor = submitit.SlurmExecutor(self.folder, max_num_timeout=options.requeues)
         signal_before = min(90, options.time * 60 // 4)  # seconds
         self._executor.update_parameters(
-            job_name=name,
+            job_name=self.name,
             time=options.time,
             mem=options.memory,
             cpus_per_task=options.cpus,
