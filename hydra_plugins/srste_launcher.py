@@ -1,4 +1,4 @@
-"""The launchers of srste. Hydra imports this module in every program: so other imports are deferred."""
+"""Hydra's launchers of srste; every Hydra program imports this module, so imports are deferred."""
 
 from __future__ import annotations
 

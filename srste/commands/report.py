@@ -24,8 +24,8 @@ SUFFIX = ".html"
 
 @dataclass(frozen=True)
 class Gathered:
-    """The records of some folders. records: by key, with their folders. damaged: the folders of damaged
-    records. facts: for the top of their report."""
+    """The records of some folders. records: by key, with their folders. damaged: the folders of
+    damaged records. facts: for the top of their report."""
 
     records: dict[str, tuple[Path, Record]]
     damaged: list[Path]
@@ -64,8 +64,8 @@ def write(
 
     Args: page: its HTML. samples: the sample count that was fixed beforehand; None: the smallest.
         drifts: the steps of logs, by name.
-    Raises: UserError for another suffix of the page, a sample count that no record has, or where the
-        page would overwrite another file.
+    Raises: UserError for another suffix of the page, a sample count that no record has, or a page
+        that would overwrite another file.
     """
     if page.suffix != SUFFIX:
         raise UserError(f"--out={page}: must end in {SUFFIX}")
@@ -87,7 +87,7 @@ def report(
     """Write the report of all records at or below these folders and print its verdicts.
 
     Args: out: the page; by default ``report.html`` in the one folder, or in the working folder for
-        several. samples: as for :func:`write`. logs: files whose drift is shown beside the studies'.
+        several. samples: as for :func:`write`. logs: whose drift is shown, too.
     Raises: UserError, see :func:`gather` and :func:`write`.
     """
     if samples is not None and samples < 1:

@@ -1,4 +1,4 @@
-"""`python -m srste sync`: logs the records of launches to MLflow, after the jobs and on any machine."""
+"""`python -m srste sync`: logs the records of launches to MLflow, at any later time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from srste.tracking import StoreError, open_store
 def sync(
     folders: Sequence[Path], uri: str | None, experiment: str | None, granularity: str | None
 ) -> bool:
-    """Log to MLflow what it lacks of the launches at or below these folders, which are only read. The
-    failure of a launch is printed, and does not end the others.
+    """Log to MLflow what it lacks of the launches at or below these folders, which are only read.
+    The failure of a launch is printed, and does not end the others.
 
     Args: uri, experiment, granularity: None: as the launch itself was tracked.
     Returns: whether all of them succeeded. Raises: UserError for a folder without launch.

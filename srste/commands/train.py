@@ -1,4 +1,4 @@
-"""The command that runs studies: `python train.py`, and `srste run` where the package is installed."""
+"""The command that runs studies: `python train.py`, or `srste run`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main(
 ) -> int:
     """Run a command line.
 
-    Args: script: the file that was run, beside which the configurations are; None: use the package's.
+    Args: script: that was run, beside which the configurations are; None: use the package's.
         task: runs one job; Hydra names jobs and their logs after the file that defines it.
     Returns: the exit code, see `srste.launch.launch.launch`.
     """

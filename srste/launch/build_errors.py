@@ -1,4 +1,4 @@
-"""Messages on a part of a configuration that cannot be built or run, with the keys that a user typed."""
+"""Messages on parts of a configuration that cannot be built or run, with the typed keys."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _ARGUMENT_ERROR = re.compile(r"`(?P<part>\w+)\((?P<argument>\w+)=[^`]*\)` (?P<re
 def why_not_built(error: BaseException, node: Any, key: str) -> str:
     """Return one line on what building the node at ``key`` raised.
 
-    It names key and value where the part says what is wrong with an argument, otherwise the class, the
-    exception's type and its message.
+    It names key and value where the part says what is wrong with an argument, otherwise the class,
+    the exception's type and its message.
     """
     message, cause = str(error), error.__cause__
     if isinstance(error, InstantiationException) and (match := _LOCATING.search(message)):
@@ -68,7 +68,7 @@ def _target_key(node: Any, key: str, target: str) -> str:
 
 
 def _argument_error(match: re.Match[str], node: Any, key: str) -> str | None:
-    """Return a part's message, "`Part(argument=value)` must be ...", with the key that was typed."""
+    """Return a part's message, "`Part(argument=value)` must be ...", with the typed key."""
     for name, value in _nodes(node, key):
         target = str(value.get("_target_", "")).rsplit(".", 1)[-1]
         if target == match["part"] and match["argument"] in value:

@@ -13,7 +13,7 @@ from srste.launch.hints import nearest_of
 
 
 def conf_folder() -> Path:
-    """Return the folder of the configurations: in the installed package, or beside it in a checkout."""
+    """Return the folder of the configurations, in the package or beside it in a checkout."""
     package = Path(srste.__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
@@ -25,7 +25,7 @@ def part(group: str, given: Any, overrides: Sequence[str] = ()) -> Any:
     Args:
         group: "estimator", "loss", "sampling", ...
         given: the name of a choice, or an object.
-        overrides: as on the command line, for example ``["estimator/surrogate=tanh"]``; for a name only.
+        overrides: of a name, as on the command line, such as ``["estimator/surrogate=tanh"]``.
     Raises: ValueError that names what is not allowed.
     """
     if not isinstance(given, str):

@@ -26,8 +26,8 @@ _COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A parsed command line. options: as Hydra's own parser returns them. typed: the overrides as they
-    were typed; overrides: the same with ellipses written out."""
+    """A parsed command line. options: as Hydra's own parser returns them. typed: the overrides as
+    they were typed; overrides: the same with ellipses written out."""
 
     options: Namespace
     typed: list[str]
@@ -78,8 +78,8 @@ def job_name() -> str:
 
 
 def config_dir(script: Path | None) -> Path:
-    """Return the folder of the configurations: beside the script (which may be a link), otherwise the
-    package's. Raises: SystemExit if there is none."""
+    """Return the folder of the configurations: beside the script (which may be a link), otherwise
+    the package's. Raises: SystemExit if there is none."""
     of_script = [] if script is None else [script.parent / "conf", script.resolve().parent / "conf"]
     candidates = [*of_script, conf_folder()]
     for folder in candidates:

@@ -1,4 +1,4 @@
-"""Composes the overrides of a command line, or names in one line the override that does not compose."""
+"""Composes the overrides of a command line, or names the one that does not compose."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Composer:
         self.loader = CachingLoader(_search_path(self.config_dir, command.options.config_dir))
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
-        """Return the configuration. Raises: UserError that names the override which does not compose,
-        with a suggestion."""
+        """Return the configuration. Raises: UserError that names the override which does not
+        compose, with a suggestion."""
         try:
             return self._load(overrides, mode)
         # Not only Hydra's and OmegaConf's: KeyError of an environment variable, YAML's, assertions.

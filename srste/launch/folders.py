@@ -33,8 +33,8 @@ _LONGEST_NAME = 255
 def register_resolvers(command: str = "", swept: frozenset[str] = frozenset()) -> None:
     """Register the resolvers with which `conf/config.yaml` names its folders.
 
-    command: the name of the launch's folder. swept: the keys that differ between jobs and name their
-    folders; if empty, all of a job's overrides do.
+    command: the name of the launch's folder. swept: the keys that differ between jobs and name
+    their folders; if empty, all of a job's overrides do.
     """
 
     def job_name(overrides: ListConfig) -> str:
@@ -58,8 +58,8 @@ def folder_name(settings: Sequence[str]) -> str:
 
 @contextmanager
 def hydra_config(config: DictConfig, number: int | None = None) -> Iterator[None]:
-    """Resolve `${hydra:...}` within the block as in the job. number: of a sweep's job, which is set as
-    Hydra's launchers do."""
+    """Resolve `${hydra:...}` within the block as in the job. number: of a sweep's job, which is set
+    as Hydra's launchers do."""
     if number is not None:
         config.hydra.job.id = str(number)
         config.hydra.job.num = number
@@ -72,8 +72,8 @@ def hydra_config(config: DictConfig, number: int | None = None) -> Iterator[None
 
 
 def resolved(config: DictConfig, key: str, null: str | None = None) -> str:
-    """Return the text at that key. null: what null stands for, if it is allowed. Raises: UserError for
-    what does not resolve, or is missing."""
+    """Return the text at that key. null: what null stands for, if it is allowed. Raises: UserError
+    for what does not resolve, or is missing."""
     try:
         value = OmegaConf.select(config, key, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -90,8 +90,8 @@ def resolved(config: DictConfig, key: str, null: str | None = None) -> str:
 
 
 def folder_named(key: str, name: str) -> Path:
-    """Return the folder of that name, `~` and `~user` expanded. Raises: UserError for a user that does
-    not exist, and for a path that Hydra cannot use."""
+    """Return the folder of that name, `~` and `~user` expanded. Raises: UserError for a user that
+    does not exist, and for a path that Hydra cannot use."""
     try:
         folder = Path(name).expanduser()
     except RuntimeError as error:
@@ -102,8 +102,8 @@ def folder_named(key: str, name: str) -> Path:
 
 
 def check_path(named: str, folder: Path) -> None:
-    """Refuse (UserError) a path that Hydra cannot use. Hydra keeps the path in its configuration, where
-    `${` begins an interpolation, and writes it into files, in UTF-8."""
+    """Refuse (UserError) a path that Hydra cannot use. Hydra keeps the path in its configuration,
+    where `${` begins an interpolation, and writes it into files, in UTF-8."""
     path = str(folder)
     if "${" in path:
         raise UserError(f"{named}: the path must not hold `${{`, which to Hydra begins an interpolation")
@@ -125,8 +125,8 @@ def make_writable(folder: Path, key: str) -> None:
 
 
 def check_subfolders(folders: list[str]) -> None:
-    """Refuse (UserError) jobs' folders that are equal, lead out of the launch's folder, or are hidden,
-    where records are not searched for."""
+    """Refuse (UserError) jobs' folders that are equal, lead out of the launch's folder, or are
+    hidden, where records are not searched for."""
     for folder, count in Counter(folders).items():
         if count > 1:
             raise UserError(f"hydra.sweep.subdir={folder}: must differ from job to job")

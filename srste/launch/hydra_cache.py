@@ -1,8 +1,8 @@
 """A configuration loader that composes a choice of files once for all jobs of a sweep.
 
-Hydra composes in two steps. It reads and merges the files of the chosen options, which takes tens of
-milliseconds; then it sets single values in the result, which takes one or two. The jobs of a sweep
-differ in many values and in few choices.
+Hydra composes in two steps. It reads and merges the files of the chosen options, which takes tens
+of milliseconds; then it sets single values in the result, which takes one or two. The jobs of a
+sweep differ in many values and in few choices.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _OF_HYDRA = re.compile(r"hydra([./]|$)")
 
 
 class CachingLoader(ConfigLoaderImpl):
-    """Hydra's loader with a cache of composed choices; files that change meanwhile are not read again.
-    Its results equal Hydra's in every node."""
+    """Hydra's loader with a cache of composed choices; files that change meanwhile are not read
+    again. Its results equal Hydra's in every node."""
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
@@ -104,7 +104,7 @@ class CachingLoader(ConfigLoaderImpl):
         return config
 
     def _is_group(self, config_name: str | None, search: tuple[str, ...], key: str) -> bool:
-        """Return whether the key is a group of choices. search: the overrides of `hydra.searchpath`."""
+        """Return whether the key is a group. search: the overrides of `hydra.searchpath`."""
         return self._repository(config_name, search).group_exists(key)
 
     def _read_repository(
@@ -114,7 +114,7 @@ class CachingLoader(ConfigLoaderImpl):
 
 
 def _is_simple(override: Override) -> bool:
-    """Return whether an override may be applied in any order with others. Not a sweep; nor one with a
-    package, which Hydra may refuse; nor a mapping, which may replace what other overrides set."""
+    """Return whether an override may be applied in any order with others. Not a sweep; nor one with
+    a package, which Hydra may refuse; nor a mapping, which may replace what other overrides set."""
     simple = not override.is_sweep_override() and override.package is None
     return simple and not isinstance(override.value(), dict)

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def job(config: DictConfig) -> None:
-    """Run one job: write its records, and log them to MLflow where this process can reach the store.
+    """Run one job: write its records, and log them to MLflow if this process can.
 
     In the launching process a job that fails does not end the others; the reporter gets the reason.
     """
@@ -52,8 +52,8 @@ def _run(config: DictConfig, folder: Path, root: Path) -> None:
 
 
 def track_finished(root: Path, job: JobContents, tracked: set[str]) -> None:
-    """Log the studies of a job that ran in another process, unless the store is a server, to which that
-    process has logged them: any other store has one writer, the launching process.
+    """Log the studies of a job that ran in another process, unless the store is a server, to which
+    that process has logged them: any other store has one writer, the launching process.
 
     Args: tracked: keys of the studies that existed before or have been logged; added to.
     """
@@ -70,8 +70,8 @@ _failed: set[str] = set()
 
 
 def _track(launch: Launch, new: list[Path]) -> None:
-    """Log the records in these folders while the sweep goes on. The launching process repeats at the end
-    what fails, and is the only one to open a store that is no server."""
+    """Log the records in these folders while the sweep goes on. The launching process repeats at
+    the end what fails, and is the only one to open a store that is no server."""
     if not new or launch.tracking["name"] == "none" or launch.id in _failed:
         return
     if not (is_launching() or launch.on_server):

@@ -136,8 +136,8 @@ class Job:
         return value
 
     def _cache(self) -> Path:
-        """Return the folder of the pretrained networks, relative to where the command was typed: Hydra
-        may run the job in another folder."""
+        """Return the folder of the pretrained networks, relative to where the command was typed:
+        Hydra may run the job in another folder."""
         name = self.config["cache"]
         if isinstance(name, bool | list | dict) or not str(name).strip():
             raise UserError(f"cache={name}: must be the name of a folder")
@@ -157,8 +157,8 @@ class Job:
         return self._built[repr(node)]
 
     def rehearse(self) -> None:
-        """Run everything once at the smallest size, so that parts that do not fit together are refused
-        before any work. Raises: UserError."""
+        """Run everything once at the smallest size, so that parts that do not fit together are
+        refused before any work. Raises: UserError."""
         model = partial(build, self.config["model"])
         # New parts: those of the job may be shared with another job.
         parts = ("data", "estimator", "sampling", "loss")
@@ -235,7 +235,7 @@ class Job:
 
 
 def _resolved(composed: DictConfig) -> Plain:
-    """Return the plain configuration. Raises: UserError for what does not resolve, or is missing."""
+    """Return the plain configuration. Raises: UserError for unresolved or missing values."""
     # Hydra's part resolves only while Hydra runs the job.
     config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     values = plain(config)

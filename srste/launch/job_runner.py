@@ -41,7 +41,7 @@ class Folders:
     root: Path
 
     def study(self, identity: Plain, key: str) -> Path:
-        """Return the folder of a study's record. A study that ignores `samples` is shared by jobs."""
+        """Return the folder of a study's record; jobs share studies that ignore `samples`."""
         batch = f"batch-{identity['batch']:02d}"
         if identity["samples"] is None:
             return self.root / SHARED / f"{slug(identity['estimator']['name'])}-{batch}-{key[:12]}"
@@ -53,8 +53,8 @@ def _pretraining_path(root: Path, key: str) -> Path:
 
 
 def read_pretraining(root: Path, key: str) -> dict[str, Any] | None:
-    """Return what a launch wrote about a pretraining (key, identity, config, losses, ...); None if the
-    file is missing or damaged."""
+    """Return what a launch wrote about a pretraining (key, identity, config, losses, ...); None if
+    the file is missing or damaged."""
     try:
         pretraining = unsealed(_pretraining_path(root, key).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -68,8 +68,8 @@ def group_of(identity: Plain) -> str:
 
 
 def run_job(job: Job, folders: Folders) -> tuple[list[Record], list[Path]]:
-    """Run the job's studies that have no record yet. Returns: the records of all, and the folders of the
-    new ones."""
+    """Run the job's studies that have no record yet. Returns: the records of all, and the folders
+    of the new ones."""
     # One thread: the arithmetic is small, and its result must not depend on the number of cores.
     torch.set_num_threads(1)
     with threadpool_limits(1):

@@ -68,8 +68,8 @@ def _print_error(message: str) -> None:
 
 
 def _refuse_changed_code() -> None:
-    """Refuse (UserError) to launch if code has changed that this process imported for an earlier launch,
-    as in a notebook: the old code would run."""
+    """Refuse (UserError) to launch if code has changed that this process imported for an earlier
+    launch, as in a notebook: the old code would run."""
     if changed := changed_since_read():
         raise UserError(
             f"{changed[0]}: its file has changed since this process imported it; restart the kernel, or "
@@ -133,8 +133,8 @@ def _run_plan(task: Callable[[], Any], plan: Plan) -> int:
 
 
 def _announce(plan: Plan, earlier: Contents | None) -> None:
-    """Print which records are not reused, and set aside those of `resume=false`. earlier: what the last
-    launch in the folder asked for."""
+    """Print which records are not reused, and set aside those of `resume=false`. earlier: what the
+    last launch in the folder asked for."""
     studies = plan.contents.studies
     not_resumed = {key: studies[key] for key in plan.keys_not_resumed}
     for folder, _ in records.of_studies(plan.root, not_resumed).values():

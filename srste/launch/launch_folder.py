@@ -1,10 +1,10 @@
 """Protects other files in a launch's folder.
 
-A launch removes, moves, overwrites and sets aside only what its own manifest names: the records of its
-studies, in their folders, and the files that every launch writes. A folder that contains such files and
-no manifest is refused before any work. Of incomplete files, only those with the temporary names of
-:mod:`srste.store.files` and :mod:`srste.store.records` are removed, and only in folders that the launch
-writes to.
+A launch removes, moves, overwrites and sets aside only what its own manifest names: the records of
+its studies, in their folders, and the files that every launch writes. A folder that contains such
+files and no manifest is refused before any work. Of incomplete files, only those with the temporary
+names of :mod:`srste.store.files` and :mod:`srste.store.records` are removed, and only in folders
+that the launch writes to.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _JOB_FILES = (NOTE_LOG, "train.log", ".hydra/*.yaml")
 
 
 def locked(root: Path) -> AbstractContextManager[object]:
-    """Lock the launch's folder within the block, so that the same command does not run there twice at
-    once; the lock ends with the process. Raises: UserError if another process has locked it."""
+    """Lock the launch's folder within the block, so that the same command does not run there twice
+    at once; the lock ends with the process. Raises: UserError if another process has locked it."""
     try:
         return FileLock(root / LOCK).acquire(timeout=0)
     except Timeout as error:
@@ -45,7 +45,7 @@ def locked(root: Path) -> AbstractContextManager[object]:
 
 
 def refuse_foreign_files(key: str, root: Path, contents: Contents, report: bool) -> None:
-    """Refuse (UserError) a folder where the launch would write over files that no launch has written.
+    """Refuse (UserError) to write over files that no launch has written.
 
     Args: key: of the setting that names the folder. report: whether the launch ends with a report.
     """

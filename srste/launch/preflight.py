@@ -32,10 +32,10 @@ from srste.store.provenance import key_of
 class Plan:
     """A checked launch.
 
-    root: its folder; folder_key: the key of the setting that names it; name: for people, what determines
-    its results; overrides: the same, written out and sorted; typed: the command line as it was typed;
-    jobs: in Hydra's order; contents: what they compute; argv: for Hydra, ellipses written out, passwords
-    left out; secret_uri: of the store, with its password; None if it has none.
+    root: its folder; folder_key: the setting that names it; name: for people, what determines its
+    results; overrides: the same, written out and sorted; typed: the command line as it was typed;
+    jobs: in Hydra's order; contents: what they compute; argv: for Hydra, ellipses written out,
+    passwords left out; secret_uri: of the store, with its password; None if it has none.
     """
 
     root: Path
@@ -79,8 +79,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Composed:
-    """The jobs of a command line. subdirs: the folder of each, below the root. master: the configuration
-    that they share; overrides: from which Hydra composes it. lines: each job's overrides, of a sweep."""
+    """The jobs of a command line. subdirs: their folders, below the root. master: the configuration
+    that they share; overrides: those of master. lines: of a sweep, each job's overrides."""
 
     root: Path
     jobs: list[Job]
@@ -94,8 +94,8 @@ class _Composed:
 def check(argv: Sequence[str], config_dir: Path) -> Plan | list[str]:
     """Compose and check every job of this command line, and hand those of a sweep to the sweeper.
 
-    Returns: the plan; where Hydra only shows something (`--help`, `--cfg`, ...) its arguments, after
-        checking the overrides.
+    Returns: the plan; where Hydra only shows something (`--help`, `--cfg`, ...), its checked
+        arguments.
     Raises: UserError for whatever is not allowed.
     """
     command = read(argv, config_dir)
@@ -223,8 +223,8 @@ def _check_logging(config: DictConfig) -> None:
 
 
 def _settings_of_the_launch(config: DictConfig, given: set[str]) -> dict[str, Any]:
-    """Return the settings of Hydra that a launch has once, but for the parameters of the sweep that the
-    command overrides (their keys are in ``given``)."""
+    """Return the settings of Hydra that a launch has once, but for the parameters of the sweep that
+    the command overrides (their keys are in ``given``)."""
     settings: dict[str, Any] = {
         name: OmegaConf.to_container(config.hydra[name], resolve=False)
         for name in ("launcher", "sweeper", "callbacks")
@@ -235,7 +235,7 @@ def _settings_of_the_launch(config: DictConfig, given: set[str]) -> dict[str, An
 
 
 def _check_same(of_launch: dict[str, Any], of_job: dict[str, Any], line: list[str]) -> None:
-    """Refuse (UserError) a job whose choices change the launch's settings: that would be ignored."""
+    """Refuse (UserError) a job whose choices change these settings, which would be ignored."""
     for key, value in of_job.items():
         if value != of_launch[key]:
             chosen = next((o for o in line if o.startswith("experiment=")), " ".join(line))
@@ -247,8 +247,8 @@ def _check_same(of_launch: dict[str, Any], of_job: dict[str, Any], line: list[st
 
 
 def _launcher(master: DictConfig) -> Options | None:
-    """Return the options of the launcher; None for one of Hydra's. Raises: UserError for an option that
-    is not allowed, and for a launcher or callback whose class does not exist."""
+    """Return the options of the launcher; None for one of Hydra's. Raises: UserError for an option
+    that is not allowed, and for a launcher or callback whose class does not exist."""
     launcher = options_of(master.hydra.launcher)
     for key in ("hydra.launcher", *(f"hydra.callbacks.{name}" for name in master.hydra.callbacks)):
         node = OmegaConf.select(master, key)
@@ -311,8 +311,8 @@ def _refuse_sweeps_of_the_launch(parsed: list[Override]) -> None:
 
 
 def _check_overrides(parsed: list[Override], composer: Composer) -> None:
-    """Refuse (UserError) the removal of a key that every job has, and a choice made with a dot rather
-    than a slash, which would replace the part by a word."""
+    """Refuse (UserError) the removal of a key that every job has, and a choice made with a dot
+    rather than a slash, which would replace the part by a word."""
     for override in parsed:
         key, value, line = override.key_or_group, override.value(), line_of(override)
         if override.is_delete() and key in KEYS:

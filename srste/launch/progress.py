@@ -54,7 +54,7 @@ class _Timer:
 class Reporter:
     """Counts finished studies by key. total: how many there will be; None if that is not known.
 
-    failures: reasons why jobs failed, by folder. refused: the error of a scheduler that takes no tasks.
+    failures: reasons why jobs failed, by folder. refused: the error if no task was accepted.
     """
 
     def __init__(self, total: int | None, screen: Console) -> None:
@@ -97,7 +97,7 @@ class Reporter:
             self._bar.update(_STUDIES, description=f"studies ({running} tasks, {waiting} to come)")
 
     def pretraining(self, steps: int) -> Callable[[int], None]:
-        """Announce a pretraining of that many steps; returns a callback for the steps done since."""
+        """Announce a pretraining; returns a callback for the steps done since its last call."""
         bar, timer, done = self._bar, _Timer(), 0
         if bar is None:
             log.info("Pretraining: %d steps", steps)
@@ -149,7 +149,7 @@ _active: Reporter | None = None
 
 
 def reporter() -> Reporter:
-    """Return the launch's reporter; in a process that launches nothing a new one that only counts."""
+    """Return the launch's reporter; in other processes a new one that only counts."""
     return _active or Reporter(None, console(io.StringIO()))
 
 

@@ -23,9 +23,9 @@ def expand(override: str) -> str:
     """Write out ``a,b,...,z`` in the value of an override, alone or within brackets.
 
     Counts from a to z in steps of b - a, up or down, in decimal arithmetic; ``a,...,z`` in steps of
-    one; more values before the dots must keep the step. Overrides without dots are returned unchanged.
-    Raises: UserError for a sequence that does not end on its last value, has a step of zero, does not
-    keep its step, is too long, or has something else than numbers beside its dots.
+    one; more values before the dots must keep the step. Other overrides are returned unchanged.
+    Raises: UserError for a sequence that does not end on its last value, has a step of zero, does
+    not keep its step, is too long, or has something else than numbers beside its dots.
     """
     key, equals, value = override.partition("=")
     if not equals or not _BETWEEN.search(_QUOTED.sub("''", value)):

@@ -31,8 +31,8 @@ LOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class LaunchResults:
-    """A launch's records. records: by key, with their folders, in order of folder; damaged: the folders
-    of damaged records."""
+    """A launch's records. records: by key, with their folders, in order of folder; damaged: the
+    folders of damaged records."""
 
     root: Path
     launch: Launch
@@ -69,7 +69,7 @@ def results_in(root: Path, launch: Launch, contents: Contents) -> LaunchResults:
 
 
 def track(results: LaunchResults, store: Store, files: list[Path]) -> int:
-    """Make the store hold the results and these files and folders. Returns the number of runs added.
+    """Make the store hold the results and these files and folders. Returns the number of new runs.
     Raises: StoreError."""
     from srste.tracking import entries
 

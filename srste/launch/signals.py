@@ -65,7 +65,7 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def ignored(*numbers: int) -> Iterator[None]:
-    """Ignore these signals (by default all that would end the program) within the block, also in the
-    processes started there."""
+    """Ignore these signals (by default all that would end the program) within the block, also in
+    the processes started there."""
     with _handler(signal.SIG_IGN, numbers or ENDING):
         yield

@@ -27,8 +27,8 @@ def open_missing() -> None:
 
 
 class TolerantStream(TextIOBase):
-    """A text stream that discards its output once the stream below it fails, and writes what does not
-    fit that stream's encoding in escapes.
+    """A text stream that discards its output once the stream below it fails, and writes what does
+    not fit that stream's encoding in escapes.
 
     failure: why it discards its output; None as long as it does not.
     """
@@ -89,8 +89,8 @@ class TolerantStream(TextIOBase):
 
 @contextmanager
 def tolerant_streams(program: str) -> Iterator[None]:
-    """Let standard output and standard error fail without an exception within the block; at its end a
-    failure of the first is reported on the second, in the program's name."""
+    """Let standard output and standard error fail without an exception within the block; at its end
+    a failure of the first is reported on the second, in the program's name."""
     before = sys.stdout, sys.stderr
     out, err = TolerantStream(sys.stdout), TolerantStream(sys.stderr)
     sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)

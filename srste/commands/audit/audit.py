@@ -34,8 +34,8 @@ AGREES, DIFFERS = Text("agrees"), Text("DIFFERS", "bold red")
 
 @dataclass(frozen=True)
 class Rerun:
-    """Our own run. name: of the estimator that is compared with the log's. counts: by the keys of the
-    note's statistics."""
+    """Our own run. name: of the estimator that is compared with the log's. counts: by the keys of
+    the note's statistics."""
 
     name: str
     counts: dict[str, Proportion]

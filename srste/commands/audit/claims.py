@@ -20,7 +20,7 @@ OF_THE_NOTE = Path(__file__).parent / "note_2021.yaml"
 
 @dataclass(frozen=True)
 class LearningRates:
-    """The grid that is claimed to have been searched: ``start``, ``start + step``, ..., ``stop``."""
+    """The grid that is claimed to have been searched, ``start`` and ``stop`` included."""
 
     start: float
     stop: float

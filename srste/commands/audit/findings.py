@@ -46,8 +46,8 @@ class Log:
 
     @cached_property
     def step(self) -> float | None:
-        """The largest number of which all learning rates are multiples; None if there is none, or only
-        one learning rate."""
+        """The largest number of which all learning rates are multiples; None if there is none, or
+        only one learning rate."""
         if len({line.lr for line in self.lines}) < 2:
             return None
         counts = [round(line.lr / FINEST) for line in self.lines]
@@ -71,8 +71,8 @@ class Log:
 
     def losses(self, label: str) -> Losses:
         """Return the losses before, after STE's and after that estimator's best steps: (batches,),
-        (batches,) and (batches, sample counts); nan where there is no line. Without the label "STE",
-        the first estimator without samples takes its place."""
+        (batches,) and (batches, sample counts); nan where there is no line. Without the label
+        "STE", the first estimator without samples takes its place."""
         fixed = [line.label for line in self.lines if line.samples is None]
         ste = FIXED if FIXED in fixed else next(iter(fixed), "")
         counts = sorted({x.samples for x in self.lines if x.label == label and x.samples is not None})
@@ -88,8 +88,8 @@ class Log:
         return losses
 
     def events(self, key: str, label: str) -> Array:
-        """Return the events of one of the note's statistics, (batches,): 1 where it counts the batch, 0
-        where not, nan where lines are missing."""
+        """Return the events of one of the note's statistics, (batches,): 1 where it counts the
+        batch, 0 where not, nan where lines are missing."""
         return STATISTICS[key][1](self.losses(label))
 
     def count(self, key: str, label: str = DRAWN) -> Proportion:

@@ -85,8 +85,8 @@ def fan_out(
 class _TaskQueue:
     """Submits tasks as there are free slots, and follows them by status files and scheduler.
 
-    logged: keys of the studies whose runs are in MLflow. ended: numbers of jobs. accepted: whether the
-    scheduler has taken any task.
+    logged: keys of the studies whose runs are in MLflow. ended: numbers of jobs. accepted: whether
+    the scheduler has taken any task.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class _TaskQueue:
                 self._report_lost({t: running.pop(t) for t in list(running) if t not in alive})
 
     def _submit(self, batch: list[Work]) -> dict[str, Work]:
-        """Return the tasks by their ids. Once the scheduler has taken tasks, later ones that it refuses
-        are tried again, and then count as failed jobs."""
+        """Return the tasks by their ids. Once the scheduler has taken tasks, later ones that it
+        refuses are tried again, and then count as failed jobs."""
         why = ""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -178,8 +178,8 @@ def _scheduler(options: Options, root: Path) -> Local | Slurm:
 
 
 def _unfinished(root: Path, contents: Contents, stored: set[str], numbers: Sequence[int]) -> list[int]:
-    """Return the jobs that lack the record of a study or the file of their pretraining; stored records
-    (their keys) are reported as reused."""
+    """Return the jobs that lack the record of a study or the file of their pretraining; stored
+    records (their keys) are reported as reused."""
     pretrained = {key for key in contents.pretrainings if read_pretraining(root, key) is not None}
     unfinished = []
     for number in numbers:
@@ -199,8 +199,8 @@ def _composed(
     overrides: Sequence[str],
     number: int,
 ) -> bytes:
-    """Return the job's configuration, pickled: those of all jobs are in memory until they are submitted,
-    and pickled they take a tenth of it."""
+    """Return the job's configuration, pickled: those of all jobs are in memory until they are
+    submitted, and pickled they take a tenth of it."""
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
     with read_write(composed), open_dict(composed):
         composed.hydra.job.id = str(number)

@@ -29,7 +29,7 @@ _OTHER_OPTIONS = (
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """workers: concurrent processes; None: one per core. jobs_per_task: None: distributed evenly."""
+    """workers: concurrent processes; None: one per core. jobs_per_task: None: spread evenly."""
 
     workers: int | None = None
     jobs_per_task: int | None = None
@@ -92,7 +92,7 @@ class SlurmOptions:
         return {name: value if equals else True for name, equals, value in pairs}
 
     def check(self, devices: Collection[str]) -> None:
-        """Refuse (UserError) a partition that does not exist, and jobs on these devices without GPU."""
+        """Refuse (UserError) an unknown partition, and jobs on a GPU if none is requested."""
         for device in devices:
             if device != "cpu" and not self.gpus:
                 raise UserError(f"hydra.launcher.gpus=0: must be at least 1 for device={device}")

@@ -1,7 +1,7 @@
-"""Runs tasks as arrays of Slurm jobs. submitit submits and requeues them; ``squeue`` tells their end.
+"""Runs tasks as arrays of Slurm jobs: submitit submits and requeues them, squeue tells their end.
 
-submitit's own monitoring is not used: it hangs where a cluster keeps no accounting, and it takes the
-state NODE_FAIL, in which a requeued job stays for some seconds, for the end of the job.
+submitit's own monitoring is not used: it hangs where a cluster keeps no accounting, and it takes
+the state NODE_FAIL, in which a requeued job stays for some seconds, for the end of the job.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def name_of(root: Path) -> str:
 
 
 class Slurm:
-    """Submits one array after the other, each no longer than the cluster allows. The methods are those
-    of :class:`srste.launch.cluster.local.Local`."""
+    """Submits one array after the other, each no longer than the cluster allows. The methods are
+    those of :class:`srste.launch.cluster.local.Local`."""
 
     poll_seconds = 1.0
     launching_process = None  # the cluster ends the tasks
@@ -71,7 +71,7 @@ class Slurm:
         return 0 if running else self._longest
 
     def submit(self, works: Sequence[Work]) -> list[str]:
-        """Submit the tasks as one array; return their ids. Raises: UserError with sbatch's message."""
+        """Submit the tasks as one array. Returns their ids. Raises: UserError of sbatch."""
         self._attempted = True
         try:
             # Signals wait until the ids are known; sbatch's message is in the exception, too.
@@ -127,8 +127,8 @@ class Slurm:
 
 
 def cancel_left_over(root: Path) -> int:
-    """Cancel the Slurm jobs of an earlier launch in that folder whose process was killed, and wait for
-    their end. Returns: how many tasks there were."""
+    """Cancel the Slurm jobs of an earlier launch in that folder whose process was killed, and wait
+    for their end. Returns: how many tasks there were."""
     name = name_of(root)
     left = _queued(name)
     if left:

@@ -1,4 +1,4 @@
-"""What a task runs: some jobs of a sweep, one after the other, each of which leaves a status file."""
+"""Runs the jobs of a task one after the other; each leaves a status file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RETRIES = "5"  # about a minute, in which a server may start again
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process of this machine. started: when, which tells it from a later process with its pid."""
+    """A process of this machine. started: when; a later process may have the same pid."""
 
     pid: int
     started: str
@@ -43,8 +43,8 @@ class ProcessId:
 
 
 def start_time(pid: int) -> str | None:
-    """Return when a process started; None if it does not run. Where /proc exists, the time is counted
-    from the machine's start: the time of day may be set while a worker runs."""
+    """Return when a process started; None if it does not run. Where /proc exists, the time is
+    counted from the machine's start: the time of day may be set while a worker runs."""
     if Path("/proc/self/stat").exists():
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -62,9 +62,9 @@ def start_time(pid: int) -> str | None:
 class Work:
     """Some jobs of a sweep; submitit pickles it, and calls it in the task.
 
-    jobs: (number, pickled configuration) each. statuses: the folder of the status files, which are for
-    progress and error messages; success is judged by the records. launching_process: the task ends with
-    it; None where the cluster ends tasks.
+    jobs: (number, pickled configuration) each. statuses: the folder of the status files, which are
+    for progress and error messages; success is judged by the records. launching_process: the task
+    ends with it; None where the cluster ends tasks.
     """
 
     jobs: list[tuple[int, bytes]]
@@ -104,8 +104,8 @@ class Work:
                 raise UncompletedJobError(error)
 
     def checkpoint(self) -> DelayedSubmission:
-        """Return what submitit puts back into the queue when the task is preempted or its time is up:
-        the same jobs, of which studies with a record do not run again."""
+        """Return what submitit puts back into the queue when the task is preempted or its time is
+        up: the same jobs, of which studies with a record do not run again."""
         self._stopping = True
         return DelayedSubmission(self)
 
@@ -121,7 +121,7 @@ class Work:
 
 
 def read_statuses(folder: Path, read: set[int]) -> dict[int, str | None]:
-    """Return the errors (or None) of the jobs that have ended, by number; not of those in ``read``."""
+    """Return the errors (or None) of ended jobs by number, but not of those in ``read``."""
     errors: dict[int, str | None] = {}
     for path in folder.glob("[0-9]*.json"):
         if path.stem.isdecimal() and (number := int(path.stem)) not in read:
