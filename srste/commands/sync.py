@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def sync(
     given = {"uri": uri, "experiment": experiment, "granularity": granularity}
     changes = {key: value for key, value in given.items() if value is not None}
     succeeded = True
-    for root in list(_launches(folders)):
+    for root in _launches(folders):
         try:
             with _locked_if_writable(root):
                 _sync(_results(root, changes))
@@ -53,12 +53,14 @@ def _results(root: Path, changes: dict[str, str]) -> LaunchResults:
     return replace(results, launch=replace(results.launch, tracking=tracking))
 
 
-def _launches(folders: Sequence[Path]) -> Iterator[Path]:
+def _launches(folders: Sequence[Path]) -> list[Path]:
+    roots: list[Path] = []
     for folder in folders:
-        roots = [path.parent for path in below(folder, LAUNCH)]
-        if not roots:
+        of_folder = [path.parent for path in below(folder, LAUNCH)]
+        if not of_folder:
             raise UserError(f"{folder}: must be the folder of a launch, or one above it")
-        yield from roots
+        roots += of_folder
+    return roots
 
 
 def _locked_if_writable(root: Path) -> AbstractContextManager[object]:

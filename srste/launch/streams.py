@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOBase
 from typing import TextIO, cast
@@ -38,12 +38,11 @@ class TolerantStream(TextIOBase):
         self.failure: str | None = None
 
     def write(self, text: str) -> int:
-        if self.failure is None:
-            try:
-                self._write(text)
-            except (OSError, ValueError) as error:  # ValueError: a stream that was closed
-                self._fail(error)
+        self._attempt(self._write, text)
         return len(text)
+
+    def flush(self) -> None:
+        self._attempt(self.stream.flush)
 
     def _write(self, text: str) -> None:
         try:
@@ -52,20 +51,18 @@ class TolerantStream(TextIOBase):
             encoding = self.stream.encoding or "ascii"
             self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
-    def flush(self) -> None:
-        if self.failure is None:
-            try:
-                self.stream.flush()
-            except (OSError, ValueError) as error:
-                self._fail(error)
-
-    def _fail(self, error: OSError | ValueError) -> None:
-        self.failure = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        # Python flushes the stream's buffer at exit: that must not fail either.
-        with suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self.stream.fileno())
-            os.close(null)
+    def _attempt(self, action: Callable[..., None], *args: str) -> None:
+        if self.failure is not None:
+            return
+        try:
+            action(*args)
+        except (OSError, ValueError) as error:  # ValueError: a stream that was closed
+            self.failure = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            # Python flushes the stream's buffer at exit: that must not fail either.
+            with suppress(OSError, ValueError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self.stream.fileno())
+                os.close(null)
 
     def isatty(self) -> bool:
         with suppress(ValueError):

@@ -121,17 +121,14 @@ class _TaskQueue:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 ids = self.scheduler.submit(batch)
-            except UserError as error:
-                if not self.accepted:
+            except (UserError, OSError) as error:
+                if isinstance(error, UserError) and not self.accepted:
                     raise
                 why = first_line(error)
                 log.warning("%s", why)
-                if attempt < _ATTEMPTS:
-                    time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
-            except OSError as error:  # such as a full disk
-                why = first_line(error)
-                log.warning("%s", why)
-                break
+                if isinstance(error, OSError) or attempt == _ATTEMPTS:  # OSError: such as a full disk
+                    break
+                time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
             else:
                 self.accepted = True
                 return dict(zip(ids, batch, strict=True))
