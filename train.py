@@ -2,7 +2,7 @@
 
 import signal
 
-# The imports take seconds: until they are through, Ctrl-C ends the program without a traceback of them.
+# The imports take seconds, in which Ctrl-C is to end the program without a traceback.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import sys  # noqa: E402
@@ -18,7 +18,7 @@ from srste.commands.train import main, train  # noqa: E402
 
 
 def task(config: DictConfig) -> None:
-    """One job."""
+    """Run one job."""
     train(config)
 
 

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from srste import loss_curve
-from srste.launch.job_config import Job, Plain, build
-from srste.launch.preflight import register_resolvers
+from srste.launch.folders import register_resolvers
+from srste.launch.job_config import Job, build
 from srste.launch.progress import counting
+from srste.launch.validation import Plain
 from srste.problem.problem import Problem
 from srste.randomness import integer_seed
 from srste.sampling import Sampling

@@ -31,8 +31,8 @@ from hydra.core.global_hydra import GlobalHydra  # noqa: E402
 from hydra.types import RunMode  # noqa: E402
 
 from srste.launch import preflight  # noqa: E402
-from srste.launch.hydra_cache import RememberingLoader  # noqa: E402
-from srste.launch.results import arranged_in, results_in, track  # noqa: E402
+from srste.launch.hydra_cache import CachingLoader  # noqa: E402
+from srste.launch.results import results_in, track  # noqa: E402
 from srste.report.launch_files import write_files  # noqa: E402
 from srste.store import records  # noqa: E402
 from srste.store.files import sealed  # noqa: E402
@@ -83,7 +83,7 @@ def launching_cost(folder: Path, few: int, many: int) -> float:
         started = time.perf_counter()
         preflight.check(["-m", *sweep], ROOT / "conf")
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            loader = RememberingLoader(GlobalHydra.instance().config_loader().get_search_path())
+            loader = CachingLoader(GlobalHydra.instance().config_loader().get_search_path())
             master = loader.load_configuration("config", sweep, RunMode.MULTIRUN)
             for samples in range(count):
                 pickle.dumps(loader.load_sweep_config(master, [f"samples={samples}", *sweep[1:]]))
@@ -156,17 +156,16 @@ def tracking_cost(
     started = time.perf_counter()
     results = results_in(root, launch, contents)
     reading = time.perf_counter() - started
-    if most < len(results.found):
-        results = replace(results, found=dict(list(results.found.items())[:most]))
-    arranged = arranged_in(results)
+    if most < len(results.records):
+        results = replace(results, records=dict(list(results.records.items())[:most]))
     store = open_store(launch.tracking)
     empty = rows_of(folder / f"{granularity}.db")
     before = (folder / f"{granularity}.db").stat().st_size
     started = time.perf_counter()
-    added = track(results, store, arranged, [])
+    added = track(results, store, [])
     seconds = time.perf_counter() - started
     return {
-        "studies": len(results.found), "runs": added, "reading": reading, "seconds": seconds,
+        "studies": len(results.records), "runs": added, "reading": reading, "seconds": seconds,
         "rows": rows_of(folder / f"{granularity}.db") - empty,
         "database": (folder / f"{granularity}.db").stat().st_size - before,
         "artifacts": sum(f.stat().st_size for f in (folder / "mlruns").rglob("*") if f.is_file()),
@@ -185,7 +184,7 @@ def finishing_cost(root: Path, launch: Launch, contents: Contents, folder: Path)
     results = results_in(root, launch, contents)
     started = time.perf_counter()
     (folder / "files").mkdir()
-    write_files(arranged_in(results), folder / "files")
+    write_files(results.conditions, folder / "files")
     return time.perf_counter() - started
 
 

@@ -1,4 +1,4 @@
-"""Hydra's launchers of srste. Hydra imports this module in every program: the rest is imported late."""
+"""Hydra's launchers of srste; every Hydra program imports this module, so imports are deferred."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _PackingLauncher(Launcher):
     """Runs jobs in other processes, many jobs in each; see :mod:`srste.launch.cluster`."""
 
     def __init__(self, **options: Any) -> None:
-        """The options are read from the configuration, where they were checked."""
+        """Ignore the options, which are read from the checked configuration."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -30,12 +30,12 @@ class _PackingLauncher(Launcher):
         from srste.launch.cluster.fan_out import fan_out
 
         fan_out(self.hydra_context, self.task_function, self.config, job_overrides, initial_job_idx)
-        return []  # whether a job succeeded is told by its records
+        return []  # its records tell whether a job succeeded
 
 
 class SlurmLauncher(_PackingLauncher):
-    """As arrays of Slurm jobs."""
+    """Runs jobs in arrays of Slurm jobs."""
 
 
 class LocalLauncher(_PackingLauncher):
-    """As processes of this machine."""
+    """Runs jobs in processes of this machine."""

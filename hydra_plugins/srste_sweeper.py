@@ -1,4 +1,4 @@
-"""Hydra's sweeper of srste. Hydra imports this module in every program: the rest is imported late."""
+"""Hydra's sweeper of srste; every Hydra program imports this module, so imports are deferred."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from omegaconf import DictConfig
 
 
 class CheckedSweeper(BasicSweeper):
-    """Hydra's basic sweeper, for jobs that were all expanded, composed and checked before: it runs
-    those, and it and its launcher compose what the jobs have in common once."""
+    """Hydra's basic sweeper for jobs that were expanded and checked before (see
+    :mod:`srste.launch.preflight`); it and its launcher compose what the jobs share once."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        from srste.launch.hydra_cache import RememberingLoader
+        from srste.launch.hydra_cache import CachingLoader
 
-        loader = RememberingLoader(hydra_context.config_loader.get_search_path())
+        loader = CachingLoader(hydra_context.config_loader.get_search_path())
         super().setup(
             hydra_context=HydraContext(loader, hydra_context.callbacks),
             task_function=task_function,
@@ -28,16 +28,16 @@ class CheckedSweeper(BasicSweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Runs the jobs that were checked; what they were made of is not read again."""
+        """Run the jobs that were checked; the arguments and parameters are not expanded again."""
         self.params = {}
         return super().sweep([])
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        """The jobs that were checked, in batches."""
+        """Return the jobs that were checked, in batches."""
         from srste.launch.sweep import handed_over
 
         return list(BasicSweeper.split_overrides_to_chunks(handed_over(), max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """They are: see :mod:`srste.launch.preflight`."""
+        """Do nothing: the jobs are checked."""

@@ -13,9 +13,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.job_runner import Folders, run_job
-from srste.launch.preflight import register_resolvers
 from srste.report.conditions import conditions
 from srste.report.legend import caveat, mark
 from srste.report.report import Facts, write_report

@@ -14,8 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import Container, OmegaConf
 
-from srste.launch.hydra_cache import RememberingLoader
-from srste.launch.preflight import register_resolvers
+from srste.launch.folders import register_resolvers
+from srste.launch.hydra_cache import CachingLoader
 from tests.support import CONF, SMALL, train
 
 CHOICES = sorted(
@@ -31,7 +31,7 @@ def hydra_in(folder):
     register_resolvers("a_command", frozenset({"samples"}))
     with initialize_config_dir(str(folder), version_base="1.3"):
         search_path = GlobalHydra.instance().config_loader().get_search_path()
-        yield ConfigLoaderImpl(search_path), RememberingLoader(search_path)
+        yield ConfigLoaderImpl(search_path), CachingLoader(search_path)
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def composes(loaders, *overrides, **options):
 def test_every_choice(loaders, choice):
     composes(loaders, choice, "seed=1", "samples=3", "hydra.sweep.dir='a, b'", "+new=[1, x]", "~cache")
     composes(loaders, "seed=2", choice, "hydra.sweep.dir='a, b'", "device=cuda")
-    assert len(loaders[1]._chosen) == 1
+    assert len(loaders[1]._composed) == 1
 
 
 @pytest.mark.parametrize("choice", ["sampling=tpe", "experiment=note_raw", "hydra/launcher=slurm"])
 def test_a_whole_mapping_is_left_to_hydra(loaders, choice):
     composes(loaders, choice, "samples=3", "hydra.sweep.dir='a, b'", "+new={a: 1}", "~cache")
-    assert len(loaders[1]._chosen) == 0
+    assert len(loaders[1]._composed) == 0
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_job_of_a_sweep(loaders):
         one, other = (loader.load_sweep_config(master, line) for loader in loaders)
         assert everything(one) == everything(other)
         assert one.hydra.sweep.subdir == other.hydra.sweep.subdir == f"samples={samples}"
-    assert len(remembering._chosen) == 1
+    assert len(remembering._composed) == 1
 
 
 def test_what_is_given_out_may_be_changed(loaders):

@@ -7,8 +7,8 @@ import re
 import pytest
 from hydra import compose, initialize_config_dir
 
+from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
-from srste.launch.preflight import register_resolvers
 from srste.study.study import run_study
 from tests.support import CONF, EXAMPLES, ROOT, choices, train
 

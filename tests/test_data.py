@@ -8,8 +8,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from srste.errors import UserError
+from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
-from srste.launch.preflight import register_resolvers
 from srste.problem.data import Arrays
 from tests.support import CONF, train
 

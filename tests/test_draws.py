@@ -10,8 +10,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from srste.estimators.base import global_norm, per_row, per_tensor
+from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
-from srste.launch.preflight import register_resolvers
 from tests.support import CONF, choices
 
 SMALL = ["model.width=6", "model.depth=2", "data.features=5", "batch_size=40", "draws=independent"]

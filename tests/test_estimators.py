@@ -12,8 +12,8 @@ from torch import nn
 
 from srste.errors import UserError
 from srste.estimators.base import global_norm, per_row, per_tensor
+from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
-from srste.launch.preflight import register_resolvers
 from srste.testing import EstimatorContract
 from tests import oracle
 from tests.support import CONF, choices

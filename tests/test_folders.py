@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from srste.errors import UserError
 from srste.launch import preflight
-from srste.launch.folders import bearable
+from srste.launch.folders import check_path
 from srste.launch.overrides import quoted
 from tests.support import CONF, ROOT, studies, train
 
@@ -33,7 +33,7 @@ def test_a_quoted_path_is_that_path(name):
     override = OverridesParser.create().parse_override(f"hydra.run.dir={quoted(path)}")
     assert override.value() == path
     try:
-        bearable("x", Path(path))
+        check_path("x", Path(path))
     except UserError:
         assert "${" in path
     else:

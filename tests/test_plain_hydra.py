@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 
 from srste.errors import UserError
 from srste.launch import preflight
-from srste.launch.hydra_cache import RememberingLoader
+from srste.launch.hydra_cache import CachingLoader
 from srste.launch.sweep import handed_over, job_lines
 from tests.support import CONF
 
@@ -217,7 +217,7 @@ OVERRIDES = st.lists(st.tuples(KEYS, SWEEPS).map("=".join), min_size=1, max_size
 def test_overrides_of_any_build_are_expanded_as_hydra_does(overrides):
     version.setbase("1.3")
     search = create_config_search_path(str(CONF))
-    hydra, ours = ConfigLoaderImpl(search), RememberingLoader(search)
+    hydra, ours = ConfigLoaderImpl(search), CachingLoader(search)
     master = OmegaConf.create({"hydra": {"sweeper": {"_target_": preflight.CHECKED_SWEEPER}}})
     try:
         expected = lines_of_hydra(hydra, overrides)

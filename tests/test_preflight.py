@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 
 from srste.launch import preflight
 from srste.launch.command_line import read
-from srste.launch.folders import folder_name
+from srste.launch.folders import folder_name, register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.launch import launch
 from tests.support import CONF
@@ -362,13 +362,13 @@ def test_ste_is_one_job_s_work_however_many_sample_counts(monkeypatch, tmp_path)
     found = plan(monkeypatch, tmp_path, "-m", "estimator=ste", "samples=1,2,...,10")
     assert len(found.jobs) == 10
     assert len(found.contents.keys) == 10
-    assert found.that_ignore_samples == ["ste"]
-    assert plan(monkeypatch, tmp_path, "estimator=ste").that_ignore_samples == []
+    assert found.estimators_without_samples == ["ste"]
+    assert plan(monkeypatch, tmp_path, "estimator=ste").estimators_without_samples == []
 
 
 class TestFolderName:
     def name(self, *typed):
-        return folder_name(read(typed, CONF).of_the_result)
+        return folder_name(read(typed, CONF).result_settings)
 
     def test_readable_and_the_same_for_the_same_result(self):
         name = self.name("estimator=sr_ste", "samples=1,2,...,10")
@@ -392,7 +392,7 @@ class TestFolderName:
 
 def test_the_key_covers_what_determines_the_result_and_nothing_else():
     def key(*overrides):
-        preflight.register_resolvers()
+        register_resolvers()
         with initialize_config_dir(str(CONF), version_base="1.3"):
             job = Job(compose("config", list(overrides)))
         identity = job.study_identity(1, job.config["estimator"], job.estimator.stochastic)

@@ -14,7 +14,7 @@ from rich.table import Table
 from srste.analysis.alarms import MEANING, SMALLEST, Alarm
 from srste.commands.audit.audit import audit
 from srste.errors import first_line, printable
-from srste.launch.results import Results, show_lost
+from srste.launch.results import LaunchResults, show_lost
 from srste.note2021.log import read_note_log
 from srste.report.conditions import conditions
 from srste.report.console import console
@@ -56,7 +56,7 @@ def test_a_console_prints_any_text_as_it_is(text):
 def test_a_job_that_failed_and_why(tmp_path, name):
     contents = Contents([JobContents(name, {"a" * 64: f"{name}/studies/batch-01"}, [], None)])
     launch = Launch("1" * 32, name, [], True, f"python train.py {name}", "", {"name": "none"})
-    results = Results(tmp_path, launch, contents, {}, [])
+    results = LaunchResults(tmp_path, launch, contents, {}, [])
     out = printed(lambda c: show_lost(results, {name: f"OSError: no weights found in {name}"}, c))
     assert f"OSError: no weights found in {name}" in out
     assert out.count(name) == 3

@@ -14,8 +14,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import srste
+from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
-from srste.launch.preflight import register_resolvers
 from srste.store import provenance
 from tests.support import CONF, EXAMPLES, ROOT, choices, train
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from srste.launch.folders import register_resolvers
 from srste.launch.job_config import build
-from srste.launch.preflight import register_resolvers
 from srste.sampling.grid import Grid
 from srste.sampling.searched import Searched
 from tests.support import CONF, choices

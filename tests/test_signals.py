@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from srste.launch.cluster.slurm import name_of
-from srste.launch.signals import Terminated, deferred, ended_by_signals, exit_code, ignored
+from srste.launch.signals import Terminated, deferred, exit_code, ignored, raise_terminated
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_they_end_the_program_as_ctrl_c_does(number):
     before = signal.getsignal(number)
-    with pytest.raises(Terminated) as caught, ended_by_signals():
+    with pytest.raises(Terminated) as caught, raise_terminated():
         os.kill(os.getpid(), number)
     assert exit_code(caught.value) == 128 + number
     assert exit_code(KeyboardInterrupt()) == 130
@@ -25,7 +25,7 @@ def test_they_end_the_program_as_ctrl_c_does(number):
 def test_nohup_is_respected():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with ended_by_signals():
+        with raise_terminated():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -33,7 +33,7 @@ def test_nohup_is_respected():
 
 def test_deferred_they_come_at_the_end_of_the_block():
     reached = []
-    with pytest.raises(Terminated), ended_by_signals():
+    with pytest.raises(Terminated), raise_terminated():
         with deferred():
             os.kill(os.getpid(), signal.SIGTERM)
             reached.append("the end")
@@ -42,7 +42,7 @@ def test_deferred_they_come_at_the_end_of_the_block():
 
 
 def test_ignored_they_never_come():
-    with ended_by_signals():
+    with raise_terminated():
         with ignored():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 os.kill(os.getpid(), number)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from srste.launch.streams import Lasting, lasting
+from srste.launch.streams import TolerantStream, tolerant_streams
 from tests.support import ROOT, empty_database, only, runs_in
 
 SWEEP = "-m samples=1,2 batches=1 batch_size=16 sampling.step=0.1 heldout=10 model.width=4"
@@ -78,17 +78,17 @@ class Ends(io.StringIO):
 )
 def test_a_stream_goes_on_into_nothing(error):
     below = Ends(2, error)
-    stream = Lasting(below)
+    stream = TolerantStream(below)
     for word in "abcd":
         assert stream.write(word) == 1
     stream.flush()
     assert below.getvalue() == "ab"
-    assert stream.ended in ("Broken pipe", "Input/output error", "closed")
+    assert stream.failure in ("Broken pipe", "Input/output error", "closed")
 
 
 def test_what_an_encoding_has_not_is_written_as_escapes():
     raw = io.BytesIO()
-    stream = Lasting(io.TextIOWrapper(raw, "latin-1"))
+    stream = TolerantStream(io.TextIOWrapper(raw, "latin-1"))
     stream.write("é € \udcff\n")
     stream.flush()
     assert raw.getvalue() == b"\xe9 \\u20ac \\udcff\n"
@@ -96,7 +96,7 @@ def test_what_an_encoding_has_not_is_written_as_escapes():
 
 def test_the_streams_are_put_back(capsys):
     before = sys.stdout, sys.stderr
-    with pytest.raises(KeyError), lasting("x"):
+    with pytest.raises(KeyError), tolerant_streams("x"):
         print("one")
         raise KeyError
     assert (sys.stdout, sys.stderr) == before

@@ -10,8 +10,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
+from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
-from srste.launch.preflight import register_resolvers
 from srste.networks.activations import BinaryActivation
 from srste.networks.models.mlp import MLP
 from srste.study.study import run_study

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from srste.errors import UserError, first_line, printable, without_password
-from srste.launch.streams import lasting, open_missing
+from srste.launch.streams import open_missing, tolerant_streams
 from srste.report.console import console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line. Returns the exit code: 0, or 2 for what was refused."""
+    """Run a command line. Returns the exit code: 0, or 2 for input that was refused."""
     open_missing()
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["run"]:
         return _run(given[1:])
-    with lasting("srste"):
+    with tolerant_streams("srste"):
         arguments = _parser().parse_args(given)
         try:
             return int(arguments.run(arguments))
@@ -95,12 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_NARROW = 200
-"""Columns of tables that go into a file or a pipe."""
+_WIDTH = 200
+"""The width of tables that go into a file or a pipe."""
 
 
 def _run(argv: list[str]) -> int:
-    """Not parsed here: all that follows is Hydra's."""
+    """Run studies; Hydra parses the arguments."""
     sys.argv = ["srste run", *argv]
     from srste.commands.train import main as run
 
@@ -110,8 +110,8 @@ def _run(argv: list[str]) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from srste.commands.report import report
 
-    a = arguments
-    report(a.folders, a.out, a.samples, a.log, console(narrow=_NARROW))
+    screen = console(narrow=_WIDTH)
+    report(arguments.folders, arguments.out, arguments.samples, arguments.log, screen)
     return 0
 
 
@@ -125,5 +125,5 @@ def _sync(arguments: argparse.Namespace) -> int:
 def _audit(arguments: argparse.Namespace) -> int:
     from srste.commands.audit.audit import audit
 
-    audit(arguments.logs, arguments.claims, arguments.rerun, console(narrow=_NARROW))
+    audit(arguments.logs, arguments.claims, arguments.rerun, console(narrow=_WIDTH))
     return 0

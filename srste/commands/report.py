@@ -1,4 +1,4 @@
-"""`python -m srste report`: the report of records that are there, wherever they were computed."""
+"""`python -m srste report`: writes the report of stored records."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.console import Console
 from srste.analysis.alarms import BestStep
 from srste.commands.audit.findings import Log
 from srste.errors import UserError
-from srste.launch.results import results_in
+from srste.launch.results import read_results
 from srste.report.report import Facts, Report, write_report
 from srste.report.terminal import print_alarms, print_verdicts
 from srste.store import records
 from srste.store.files import find_files
-from srste.store.manifest import LAUNCH, read_contents, read_launch
+from srste.store.manifest import LAUNCH
 from srste.store.records import Record
 
 SUFFIX = ".html"
@@ -24,8 +24,8 @@ SUFFIX = ".html"
 
 @dataclass(frozen=True)
 class Gathered:
-    """Records from some folders. records: by key, with their folders. damaged: folders of those that
-    cannot be trusted. facts: what stands at the top of their report."""
+    """The records of some folders. records: by key, with their folders. damaged: the folders of
+    damaged records. facts: for the top of their report."""
 
     records: dict[str, tuple[Path, Record]]
     damaged: list[Path]
@@ -33,25 +33,24 @@ class Gathered:
 
 
 def gather(folders: Sequence[Path]) -> Gathered:
-    """All records at or below these folders. Raises: UserError for a folder without any."""
+    """Read all records at or below these folders. Raises: UserError for a folder without any."""
     gathered: dict[str, tuple[Path, Record]] = {}
     damaged: list[Path] = []
     missing, titles, commands = 0, [], []
     for folder in folders:
         count = 0
         for root in [path.parent for path in find_files(folder, LAUNCH)] or [folder]:
-            launch, contents = read_launch(root), read_contents(root)
-            if launch is None or contents is None:  # a part of a launch, or what is left of one
-                results = {r.key: (f, r) for f, r in records.find(root, damaged)}
+            results = read_results(root)
+            if results is None:  # a part of a launch, or a damaged manifest
+                stored = {r.key: (f, r) for f, r in records.find(root, damaged)}
                 titles.append(str(root))
             else:
-                of_launch = results_in(root, launch, contents)
-                results, damaged = of_launch.found, damaged + of_launch.damaged
-                missing += len(contents.keys) - len(results)
-                titles.append(launch.title)
-                commands.append(launch.command)
-            gathered |= results
-            count += len(results)
+                stored, damaged = results.records, damaged + results.damaged
+                missing += results.n_missing(results.contents)
+                titles.append(results.launch.title)
+                commands.append(results.launch.command)
+            gathered |= stored
+            count += len(stored)
         if not count:
             raise UserError(f"{folder}: must hold records of studies, at any depth")
     facts = Facts("; ".join(titles), commands[0] if len(commands) == 1 else None, missing)
@@ -61,12 +60,12 @@ def gather(folders: Sequence[Path]) -> Gathered:
 def write(
     gathered: Gathered, page: Path, samples: int | None, drifts: Mapping[str, Sequence[BestStep]]
 ) -> Report:
-    """Writes the report of these records.
+    """Write the report of these records.
 
-    Args: page: its HTML. samples: that was fixed beforehand; None: the smallest. drifts: the steps of
-        logs by their names.
-    Raises: UserError for another ending of the page, a sample count that there is not, or where
-        something else than a report is there.
+    Args: page: its HTML. samples: the sample count that was fixed beforehand; None: the smallest.
+        drifts: the steps of logs, by name.
+    Raises: UserError for another suffix of the page, a sample count that no record has, or a page
+        that would overwrite another file.
     """
     if page.suffix != SUFFIX:
         raise UserError(f"--out={page}: must end in {SUFFIX}")
@@ -85,15 +84,12 @@ def report(
     logs: Sequence[Path],
     console: Console,
 ) -> None:
-    """Writes the report of all records at or below these folders and prints its verdicts.
+    """Write the report of all records at or below these folders and print its verdicts.
 
-    Args: out: the page; by default ``report.html`` in the one folder, or here for several. samples:
-        that was fixed beforehand; None: the smallest. logs: whose drift is shown beside that of the
-        studies.
-    Raises: UserError for a folder without records, and what else cannot be.
+    Args: out: the page; by default ``report.html`` in the one folder, or in the working folder for
+        several. samples: as for :func:`write`. logs: whose drift is shown, too.
+    Raises: UserError, see :func:`gather` and :func:`write`.
     """
-    if out is not None and out.suffix != SUFFIX:
-        raise UserError(f"--out={out}: must end in {SUFFIX}")
     if samples is not None and samples < 1:
         raise UserError(f"--samples={samples}: must be a whole number >= 1")
     names = [log.name for log in logs]

@@ -1,91 +1,91 @@
-"""`python -m srste sync`: the records of launches put into MLflow, whenever and wherever."""
+"""`python -m srste sync`: logs the records of launches to MLflow, at any later time."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from srste.errors import UserError, address_without_password, first_line
-from srste.launch.launch_folder import alone_in
-from srste.launch.results import Results, arranged_in, report_on, results_in, track
+from srste.launch.launch_folder import locked
+from srste.launch.results import LaunchResults, read_results, report_on, track
 from srste.report.launch_files import write_files
 from srste.store.files import find_files
-from srste.store.manifest import LAUNCH, read_contents, read_launch
+from srste.store.manifest import LAUNCH
 from srste.tracking import StoreError, open_store
 
 
 def sync(
     folders: Sequence[Path], uri: str | None, experiment: str | None, granularity: str | None
 ) -> bool:
-    """Puts into MLflow what it does not hold yet of the launches at or below these folders, which are
-    only read. A launch that cannot be is named, and the others go on.
+    """Log to MLflow what it lacks of the launches at or below these folders, which are only read.
+    The failure of a launch is printed, and does not end the others.
 
     Args: uri, experiment, granularity: None: as the launch itself was tracked.
-    Returns: whether all of it went in. Raises: UserError for a folder without launch.
+    Returns: whether all of them succeeded. Raises: UserError for a folder without launch.
     """
     if uri is not None and address_without_password(uri) != uri:
         os.environ["MLFLOW_TRACKING_URI"], uri = uri, address_without_password(uri)
     given = {"uri": uri, "experiment": experiment, "granularity": granularity}
     changes = {key: value for key, value in given.items() if value is not None}
-    done = True
-    for root in list(_launches(folders)):
+    succeeded = True
+    for root in _launches(folders):
         try:
-            with _undisturbed(root):
+            with _locked_if_writable(root):
                 _sync(_results(root, changes))
         except UserError as error:
             print(f"srste: {error}", file=sys.stderr)
-            done = False
-    return done
+            succeeded = False
+    return succeeded
 
 
-def _results(root: Path, changes: dict[str, str]) -> Results:
-    launch, contents = read_launch(root), read_contents(root)
-    if launch is None or contents is None:
+def _results(root: Path, changes: dict[str, str]) -> LaunchResults:
+    results = read_results(root)
+    if results is None:
         raise UserError(f"{root}: the launch there is not legible; its command makes it anew")
-    tracking = launch.tracking | {"name": "mlflow"} | changes
-    results = results_in(root, dataclasses.replace(launch, tracking=tracking), contents)
-    if not results.found:
+    if not results.records:
         raise UserError(f"{root}: no records of this launch's studies are there")
-    return results
+    tracking = results.launch.tracking | {"name": "mlflow"} | changes
+    return replace(results, launch=replace(results.launch, tracking=tracking))
 
 
-def _launches(folders: Sequence[Path]) -> Iterator[Path]:
+def _launches(folders: Sequence[Path]) -> list[Path]:
+    roots: list[Path] = []
     for folder in folders:
-        roots = [path.parent for path in find_files(folder, LAUNCH)]
-        if not roots:
+        of_folder = [path.parent for path in find_files(folder, LAUNCH)]
+        if not of_folder:
             raise UserError(f"{folder}: must be the folder of a launch, or one above it")
-        yield from roots
+        roots += of_folder
+    return roots
 
 
-def _undisturbed(root: Path) -> AbstractContextManager[object]:
-    """Keeps out a launch that would write there at the same time, where files can be locked."""
+def _locked_if_writable(root: Path) -> AbstractContextManager[object]:
+    """Lock the folder against a launch that would write there, if files can be locked there."""
     try:
-        return alone_in(root)
-    except OSError:  # a folder that is only to be read
+        return locked(root)
+    except OSError:  # a read-only folder
         return nullcontext()
 
 
-def _sync(results: Results) -> None:
+def _sync(results: LaunchResults) -> None:
     root, launch = results.root, results.launch
     for folder in results.damaged:
         print(f"{folder}: the record is damaged and passed over; the launch's command runs it again")
     store = open_store(launch.tracking)
-    arranged = arranged_in(results)
     with tempfile.TemporaryDirectory() as scratch:
-        files = write_files(arranged, Path(scratch))
+        files = write_files(results.conditions, Path(scratch))
         if launch.multirun:
             page = report_on(results, Path(scratch)).page
             files += [page, page.with_suffix("")]
         try:
-            added = track(results, store, arranged, files)
+            added = track(results, store, files)
         except StoreError as error:
             raise UserError(f"{root}: MLflow did not take everything ({first_line(error)})") from error
-    missing = len(results.contents.keys) - len(results.found)
+    missing = results.n_missing(results.contents)
     lacking = f", {missing} studies are missing" if missing else ""
-    print(f"{root}: {added} runs added, {len(results.found)} studies there{lacking}")
+    print(f"{root}: {added} runs added, {len(results.records)} studies there{lacking}")
     print(f"Charts: {store.charts(launch)}")

@@ -1,4 +1,4 @@
-"""The command that runs studies: `python train.py`, and `srste run` where the package is installed."""
+"""The command that runs studies: `python train.py`, or `srste run`."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from omegaconf import DictConfig
 from srste.launch.command_line import config_dir
 
 with warnings.catch_warnings():
-    # In a notebook without its widgets, of which no use is made.
+    # tqdm warns in a notebook without widgets, which are not used.
     warnings.filterwarnings("ignore", "IProgress not found")
     from srste.launch.hydra_job import job
 from srste.launch.launch import launch
 
 
 def train(config: DictConfig) -> None:
-    """One job."""
+    """Run one job."""
     job(config)
 
 
 def main(
     argv: Sequence[str], script: Path | None = None, task: Callable[[DictConfig], None] = train
 ) -> int:
-    """Runs a command line.
+    """Run a command line.
 
-    Args: script: that was run, beside which the configurations are; None: those of the package.
-        task: one job; Hydra names jobs and their logs after the file that defines it.
+    Args: script: that was run, beside which the configurations are; None: use the package's.
+        task: runs one job; Hydra names jobs and their logs after the file that defines it.
     Returns: the exit code, see `srste.launch.launch.launch`.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if script is None:
-        with suppress(OSError):  # a working folder that is gone is told below
-            sys.path.insert(0, str(Path.cwd()))  # where the user's own packages are
+        with suppress(OSError):  # a working folder that does not exist is refused later
+            sys.path.insert(0, str(Path.cwd()))  # for the user's packages
     conf = config_dir(script)
     run = hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(task)
     return launch(run, list(argv), conf)

@@ -1,4 +1,4 @@
-"""Why a part of a configuration could not be built, or used, with the keys that the user typed."""
+"""Messages on parts of a configuration that cannot be built or run, with the typed keys."""
 
 from __future__ import annotations
 
@@ -13,61 +13,62 @@ from srste.errors import in_one_line
 
 _LOCATING = re.compile(r"Error locating target '(?P<target>[^']*)'")
 _CALLING = re.compile(r"Error in (?:call to target|creating partial\()\W*(?P<target>[\w.]+)")
-_SENTENCE_OF_A_PART = re.compile(r"`(?P<part>\w+)\((?P<argument>\w+)=[^`]*\)` (?P<rest>.*)", re.DOTALL)
+_ARGUMENT_ERROR = re.compile(r"`(?P<part>\w+)\((?P<argument>\w+)=[^`]*\)` (?P<rest>.*)", re.DOTALL)
 
 
 def why_not_built(error: BaseException, node: Any, key: str) -> str:
-    """One line on what building the node at that key raised.
+    """Return one line on what building the node at ``key`` raised.
 
-    It names key and value where the part says what is wrong with an argument; otherwise the class, the
-    exception's type and what it says.
+    It names key and value where the part says what is wrong with an argument, otherwise the class,
+    the exception's type and its message.
     """
-    said, cause = str(error), error.__cause__
-    if isinstance(error, InstantiationException) and (match := _LOCATING.search(said)):
-        # Hydra tells of its own search; what was raised there is the reason.
+    message, cause = str(error), error.__cause__
+    if isinstance(error, InstantiationException) and (match := _LOCATING.search(message)):
+        # Hydra's exception is about its search; the one that was raised there is the reason.
         reason = (cause.__cause__ or cause) if cause is not None else error
-        return f"{_target_key(node, key, match['target'])}: {_of(reason)}"
+        return f"{_target_key(node, key, match['target'])}: {_with_type(reason)}"
     if cause is None and isinstance(error, InstantiationException):
         return f"{key}: {in_one_line(error)}"
     if cause is None:
-        return f"{key}: {node.get('_target_')}: {_of(error)}"
-    sentence = in_one_line(cause)
-    if (match := _SENTENCE_OF_A_PART.match(sentence)) is not None:
-        return _of_an_argument(match, node, key) or f"{key}: {sentence}"
-    if isinstance(cause, TypeError) and "__init__()" in sentence:  # of the arguments, and by name
-        return f"{key}: {sentence}"
-    target = match["target"] if (match := _CALLING.search(said)) else node.get("_target_")
-    return f"{key}: {target}: {_of(cause)}"
+        return f"{key}: {node.get('_target_')}: {_with_type(error)}"
+    line = in_one_line(cause)
+    if (match := _ARGUMENT_ERROR.match(line)) is not None:
+        return _argument_error(match, node, key) or f"{key}: {line}"
+    if isinstance(cause, TypeError) and "__init__()" in line:  # names the arguments
+        return f"{key}: {line}"
+    target = match["target"] if (match := _CALLING.search(message)) else node.get("_target_")
+    return f"{key}: {target}: {_with_type(cause)}"
 
 
 def why_not_run(error: Exception, config: dict[str, Any]) -> str:
-    """One line on what the parts of a configuration raised when they were used: it names the innermost
-    part that was at work."""
+    """Return one line on what the parts of a configuration raised when they were used; it names the
+    innermost part on the stack."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     targets = {str(node["_target_"]) for _, node in _nodes(config, "") if "_target_" in node}
-    by_word = {target.rpartition(".")[2]: target for target in targets}
+    by_name = {target.rpartition(".")[2]: target for target in targets}
     for frame in reversed(frames):
-        for word in (frame.f_code.co_name, type(frame.f_locals.get("self")).__name__):
-            if word in by_word:
-                return f"{in_one_line(error)} ({type(error).__name__} in {by_word[word]})"
-    of = config["estimator"].get("_target_")  # in what all of them are for: its direction
-    return f"{in_one_line(error)} ({type(error).__name__} of what {of} gives)"
+        for name in (frame.f_code.co_name, type(frame.f_locals.get("self")).__name__):
+            if name in by_name:
+                return f"{in_one_line(error)} ({type(error).__name__} in {by_name[name]})"
+    # No part is on the stack: what the estimator returned does not fit.
+    estimator = config["estimator"].get("_target_")
+    return f"{in_one_line(error)} ({type(error).__name__} of what {estimator} gives)"
 
 
-def _of(error: BaseException) -> str:
+def _with_type(error: BaseException) -> str:
     return f"{type(error).__name__}: {in_one_line(error)}"
 
 
 def _target_key(node: Any, key: str, target: str) -> str:
-    """The key that names that target, with it."""
+    """Return ``KEY._target_=TARGET`` of the node that names the target."""
     for name, value in _nodes(node, key):
         if value.get("_target_") == target:
             return f"{name}._target_={target}"
     return f"{key}: {target}"
 
 
-def _of_an_argument(match: re.Match[str], node: Any, key: str) -> str | None:
-    """A part's complaint, "`Part(argument=value)` must be ...", with the key that the user typed."""
+def _argument_error(match: re.Match[str], node: Any, key: str) -> str | None:
+    """Return a part's message, "`Part(argument=value)` must be ...", with the typed key."""
     for name, value in _nodes(node, key):
         target = str(value.get("_target_", "")).rsplit(".", 1)[-1]
         if target == match["part"] and match["argument"] in value:
@@ -77,7 +78,7 @@ def _of_an_argument(match: re.Match[str], node: Any, key: str) -> str | None:
 
 
 def _nodes(node: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A node and those below it, each with its key."""
+    """Yield a node and the nodes below it, each with its key."""
     if isinstance(node, dict):
         yield name, node
         for key, value in node.items():

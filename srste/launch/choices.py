@@ -1,4 +1,4 @@
-"""Parts by the names that they have in conf/, for those who call functions rather than type commands."""
+"""Builds parts by their names in conf/, for the functions of the public face."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from srste.launch.hints import nearest_of
 
 
 def conf_folder() -> Path:
-    """Where the configurations are: in the installed package, or beside it in a checkout."""
+    """Return the folder of the configurations, in the package or beside it in a checkout."""
     package = Path(srste.__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
 
 def part(group: str, given: Any, overrides: Sequence[str] = ()) -> Any:
-    """The part that a name stands for; what is no text is the part itself.
+    """Return the part of that name, or ``given`` itself if it is not a name.
 
     Args:
-        group: of choices: "estimator", "loss", "sampling", ...
+        group: "estimator", "loss", "sampling", ...
         given: the name of a choice, or an object.
-        overrides: as on the command line, for example ``["estimator/surrogate=tanh"]``; for a name only.
+        overrides: of a name, as on the command line, such as ``["estimator/surrogate=tanh"]``.
     Raises: ValueError that names what is not allowed.
     """
     if not isinstance(given, str):
@@ -36,7 +36,7 @@ def part(group: str, given: Any, overrides: Sequence[str] = ()) -> Any:
     if given not in names:
         meant = nearest_of(given, names)
         raise ValueError(f"{group}={given!r}: {meant}must be one of {', '.join(names)}")
-    # Hydra is imported for the names alone: with objects, nobody waits for it.
+    # Imported only for names: the import takes long.
     from hydra.errors import HydraException
 
     from srste.launch.job_config import build
@@ -54,12 +54,11 @@ def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
+
+    from srste.launch.validation import plain
 
     version.setbase("1.3")
     loader = ConfigLoaderImpl(create_config_search_path(str(conf_folder())))
     config = loader.load_configuration("config", list(overrides), RunMode.RUN)
     del config.hydra
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    return plain(config)

@@ -1,4 +1,4 @@
-"""The command line: the options of Hydra, wherever they stand, and the overrides between them."""
+"""Parses the command line: Hydra's options, in any place, and the overrides between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hydra.core.utils import get_valid_filename
 
 from srste.errors import UserError
 from srste.launch.choices import conf_folder
-from srste.launch.folders import is_of_the_result
+from srste.launch.folders import affects_results
 from srste.launch.range_syntax import expand
 
 _FLAGS = ("help", "hydra_help", "resolve", "run", "multirun", "shell_completion")
@@ -26,8 +26,8 @@ _COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What Hydra's own parser makes of a command line. options: those that were given. typed: the
-    overrides as they were typed; overrides: the same with ellipses written out."""
+    """A parsed command line. options: as Hydra's own parser returns them. typed: the overrides as
+    they were typed; overrides: the same with ellipses written out."""
 
     options: Namespace
     typed: list[str]
@@ -35,7 +35,7 @@ class CommandLine:
 
     @property
     def only_shows(self) -> bool:
-        """Whether Hydra is to show something rather than to run jobs."""
+        """Whether Hydra shows something rather than runs jobs."""
         given = self.options
         helping = given.help or given.hydra_help
         return bool(helping or given.info or given.shell_completion or given.cfg)
@@ -46,56 +46,55 @@ class CommandLine:
         return not (self.options.hydra_help or self.options.shell_completion)
 
     @property
-    def of_the_result(self) -> list[str]:
-        """What determines the results, in an order of its own, so that it is the same in any order."""
+    def result_settings(self) -> list[str]:
+        """The overrides and options that determine the results, sorted."""
         given = vars(self.options)
         files = [f"{name}={given[name]}" for name in _CONFIGURATIONS if given[name] is not None]
-        return sorted([*files, *(o.lstrip("+") for o in self.overrides if is_of_the_result(o))])
+        return sorted([*files, *(o.lstrip("+") for o in self.overrides if affects_results(o))])
 
     def argv(self, overrides: Sequence[str]) -> list[str]:
-        """The same options with other overrides, in an order that Hydra takes."""
+        """Return the same options with other overrides, in an order that Hydra accepts."""
         given = vars(self.options)
-        words = [f"--{name.replace('_', '-')}" for name in _FLAGS if given[name]]
-        for name in _WITH_VALUE:
-            if given[name] is not None:
-                words.append(f"--{name.replace('_', '-')}={given[name]}")
-        return [*words, *overrides]
+        flags = [f"--{name.replace('_', '-')}" for name in _FLAGS if given[name]]
+        with_value = [name for name in _WITH_VALUE if given[name] is not None]
+        values = [f"--{name.replace('_', '-')}={given[name]}" for name in with_value]
+        return [*flags, *values, *overrides]
 
 
 def program() -> str:
-    """What was typed to run this process, for messages: "train.py", or "srste run"."""
+    """Return the name of this program for messages: "train.py", or "srste run"."""
     return Path(sys.argv[0]).name
 
 
-def command_of_program() -> str:
-    """The same, as it is typed."""
+def program_command() -> str:
+    """Return the command that runs this program, without arguments."""
     return f"python {program()}" if program().endswith(".py") else program()
 
 
 def job_name() -> str:
-    """What Hydra calls a job: after the file of its function, a script or `srste.commands.train`."""
+    """Return Hydra's name of a job: after the file of its function, a script or
+    `srste.commands.train`."""
     return get_valid_filename(Path(program()).stem) if program().endswith(".py") else "train"
 
 
 def config_dir(script: Path | None) -> Path:
-    """The folder of the configurations: beside the script, or, where that is a link or a copy elsewhere
-    or there is none, the package's. Raises: SystemExit where there is none."""
+    """Return the folder of the configurations: beside the script (which may be a link), otherwise
+    the package's. Raises: SystemExit if there is none."""
     of_script = [] if script is None else [script.parent / "conf", script.resolve().parent / "conf"]
-    places = [*of_script, conf_folder()]
-    for place in places:
-        if (place / "config.yaml").is_file():
-            return place.resolve()
-    looked = " or ".join(dict.fromkeys(str(place.parent) for place in places))
-    print(f"{program()}: there is no conf/config.yaml in {looked}", file=sys.stderr)
+    candidates = [*of_script, conf_folder()]
+    for folder in candidates:
+        if (folder / "config.yaml").is_file():
+            return folder.resolve()
+    parents = " or ".join(dict.fromkeys(str(folder.parent) for folder in candidates))
+    print(f"{program()}: there is no conf/config.yaml in {parents}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def read(argv: Sequence[str], config_dir: Path) -> CommandLine:
-    """Reads a command line; options may stand before, between and after the overrides.
+    """Parse a command line; options may stand before, between and after the overrides.
 
-    config_dir: the folder of the configurations that `train.py` names; `--config-path` is relative to
-    where it lies.
-    Raises: UserError for what Hydra does not take, and for `--experimental-rerun`.
+    config_dir: the default folder of the configurations; `--config-path` is relative to its parent.
+    Raises: UserError for what Hydra does not accept, and for `--experimental-rerun`.
     """
     for word in argv:
         try:
@@ -119,21 +118,21 @@ def read(argv: Sequence[str], config_dir: Path) -> CommandLine:
     if options.config_dir is not None and not Path(options.config_dir).is_dir():
         raise UserError(f"--config-dir={options.config_dir}: must be a folder")
     if options.config_path is not None and not options.config_path.startswith("pkg://"):
-        named = config_dir.parent / options.config_path
-        if not named.is_dir():
+        folder = config_dir.parent / options.config_path
+        if not folder.is_dir():
             raise UserError(f"--config-path={options.config_path}: must be a folder")
-        options.config_path = str(named)
+        options.config_path = str(folder)
     typed: list[str] = options.overrides
-    return CommandLine(options, typed, [expand(override) for override in typed])
+    return CommandLine(options, typed, list(map(expand, typed)))
 
 
 def _parsed(argv: Sequence[str]) -> Namespace:
-    with redirect_stderr(io.StringIO()) as said:
+    with redirect_stderr(io.StringIO()) as output:
         try:
-            # Not `parse_args`, which takes overrides in one block only.
+            # Not `parse_args`, which accepts the overrides only as one block.
             return get_args_parser().parse_intermixed_args(list(argv))
         except SystemExit as error:
             if not error.code:  # --version
                 raise
-            why = " ".join(said.getvalue().rpartition("error: ")[2].split())
+            why = " ".join(output.getvalue().rpartition("error: ")[2].split())
     raise UserError(f"{why}; --hydra-help lists the options")

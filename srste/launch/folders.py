@@ -1,4 +1,4 @@
-"""The folders of a launch and of its jobs: named by the command, settled before any work."""
+"""The folders of a launch and of its jobs: their names and the checks of them."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ from srste.store.files import slug
 DEFAULTS = "defaults"
 """The name of a launch without overrides."""
 
-# Settings of a launch that do not change what its studies find: the same folder serves them all.
-_NOT_OF_THE_RESULT = ("tracking", "resume", "report", "cache", "hydra.", "hydra/")
+_WITHOUT_EFFECT = ("tracking", "resume", "report", "cache", "hydra.", "hydra/")
+"""Settings that do not change the results; launches that differ only in them share a folder."""
 
 _LONGEST_NAME = 255
-"""Bytes of a name within a folder, on all file systems that matter."""
+"""Bytes of a name within a folder, on all common file systems."""
 
 
 def register_resolvers(command: str = "", swept: frozenset[str] = frozenset()) -> None:
-    """The resolvers that `conf/config.yaml` uses for its folders.
+    """Register the resolvers with which `conf/config.yaml` names its folders.
 
-    command: names the launch's folder. swept: the keys that differ between jobs and name theirs; with
-    none given, all of a job's overrides do.
+    command: the name of the launch's folder. swept: the keys that differ between jobs and name
+    their folders; if empty, all of a job's overrides do.
     """
 
     def job_name(overrides: ListConfig) -> str:
-        telling = [line for line in overrides if key_of_line(line) in swept]
-        return slug(",".join(telling or overrides) or "job", 120)
+        differing = [line for line in overrides if key_of_line(line) in swept]
+        return slug(",".join(differing or overrides) or "job", 120)
 
     OmegaConf.register_new_resolver("srste_command", lambda: command or "unnamed", replace=True)
     OmegaConf.register_new_resolver("srste_job", job_name, replace=True)
 
 
-def is_of_the_result(override: str) -> bool:
-    """Whether it may change what studies find."""
-    return not override.lstrip("+~").startswith(_NOT_OF_THE_RESULT)
+def affects_results(override: str) -> bool:
+    """Return whether an override may change the results of studies."""
+    return not override.lstrip("+~").startswith(_WITHOUT_EFFECT)
 
 
 def folder_name(settings: Sequence[str]) -> str:
-    """A folder name from what determines a command's results: readable."""
+    """Return a readable folder name for what determines a command's results."""
     digest = sha256("\n".join(settings).encode("utf-8", "surrogateescape")).hexdigest()
     return f"{slug(' '.join(map(contract, settings)) or DEFAULTS, 100)}_{digest[:8]}"
 
 
 @contextmanager
-def as_in_the_job(config: DictConfig, number: int | None = None) -> Iterator[None]:
-    """While it lasts, `${hydra:...}` finds that configuration, as in the job. number: of the job in its
-    sweep, which it is given as Hydra's launchers do."""
+def hydra_config(config: DictConfig, number: int | None = None) -> Iterator[None]:
+    """Resolve `${hydra:...}` within the block as in the job. number: of a sweep's job, which is set
+    as Hydra's launchers do."""
     if number is not None:
         config.hydra.job.id = str(number)
         config.hydra.job.num = number
@@ -72,14 +72,15 @@ def as_in_the_job(config: DictConfig, number: int | None = None) -> Iterator[Non
 
 
 def resolved(config: DictConfig, key: str, null: str | None = None) -> str:
-    """The text at that key. null: what stands for null where that is allowed. Raises: UserError for
-    what does not resolve, or is not there."""
+    """Return the text at that key. null: what null stands for, if it is allowed. Raises: UserError
+    for what does not resolve, or is missing."""
     try:
         value = OmegaConf.select(config, key, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"{key}={_as_written(config, key)}: {in_one_line(error)}") from error
-    # Whatever a resolver raises that does not wrap it.
-    except Exception as error:
+        parent, _, name = key.rpartition(".")
+        node: Any = OmegaConf.to_container(OmegaConf.select(config, parent), resolve=False)
+        raise UserError(f"{key}={node[name]}: {in_one_line(error)}") from error
+    except Exception as error:  # of a resolver, not wrapped by OmegaConf
         raise UserError(f"{key}: {type(error).__name__}: {in_one_line(error)}") from error
     if value is None and null is not None:
         return null
@@ -88,26 +89,21 @@ def resolved(config: DictConfig, key: str, null: str | None = None) -> str:
     return str(value)
 
 
-def _as_written(config: DictConfig, key: str) -> Any:
-    parent, _, word = key.rpartition(".")
-    return OmegaConf.to_container(OmegaConf.select(config, parent), resolve=False)[word]  # type: ignore[index, call-overload]
-
-
-def folder_of(key: str, name: str) -> Path:
-    """The folder of that name, a leading `~` or `~user` being somebody's home. Raises: UserError for
-    what is no name, and for what Hydra cannot bear."""
+def folder_named(key: str, name: str) -> Path:
+    """Return the folder of that name, `~` and `~user` expanded. Raises: UserError for a user that
+    does not exist, and for a path that Hydra cannot use."""
     try:
         folder = Path(name).expanduser()
     except RuntimeError as error:
         why = f"there is no user of that name; write ./{name} for such a folder"
         raise UserError(f"{key}={name}: {why}") from error
-    bearable(f"{key}={name}", folder.absolute())
+    check_path(f"{key}={name}", folder.absolute())
     return folder
 
 
-def bearable(named: str, folder: Path) -> None:
-    """Raises: UserError for a folder whose path Hydra would take for something else: it keeps it in its
-    configuration, where `${` begins an interpolation, and writes it into files, in UTF-8."""
+def check_path(named: str, folder: Path) -> None:
+    """Refuse (UserError) a path that Hydra cannot use. Hydra keeps the path in its configuration,
+    where `${` begins an interpolation, and writes it into files, in UTF-8."""
     path = str(folder)
     if "${" in path:
         raise UserError(f"{named}: the path must not hold `${{`, which to Hydra begins an interpolation")
@@ -117,8 +113,8 @@ def bearable(named: str, folder: Path) -> None:
         raise UserError(f"{named}: the path must be in UTF-8") from error
 
 
-def writable(folder: Path, key: str) -> None:
-    """Makes the folder. Raises: UserError if nothing can be written there."""
+def make_writable(folder: Path, key: str) -> None:
+    """Make the folder. Raises: UserError if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -128,13 +124,13 @@ def writable(folder: Path, key: str) -> None:
         raise UserError(f"{key}={folder}: must be a folder that can be written ({why})") from error
 
 
-def below_and_apart(folders: list[str]) -> None:
-    """Raises: UserError when two jobs would write into one folder, or one outside the launch's, or
-    where it is not looked for."""
+def check_subfolders(folders: list[str]) -> None:
+    """Refuse (UserError) jobs' folders that are equal, lead out of the launch's folder, or are
+    hidden, where records are not searched for."""
     for folder, count in Counter(folders).items():
         if count > 1:
             raise UserError(f"hydra.sweep.subdir={folder}: must differ from job to job")
-        below("hydra.sweep.subdir", folder)
+        check_relative("hydra.sweep.subdir", folder)
         parts = PurePath(folder).parts
         if any(part.startswith(".") for part in parts):
             raise UserError(f"hydra.sweep.subdir={folder}: must not be hidden")
@@ -142,14 +138,15 @@ def below_and_apart(folders: list[str]) -> None:
             raise UserError(f"hydra.sweep.subdir={folder}: is too long for the name of a folder")
 
 
-def below(key: str, name: str) -> None:
-    """Raises: UserError when a name would lead out of the launch's folder."""
-    if not Path(name).parts or Path(name).is_absolute() or ".." in Path(name).parts:
+def check_relative(key: str, name: str) -> None:
+    """Refuse (UserError) a name that leads out of the launch's folder."""
+    path = Path(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts:
         raise UserError(f"{key}={name}: must be a name within the launch's folder")
 
 
 def common_folder(folders: Sequence[str]) -> Path:
-    """The one folder below which all of them are, or which they all are; relative if they are."""
+    """Return the lowest folder that contains all of these; relative if one of them is."""
     distinct = set(folders)
     if len(distinct) == 1:
         return Path(distinct.pop())

@@ -1,4 +1,4 @@
-"""What was probably meant by a word that there is not."""
+"""Suggestions for words and keys that do not exist."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 
 
 def nearest_of(word: str, words: Sequence[str]) -> str:
-    """The word that was probably meant, as a question with a space after it; empty if none is near."""
+    """Return "did you mean ...? " with the most similar word; empty if none is similar."""
     near = difflib.get_close_matches(word, words, n=1)
     return f"did you mean {near[0]}? " if near else ""
 
 
 def nearest_key(key: str, keys: Sequence[str], as_typed: Callable[[str], str]) -> str:
-    """The dotted key that was probably meant, or those that there are in its place.
+    """Suggest the most similar dotted key, or list the keys that exist beside it.
 
-    It is compared among its siblings by its last word alone: a long common prefix makes any two keys
-    look alike. keys: all that there are, parents included; as_typed: how each is written.
+    Only the last words of siblings are compared: a long common prefix makes any two keys similar.
+    keys: all that exist, parents included; as_typed: how each is written.
     """
     parent, _, word = key.rpartition(".")
     if parent and parent not in keys:

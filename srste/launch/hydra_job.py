@@ -1,4 +1,4 @@
-"""What Hydra runs: one job, in the launching process or in one of its own anywhere."""
+"""The function that Hydra runs: one job, in the launching process or in another one."""
 
 from __future__ import annotations
 
@@ -22,70 +22,68 @@ log = logging.getLogger(__name__)
 
 
 def job(config: DictConfig) -> None:
-    """Runs one job: its records, and, where the store can be reached, their runs in MLflow.
+    """Run one job: write its records, and log them to MLflow if this process can.
 
-    In the launching process a job that fails does not end the others: why is told to the reporter.
+    In the launching process a job that fails does not end the others; the reporter gets the reason.
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     root = Path(hydra.sweep.dir).resolve() if hydra.mode == RunMode.MULTIRUN else folder
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if not is_launching():
-        _run(config, folder, root)
-        return
     try:
         _run(config, folder, root)
     except Exception as error:
+        if not is_launching():
+            raise
         name = folder.relative_to(root).as_posix()
         reporter().job_failed(name, f"{type(error).__name__}: {first_line(error)}")
-        if isinstance(error, OSError):  # a full disk, say: where it came from is no help
+        if isinstance(error, OSError):  # such as a full disk, where a traceback does not help
             log.error("%s", first_line(error))
         else:
             log.exception("The job failed")
 
 
 def _run(config: DictConfig, folder: Path, root: Path) -> None:
-    checked = Job(config)
-    done, made = run_job(checked, Folders(folder, root))
-    write_note_log(done, folder / NOTE_LOG)
+    of_job, new = run_job(Job(config), Folders(folder, root))
+    write_note_log(of_job, folder / NOTE_LOG)
     launch = read_launch(root)
-    if launch is not None and made and launch.tracking["name"] != "none":
-        _track(launch, made)
+    if launch is not None:
+        _track(launch, new)
 
 
-def track_finished(root: Path, job: JobContents, known: set[str]) -> None:
-    """Logs what a job that ran in a process of its own has left, where that process could not: a store
-    that is no server has one writer, the launching process.
+def track_finished(root: Path, job: JobContents, tracked: set[str]) -> None:
+    """Log the studies of a job that ran in another process, unless the store is a server, to which
+    that process has logged them: any other store has one writer, the launching process.
 
-    Args: known: keys of the studies that were there before or have been logged; added to.
+    Args: tracked: keys of the studies that existed before or have been logged; added to.
     """
     launch = read_launch(root)
     if launch is None or launch.tracking["name"] == "none" or launch.on_server:
         return
-    wanted = {key: folder for key, folder in job.studies.items() if key not in known}
-    known |= wanted.keys()
-    made = [folder for folder, _ in records.find_studies(root, wanted).values()]
-    if made:
-        _track(launch, made)
+    new = {key: folder for key, folder in job.studies.items() if key not in tracked}
+    tracked |= new.keys()
+    _track(launch, [folder for folder, _ in records.find_studies(root, new).values()])
 
 
-_given_up: set[str] = set()
-"""Launches whose store failed in this process: the rest of their jobs only leave records."""
+_failed: set[str] = set()
+"""Ids of launches whose store failed in this process: their other jobs only write records."""
 
 
-def _track(launch: Launch, made: list[Path]) -> None:
-    """Logs the job's new studies while the sweep goes on. What fails here the launching process makes
-    good at the end; it also is the only one to open a store that is no server."""
-    if launch.id in _given_up or not (is_launching() or launch.on_server):
+def _track(launch: Launch, new: list[Path]) -> None:
+    """Log the records in these folders while the sweep goes on. The launching process repeats at
+    the end what fails, and is the only one to open a store that is no server."""
+    if not new or launch.tracking["name"] == "none" or launch.id in _failed:
+        return
+    if not (is_launching() or launch.on_server):
         return
     from srste.tracking import StoreError, entries, open_store
 
     try:
-        found = [(path, record) for path in made if (record := records.read(path))]
+        stored = [(path, record) for path in new if (record := records.read(path))]
         store = open_store(launch.tracking, patient=not is_launching())
-        store.add(launch, entries(found, [], launch.tracking["granularity"]))
+        store.add(launch, entries(stored, [], launch.tracking["granularity"]))
     except (UserError, *StoreError) as error:
-        _given_up.add(launch.id)
+        _failed.add(launch.id)
         log.warning(
             "MLflow: %s. The records are kept, and put there at the end if it answers again",
             first_line(error),

@@ -1,12 +1,11 @@
-"""One job: an estimator at one number of samples, on every batch, each study leaving its record."""
+"""One job: an estimator at one number of samples, on every batch; each study leaves a record."""
 
 from __future__ import annotations
 
 import datetime
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from srste.estimators import Estimator
-from srste.launch.job_config import Job, Plain
+from srste.launch.job_config import Job
 from srste.launch.progress import reporter
+from srste.launch.validation import Plain
 from srste.problem.pretraining import still_falling
 from srste.problem.problem import Problem
 from srste.problem.task import Batch
@@ -35,96 +35,90 @@ PRETRAINING, SHARED = "pretraining", "shared"
 
 @dataclass(frozen=True)
 class Folders:
-    """job: of this job's output. root: of the whole launch; the job's own where there is one job."""
+    """job: the output folder of this job. root: of the launch; the same where there is one job."""
 
     job: Path
     root: Path
 
     def study(self, identity: Plain, key: str) -> Path:
-        """Where a study's record lies. One that ignores `samples` serves several jobs: it is shared."""
+        """Return the folder of a study's record; jobs share studies that ignore `samples`."""
         batch = f"batch-{identity['batch']:02d}"
         if identity["samples"] is None:
             return self.root / SHARED / f"{slug(identity['estimator']['name'])}-{batch}-{key[:12]}"
         return self.job / "studies" / batch
 
 
-def note_path(root: Path, key: str) -> Path:
-    """Where the note of a pretraining lies."""
+def _pretraining_path(root: Path, key: str) -> Path:
     return root / PRETRAINING / f"{key[:12]}.json"
 
 
-def read_note(root: Path, key: str) -> dict[str, Any] | None:
-    """The note of a pretraining: key, identity, config, losses, ...; None if there is none that is
-    sound."""
+def read_pretraining(root: Path, key: str) -> dict[str, Any] | None:
+    """Return what a launch wrote about a pretraining (key, identity, config, losses, ...); None if
+    the file is missing or damaged."""
     try:
-        note = unsealed(note_path(root, key).read_bytes())
+        pretraining = unsealed(_pretraining_path(root, key).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return note if note.get("key") == key else None
+    return pretraining if pretraining.get("key") == key else None
 
 
 def group_of(identity: Plain) -> str:
-    """The key of what a study shares with those of the same estimator, samples and problem on other
-    batches."""
+    """Return the key of a study's identity without its batch."""
     return provenance.key_of({name: value for name, value in identity.items() if name != "batch"})
 
 
 def run_job(job: Job, folders: Folders) -> tuple[list[Record], list[Path]]:
-    """Runs the job's studies that have no record yet. Returns: the records of all, and the folders of
-    those that it made."""
+    """Run the job's studies that have no record yet. Returns: the records of all, and the folders
+    of the new ones."""
     # One thread: the arithmetic is small, and its result must not depend on the number of cores.
     torch.set_num_threads(1)
-    with threadpool_limits(1), _no_problem_kept_of_a_failure():
-        studies = _Studies(job, folders)
-        studies.note_pretraining()
-        done: dict[Path, Record] = {}
-        for batch in range(1, job.batches + 1):
-            beside = None
-            if job.baseline_config is not None:
-                path, beside = studies.get(batch, job.baseline_config, job.baseline, None)
-                done[path] = beside
-            path, record = studies.get(batch, job.config["estimator"], job.estimator, beside)
-            done[path] = record
-    return list(done.values()), studies.made
-
-
-@contextmanager
-def _no_problem_kept_of_a_failure() -> Iterator[None]:
-    """What a job that fails may have left in the middle of a change serves no other."""
-    try:
-        yield
-    except BaseException:
-        _kept.clear()
-        raise
+    with threadpool_limits(1):
+        try:
+            studies = _Studies(job, folders)
+            studies.require_pretraining()
+            records_by_folder: dict[Path, Record] = {}
+            for batch in range(1, job.batches + 1):
+                record: Record | None = None
+                for config, estimator in job.estimators:  # the baseline first
+                    folder, record = studies.get(batch, config, estimator, baseline=record)
+                    records_by_folder[folder] = record
+        except BaseException:
+            _problems.clear()  # it may have failed in the middle of a change
+            raise
+    return list(records_by_folder.values()), studies.new
 
 
 class _Studies:
-    """The job's studies, each from its record or run now; the problem is made when first needed."""
+    """The job's studies, each read from its record or run; the problem is made when first needed.
+
+    new: folders of the records that were written.
+    """
 
     def __init__(self, job: Job, folders: Folders) -> None:
         self.job = job
         self.folders = folders
-        self.made: list[Path] = []
+        self.new: list[Path] = []
 
-    def note_pretraining(self) -> None:
-        """Makes the pretraining's note if there is none that is sound, from the cache if it can be."""
+    def require_pretraining(self) -> None:
+        """Write the pretraining's file if it is missing or damaged."""
         if self.job.pretraining.steps:
             key = provenance.key_of(self.job.pretraining_identity())
-            if read_note(self.folders.root, key) is None:
+            if read_pretraining(self.folders.root, key) is None:
                 _ = self._problem
 
     def get(
-        self, batch: int, config: Plain, estimator: Estimator, beside: Record | None
+        self, batch: int, config: Plain, estimator: Estimator, baseline: Record | None
     ) -> tuple[Path, Record]:
+        """Return the folder and the record of one study. baseline: the record of its baseline."""
         identity = self.job.study_identity(batch, config, estimator.stochastic)
         key = provenance.key_of(identity)
         folder = self.folders.study(identity, key)
         record = self._existing(folder, key)
         reused = record is not None
         if record is None:
-            record, table = self._run(key, identity, config, estimator, beside)
+            record, table = self._run(key, identity, config, estimator, baseline)
             if records.write(folder, record, table):
-                self.made.append(folder)
+                self.new.append(folder)
         reporter().study_done(key, reused)
         return folder, record
 
@@ -136,7 +130,7 @@ class _Studies:
             with suppress(FileNotFoundError):  # another process was faster
                 records.set_record_aside(folder)
             return None
-        # One of other settings or code is none; the launch has said so.
+        # The launch has already said which records are of other settings or code.
         return record if record is not None and record.key == key else None
 
     def _run(
@@ -145,7 +139,7 @@ class _Studies:
         identity: Plain,
         config: Plain,
         estimator: Estimator,
-        beside: Record | None,
+        baseline: Record | None,
     ) -> tuple[Record, bytes]:
         problem = self._problem
         started = time.perf_counter()
@@ -153,7 +147,7 @@ class _Studies:
         study = run_study(
             problem, batch, estimator, samples or 1, self.job.sampling, config["name"],
             heldout=self._heldout,
-            baseline=self.job.baseline if beside else None,
+            baseline=self.job.baseline if baseline else None,
             progress=reporter().evaluating,
         )  # fmt: skip
         seconds = time.perf_counter() - started
@@ -169,7 +163,7 @@ class _Studies:
             failed=int(failed.sum()),
             reason=failure(float(trials.post_loss[failed][0])) if failed.any() else None,
             best=study.best,
-            baseline=_baseline(beside) if beside else None,
+            baseline=_summary(baseline) if baseline else None,
             heldout=study.heldout,
             zero_loss=study.zero_loss,
             probe=study.probe,
@@ -178,11 +172,9 @@ class _Studies:
             not_exact=study.not_exact,
             alarm_details=study.alarms,
             seconds=seconds,
-            created=_now(),
             config=self.job.config | {"estimator": config, "samples": samples},
-            git_commit=provenance.git_commit(),
-            versions=provenance.versions(),
             table=records.checksum(table),
+            **_circumstances(),
         )
         if record.failed:
             log.warning(
@@ -201,49 +193,53 @@ class _Studies:
 
     @cached_property
     def _problem(self) -> Problem:
-        problem, done = _made(self.job)
-        if done.losses:
-            note = {
-                "key": done.key,
+        problem, weights = _pretrained_problem(self.job)
+        if weights.losses:
+            pretraining = {
+                "key": weights.key,
                 "identity": self.job.pretraining_identity(),
                 "config": self.job.config,
-                "losses": done.losses,
-                "still_falling": still_falling(done.losses),
-                "created": _now(),
-                "git_commit": provenance.git_commit(),
-                "versions": provenance.versions(),
+                "losses": weights.losses,
+                "still_falling": still_falling(weights.losses),
+                **_circumstances(),
             }
-            path = note_path(self.folders.root, done.key)
+            path = _pretraining_path(self.folders.root, weights.key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, sealed(note))
+            write_atomically(path, sealed(pretraining))
         return problem
 
 
-_kept: dict[str, tuple[Problem, Pretrained]] = {}
-"""The problem of the last job of this process, which the next one mostly shares."""
+_problems: dict[str, tuple[Problem, Pretrained]] = {}
+"""The problem of the last job of this process, which the next job mostly shares."""
 
 
-def _made(job: Job) -> tuple[Problem, Pretrained]:
-    """The job's problem, pretrained."""
-    key = provenance.key_of(job.pretraining_identity())
-    whole = f"{key} {job.config['batch_size']} {job.config['device']}"
-    if whole not in _kept:
-        _kept.clear()
+def _pretrained_problem(job: Job) -> tuple[Problem, Pretrained]:
+    pretraining_key = provenance.key_of(job.pretraining_identity())
+    key = f"{pretraining_key} {job.config['batch_size']} {job.config['device']}"
+    if key not in _problems:
+        _problems.clear()
         problem = job.problem()
-        done = pretrained(problem, job.pretraining, key, job.cache, reporter().pretraining)
-        _kept[whole] = problem, done
-    return _kept[whole]
+        progress = reporter().pretraining
+        _problems[key] = (
+            problem, pretrained(problem, job.pretraining, pretraining_key, job.cache, progress)
+        )  # fmt: skip
+    return _problems[key]
 
 
-def _baseline(beside: Record) -> Baseline:
-    best = beside.best
+def _summary(baseline: Record) -> Baseline:
+    best = baseline.best
     return Baseline(
-        key=beside.key,
-        estimator=beside.estimator,
+        key=baseline.key,
+        estimator=baseline.estimator,
         lr=best.lr if best else None,
         post_loss=best.post_loss if best else None,
     )
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+def _circumstances() -> dict[str, Any]:
+    """Return when and by which code something is computed, as records and pretrainings hold it."""
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "git_commit": provenance.git_commit(),
+        "versions": provenance.versions(),
+    }

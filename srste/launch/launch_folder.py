@@ -1,10 +1,10 @@
-"""What a launch may touch in its folder, which other files may share.
+"""Protects other files in a launch's folder.
 
-A launch removes, moves, overwrites and sets aside nothing but what its own manifest names: the records
-of its studies, in the folders where it puts them, and the files that a launch itself leaves. A folder
-that holds such files and no manifest is refused before any work. Of what was left half written, only
-what the writers of :mod:`srste.store.files` and :mod:`srste.store.records` have named is removed, and
-only in folders that the launch writes to.
+A launch removes, moves, overwrites and sets aside only what its own manifest names: the records of
+its studies, in their folders, and the files that every launch writes. A folder that contains such
+files and no manifest is refused before any work. Of incomplete files, only those with the temporary
+names of :mod:`srste.store.files` and :mod:`srste.store.records` are removed, and only in folders
+that the launch writes to.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from srste.store.manifest import CONTENTS, LAUNCH, Contents, read_launch
 
 LOCK = ".srste.lock"
 
-_OF_A_LAUNCH = (
+_LAUNCH_FILES = (
     LAUNCH, CONTENTS, "results.csv", "table.txt", "table_*.txt", "figure.png", "figure_*.png",
     "figure.svg", "figure_*.svg", "note_*.log", "multirun.yaml",
 )  # fmt: skip
-_OF_A_JOB = (NOTE_LOG, "train.log", ".hydra/*.yaml")
+_JOB_FILES = (NOTE_LOG, "train.log", ".hydra/*.yaml")
 
 
-def alone_in(root: Path) -> AbstractContextManager[object]:
-    """Holds the launch's folder, so that the same command does not run there twice at once; the
-    system lets go of it however the process ends. Raises: UserError if another process holds it."""
+def locked(root: Path) -> AbstractContextManager[object]:
+    """Lock the launch's folder within the block, so that the same command does not run there twice
+    at once; the lock ends with the process. Raises: UserError if another process has locked it."""
     try:
         return FileLock(root / LOCK).acquire(timeout=0)
     except Timeout as error:
@@ -45,18 +45,19 @@ def alone_in(root: Path) -> AbstractContextManager[object]:
 
 
 def refuse_foreign_files(key: str, root: Path, contents: Contents, report: bool) -> None:
-    """Raises: UserError where the launch would write over files that no launch has left there.
+    """Refuse (UserError) to write over files that no launch has written.
 
-    Args: key: of the setting that names the folder. report: whether the launch ends with one.
+    Args: key: of the setting that names the folder. report: whether the launch ends with a report.
     """
-    if not _is_of_a_launch(root):
-        for folder, patterns in [(root, _OF_A_LAUNCH), *((f, _OF_A_JOB) for f in _jobs(root, contents))]:
+    job_folders = _job_folders(root, contents)
+    if not _is_launch(root):
+        for folder, patterns in [(root, _LAUNCH_FILES), *((f, _JOB_FILES) for f in job_folders)]:
             for path in (path for pattern in patterns for path in _matching(folder, pattern)):
                 raise UserError(
                     f"{key}={root}: holds {path.relative_to(root)}, over which a launch would "
                     "write, and which none has left there; name another folder"
                 )
-    for folder in _jobs(root, contents) - {root}:
+    for folder in job_folders - {root}:
         if (folder / LAUNCH).exists():
             raise UserError(f"{key}={root}: {folder.relative_to(root)} is another launch's folder there")
     for folder in (root / below for below in contents.studies.values()):
@@ -74,27 +75,23 @@ def refuse_foreign_files(key: str, root: Path, contents: Contents, report: bool)
 
 
 def tidy(root: Path, contents: Contents) -> None:
-    """Removes what writers of this launch that were killed left half written."""
-    for folder in _written_to(root, contents):
+    """Remove the incomplete files of earlier processes of this launch that were killed."""
+    studies = {(root / below).parent for below in contents.studies.values()}
+    folders = {root, folder_of(root / NAME), root / PRETRAINING, *_job_folders(root, contents), *studies}
+    for folder in (*folders, *(root / ".reports").glob("*")):
         remove_temporaries(folder, records.FILES)
 
 
-def _is_of_a_launch(root: Path) -> bool:
-    # A manifest that was damaged is made anew.
+def _is_launch(root: Path) -> bool:
+    # With both files there, one of them is damaged, and is written again.
     return read_launch(root) is not None or all((root / name).exists() for name in (LAUNCH, CONTENTS))
 
 
 def _matching(folder: Path, pattern: str) -> Iterator[Path]:
-    """What is there of that name or pattern, links that lead nowhere included."""
+    """Yield the files of that name or pattern, broken links included."""
     path = folder / pattern
     yield from [path] if path.is_symlink() else folder.glob(pattern)
 
 
-def _jobs(root: Path, contents: Contents) -> set[Path]:
+def _job_folders(root: Path, contents: Contents) -> set[Path]:
     return {root / job.folder for job in contents.jobs}
-
-
-def _written_to(root: Path, contents: Contents) -> Iterator[Path]:
-    studies = {(root / below).parent for below in contents.studies.values()}
-    yield from {root, folder_of(root / NAME), root / PRETRAINING, *_jobs(root, contents), *studies}
-    yield from (root / ".reports").glob("*")

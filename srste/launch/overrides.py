@@ -1,8 +1,7 @@
-"""Overrides in Hydra's grammar: read, written, and told from one another."""
+"""Parses and writes overrides in Hydra's grammar."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from hydra.core.config_loader import ConfigLoader
@@ -12,20 +11,18 @@ from hydra.errors import HydraException
 
 from srste.errors import UserError, in_one_line
 
-_OF_HYDRA = re.compile(r"[+~]*hydra([./]|$)")
-
 
 def parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
-    """Reads overrides. loader: knows the choices that a `glob` selects from.
+    """Parse overrides. loader: knows the choices that a `glob` selects from.
 
-    Raises: UserError for what is none.
+    Raises: UserError for what is not an override.
     """
     parser = OverridesParser.create(loader)
     parsed = []
     for line in overrides:
         try:
             override = parser.parse_override(line)
-        # Beside HydraException what its grammar lets through and its visitor does not expect.
+        # HydraException, or another one where Hydra's visitor does not expect what its grammar allows.
         except Exception as error:
             raise UserError(_complaint(line, error)) from error
         if not override.key_or_group or line.startswith("="):
@@ -36,7 +33,7 @@ def parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[
 
 
 def _complaint(line: str, error: Exception) -> str:
-    if " while evaluating " in str(error):  # a function of the grammar, and what is wrong with its use
+    if " while evaluating " in str(error):  # the wrong use of a function
         return f"{line}: {in_one_line(error)}"
     hint = "quote a value that holds spaces or signs"
     key, equals, value = line.partition("=")
@@ -50,20 +47,15 @@ def _complaint(line: str, error: Exception) -> str:
 
 
 def line_of(override: Override) -> str:
-    """The override as it was given."""
+    """Return the override as it was given."""
     return override.input_line or ""
 
 
 def key_of_line(line: str) -> str:
-    """The key of an override, without what says whether it is added or removed."""
+    """Return the key of an override, without `+` or `~`."""
     return line.partition("=")[0].lstrip("+~")
 
 
-def is_of_hydra(line: str) -> bool:
-    """Whether an override sets something of Hydra's own."""
-    return _OF_HYDRA.match(line) is not None
-
-
 def quoted(text: str) -> str:
-    """The text as a value in Hydra's grammar, whatever it is made of."""
+    """Return the text, of any characters, as a value in Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()

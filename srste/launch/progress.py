@@ -1,4 +1,4 @@
-"""Progress of a launch: studies done, of how many, time left. A bar on a terminal, lines elsewhere."""
+"""Progress of a launch: a bar on a terminal, lines in the log elsewhere."""
 
 from __future__ import annotations
 
@@ -28,11 +28,33 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BEFORE_SHOWN = 2.0
 
+_STUDIES = TaskID(0)  # the bar's first task
+
+
+class _Timer:
+    """Says when the next line of progress is due."""
+
+    def __init__(self) -> None:
+        self._started = self._last = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    def is_due(self) -> bool:
+        """Return whether the last line is old enough, and start to wait for the next if so."""
+        now = time.monotonic()
+        due = now - self._last >= SECONDS_BETWEEN_LINES
+        if due:
+            self._last = now
+        return due
+
 
 class Reporter:
-    """Counts studies by their keys. total: how many there will be; None if that is not known.
+    """Counts finished studies by key. total: how many there will be; None if that is not known.
 
-    failures: why jobs failed, by their folder. refused: what a scheduler would not take.
+    failures: reasons why jobs failed, by folder. refused: the error if no task was accepted.
     """
 
     def __init__(self, total: int | None, screen: Console) -> None:
@@ -41,88 +63,79 @@ class Reporter:
         self.reused = 0
         self.failures: dict[str, str] = {}
         self.refused: UserError | None = None
-        self._started = self._last_line = time.monotonic()
+        self._timer = _Timer()
         self._bar: Progress | None = None
-        self._studies: TaskID | None = None
         if screen.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("elapsed"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
                 console=screen,
-            )
-            self._studies = self._bar.add_task("studies", total=total)
+            )  # fmt: skip
+            self._bar.add_task("studies", total=total)
 
     def study_done(self, key: str, reused: bool) -> None:
-        """That study has its record; one that several jobs share counts once."""
+        """Count a study that has its record; a study that several jobs share counts once."""
         if key in self.done:
             return
         self.done.add(key)
         self.reused += reused
-        if self._bar is not None and self._studies is not None:
-            self._bar.advance(self._studies)
-            return
-        self._line()
+        if self._bar is not None:
+            self._bar.advance(_STUDIES)
+        elif self.total is not None and self._timer.is_due():
+            done = len(self.done)
+            rate = (done - self.reused) / self._timer.elapsed
+            left = f", {(self.total - done) / rate:.0f} s left" if rate else ""
+            log.info("%d of %d studies done%s", done, self.total, left)
 
     def job_failed(self, folder: str, why: str) -> None:
-        """The job of that folder did not get through."""
+        """Keep the reason why the job of that folder failed."""
         self.failures[folder] = why
 
-    def note(self, words: str) -> None:
-        """What the launch is waiting for, beside the bar."""
-        if self._bar is not None and self._studies is not None:
-            self._bar.update(self._studies, description=f"studies ({words})")
-
-    def _line(self) -> None:
-        now = time.monotonic()
-        if now - self._last_line < SECONDS_BETWEEN_LINES or self.total is None:
-            return
-        self._last_line = now
-        done = len(self.done)
-        rate = (done - self.reused) / (now - self._started)
-        left = f", {(self.total - done) / rate:.0f} s left" if rate else ""
-        log.info("%d of %d studies done%s", done, self.total, left)
+    def show_tasks(self, running: int, waiting: int) -> None:
+        """Show the number of tasks of a scheduler beside the bar."""
+        if self._bar is not None:
+            self._bar.update(_STUDIES, description=f"studies ({running} tasks, {waiting} to come)")
 
     def pretraining(self, steps: int) -> Callable[[int], None]:
-        """Announces a pretraining of that many steps; returns what to call after each."""
-        bar = self._bar
+        """Announce a pretraining; returns a callback for the steps done since its last call."""
+        bar, timer, done = self._bar, _Timer(), 0
         if bar is None:
             log.info("Pretraining: %d steps", steps)
-            return _steps_in_lines(steps)
-        task = bar.add_task("pretraining", total=steps)
+            task = None
+        else:
+            task = bar.add_task("pretraining", total=steps)
 
         def advance(count: int) -> None:
-            bar.advance(task, count)
-            if bar.tasks[bar.task_ids.index(task)].finished:
-                bar.remove_task(task)
+            nonlocal done
+            done += count
+            if bar is not None and task is not None:
+                bar.advance(task, count)
+                if done >= steps:
+                    bar.remove_task(task)
+            elif timer.is_due():
+                log.info("Pretraining: %d of %d steps done", done, steps)
 
         return advance
 
     @contextmanager
     def evaluating(self, total: int) -> Iterator[Callable[[int], None]]:
-        """While that many learning rates are evaluated: yields what is called after some of them.
+        """Yield a callback for the learning rates evaluated since its last call; total: of all.
 
-        Shown in the launching process alone, and only once it has taken two seconds.
+        Shown in the launching process only, and after two seconds.
         """
         bar, task, done = self._bar, None, 0
-        started = last = time.monotonic()
+        timer = _Timer()
 
         def advance(count: int) -> None:
-            nonlocal task, done, last
+            nonlocal task, done
             done += count
-            now = time.monotonic()
-            if self is not _active or now - started < SECONDS_BEFORE_SHOWN:
+            if self is not _active or timer.elapsed < SECONDS_BEFORE_SHOWN:
                 return
             if bar is not None:
                 task = bar.add_task("learning rates", total=total) if task is None else task
                 bar.update(task, completed=done)
-            elif now - last >= SECONDS_BETWEEN_LINES:
-                last = now
-                left = (total - done) * (now - started) / done
+            elif timer.is_due():
+                left = (total - done) * timer.elapsed / done
                 log.info("%d of %d learning rates evaluated, %.0f s left", done, total, left)
 
         try:
@@ -132,35 +145,22 @@ class Reporter:
                 bar.remove_task(task)
 
 
-def _steps_in_lines(steps: int) -> Callable[[int], None]:
-    done, last = 0, time.monotonic()
-
-    def advance(count: int) -> None:
-        nonlocal done, last
-        done += count
-        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            log.info("Pretraining: %d of %d steps done", done, steps)
-
-    return advance
-
-
 _active: Reporter | None = None
 
 
 def reporter() -> Reporter:
-    """The launch's reporter; outside a launch (a job in a process of its own) one that only counts."""
+    """Return the launch's reporter; in other processes a new one that only counts."""
     return _active or Reporter(None, console(io.StringIO()))
 
 
 def is_launching() -> bool:
-    """Whether this is the process that launched the jobs."""
+    """Return whether this process launched the jobs."""
     return _active is not None
 
 
 @contextmanager
 def reporting(total: int | None) -> Iterator[Reporter]:
-    """While it lasts, :func:`reporter` is this one and its bar is shown."""
+    """Make :func:`reporter` return one reporter within the block, and show its bar."""
     global _active
     _active = Reporter(total, console(sys.stderr))
     bar = _active._bar
@@ -176,7 +176,7 @@ def reporting(total: int | None) -> Iterator[Reporter]:
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar for work after the jobs, on a terminal; yields what is called after each step."""
+    """Show a bar on a terminal for work after the jobs; yields a callback for each step done."""
     screen = console(sys.stderr)
     with Progress(
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),

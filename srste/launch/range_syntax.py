@@ -1,4 +1,4 @@
-"""`1,2,...,10` in an override, written out before Hydra sees it, and back for people."""
+"""Expands `1,2,...,10` in overrides, which Hydra does not know, and contracts it for people."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ MOST_VALUES = 100_000
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _DOTS = r"(?:\.\.\.|\N{HORIZONTAL ELLIPSIS})"
 _PATTERN = re.compile(rf"(?P<head>(?:{_NUMBER}\s*,\s*)+){_DOTS}\s*,\s*(?P<last>{_NUMBER})")
-# Dots as, or at an end of, one of the values; elsewhere they are part of a word.
+# Dots that are, begin or end one of the values; elsewhere they are part of a word.
 _BETWEEN = re.compile(rf"(?:^|[,\[\s]){_DOTS}(?:$|[,\]\s\d+-])")
 
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 
 
 def expand(override: str) -> str:
-    """The override with an ``a,b,...,z`` in its value written out, alone or within brackets.
+    """Write out ``a,b,...,z`` in the value of an override, alone or within brackets.
 
     Counts from a to z in steps of b - a, up or down, in decimal arithmetic; ``a,...,z`` in steps of
-    one; more values before the dots must keep the step. Overrides without dots are left alone.
-    Raises: UserError for a sequence that does not end on its last value, does not move, does not keep
-    its step, is too long, or has something else than numbers beside its dots.
+    one; more values before the dots must keep the step. Other overrides are returned unchanged.
+    Raises: UserError for a sequence that does not end on its last value, has a step of zero, does
+    not keep its step, is too long, or has something else than numbers beside its dots.
     """
     key, equals, value = override.partition("=")
     if not equals or not _BETWEEN.search(_QUOTED.sub("''", value)):
@@ -44,7 +44,7 @@ def expand(override: str) -> str:
 
 
 def contract(override: str) -> str:
-    """The override with a value of four or more evenly spaced numbers written as ``a,b,...,z``."""
+    """Write a value of four or more evenly spaced numbers as ``a,b,...,z``."""
     key, _, value = override.partition("=")
     words = value.split(",")
     if len(words) < 4 or not all(re.fullmatch(_NUMBER, word) for word in words):

@@ -1,10 +1,11 @@
-"""What a launch ends with, made from its records: tables, figures, MLflow, and what was lost."""
+"""The results of a launch, read from its records: report, MLflow runs, and lost jobs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from srste.launch.job_runner import read_note
+from srste.launch.job_runner import read_pretraining
 from srste.launch.progress import counting
 from srste.report.conditions import Condition, conditions
 from srste.report.launch_files import description, front, names
 from srste.report.page import NAME
 from srste.store import records
-from srste.store.manifest import Contents, JobContents, Launch
+from srste.store.manifest import Contents, JobContents, Launch, read_contents, read_launch
 from srste.store.records import Record
 
 if TYPE_CHECKING:
@@ -29,47 +30,52 @@ LOST_SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Results:
-    """A launch's records. found: by key, with their folders; damaged: folders of those that cannot be
-    trusted."""
+class LaunchResults:
+    """A launch's records. records: by key, with their folders, in order of folder; damaged: the
+    folders of damaged records."""
 
     root: Path
     launch: Launch
     contents: Contents
-    found: dict[str, tuple[Path, Record]]
+    records: dict[str, tuple[Path, Record]]
     damaged: list[Path]
 
-    @property
-    def studies(self) -> list[Record]:
-        """The records, in order of folder."""
-        return [record for _, record in self.found.values()]
+    @cached_property
+    def conditions(self) -> list[Condition]:
+        """The records by condition, for tables and figures."""
+        return conditions(record for _, record in self.records.values())
 
     @property
     def lost(self) -> list[JobContents]:
-        """The jobs of which a study lacks its record."""
-        return [job for job in self.contents.jobs if not self.found.keys() >= set(job.keys)]
+        """The jobs that lack the record of a study."""
+        return [job for job in self.contents.jobs if self.n_missing(job)]
 
-    def missing(self, job: JobContents) -> int:
-        """How many of the job's studies lack their record."""
-        return sum(key not in self.found for key in job.keys)
+    def n_missing(self, of: Contents | JobContents) -> int:
+        """Return the number of studies without a record, of a job or of all."""
+        return sum(key not in self.records for key in of.keys)
 
 
-def results_in(root: Path, launch: Launch, contents: Contents) -> Results:
-    """What there is of a launch: the records that its contents name. Two jobs may have asked for the
-    same study; one record counts for each that it is about."""
+def read_results(root: Path) -> LaunchResults | None:
+    """Read the launch of that folder and its records; None if there is none, or it is damaged."""
+    launch, contents = read_launch(root), read_contents(root)
+    return results_in(root, launch, contents) if launch and contents else None
+
+
+def results_in(root: Path, launch: Launch, contents: Contents) -> LaunchResults:
+    """Read the records of a launch. A record counts for each job that has its study."""
     damaged: list[Path] = []
     stored = records.find_studies(root, contents.studies, damaged)
-    return Results(root, launch, contents, stored, damaged)
+    return LaunchResults(root, launch, contents, stored, damaged)
 
 
-def track(results: Results, store: Store, arranged: list[Condition], files: list[Path]) -> int:
-    """Makes the store hold all of it, files and folders of files included. Returns how many runs were
-    added. Raises: StoreError."""
+def track(results: LaunchResults, store: Store, files: list[Path]) -> int:
+    """Make the store hold the results and these files and folders. Returns the number of new runs.
+    Raises: StoreError."""
     from srste.tracking import entries
 
-    launch, contents = results.launch, results.contents
-    notes = [note for key in contents.pretrainings if (note := read_note(results.root, key))]
-    wanted = entries(results.found.values(), notes, launch.tracking["granularity"])
+    launch, contents, conditions = results.launch, results.contents, results.conditions
+    pretrainings = [p for key in contents.pretrainings if (p := read_pretraining(results.root, key))]
+    wanted = entries(results.records.values(), pretrainings, launch.tracking["granularity"])
     with counting("MLflow", len(wanted)) as step:
         synced = store.sync(launch, wanted, contents.everything, step)
     lost = results.lost
@@ -77,28 +83,25 @@ def track(results: Results, store: Store, arranged: list[Condition], files: list
     store.track_launch(
         launch,
         synced,
-        configs=_configurations(arranged),
-        description=complaint + description(arranged),
+        configs=_configurations(results),
+        description=complaint + description(conditions),
         files=[path for path in files if not path.is_dir()],
         folders=[path for path in files if path.is_dir()],
-        names=names(arranged),
-        front=front(arranged),
+        names=names(conditions),
+        front=front(conditions),
         complete=not lost,
     )
     return synced.added
 
 
-def _configurations(arranged: list[Condition]) -> list[dict[str, object]]:
-    """The jobs' configurations, each once."""
-    configs = {}
-    for condition in arranged:
-        for record in condition.cells.values():
-            configs[json.dumps(record.config, sort_keys=True)] = record.config
-    return list(configs.values())
+def _configurations(results: LaunchResults) -> list[dict[str, object]]:
+    """Return the jobs' configurations, each once, in order of condition."""
+    cells = [record for condition in results.conditions for record in condition.cells.values()]
+    return list({json.dumps(r.config, sort_keys=True): r.config for r in cells}.values())
 
 
-def show_lost(results: Results, reasons: Mapping[str, str], console: Console) -> None:
-    """Names the jobs that are missing, why, and the command that runs just those."""
+def show_lost(results: LaunchResults, reasons: Mapping[str, str], console: Console) -> None:
+    """Print the lost jobs, the reasons, and the command that runs them again."""
     lost, jobs = results.lost, results.contents.jobs
     if not lost:
         return
@@ -109,7 +112,7 @@ def show_lost(results: Results, reasons: Mapping[str, str], console: Console) ->
     table.add_column("why", overflow="fold")
     for job in lost[:LOST_SHOWN]:
         why = reasons.get(job.folder, "did not run")
-        table.add_row(job.folder, f"{results.missing(job)} of {len(job.keys)}", why)
+        table.add_row(job.folder, f"{results.n_missing(job)} of {len(job.keys)}", why)
     console.print(table)
     if len(lost) > LOST_SHOWN:
         console.print(f"... and {len(lost) - LOST_SHOWN} more")
@@ -119,15 +122,9 @@ def show_lost(results: Results, reasons: Mapping[str, str], console: Console) ->
     )  # fmt: skip
 
 
-def report_on(results: Results, folder: Path) -> Report:
-    """Writes the launch's report, ``report.html`` and a folder of its figures and tables."""
+def report_on(results: LaunchResults, folder: Path) -> Report:
+    """Write the launch's report, ``report.html`` and a folder of its figures and tables."""
     from srste.report.report import Facts, write_report
 
-    launch = results.launch
-    missing = len(results.contents.keys) - len(results.found)
-    return write_report(results.found, folder / NAME, Facts(launch.title, launch.command, missing))
-
-
-def arranged_in(results: Results) -> list[Condition]:
-    """The records arranged for looking at."""
-    return conditions(results.studies)
+    facts = Facts(results.launch.title, results.launch.command, results.n_missing(results.contents))
+    return write_report(results.records, folder / NAME, facts)

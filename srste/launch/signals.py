@@ -1,4 +1,4 @@
-"""Signals that end a launch, and moments at which they must wait."""
+"""Context managers for the signals that end a launch: turn them into exceptions, defer, ignore."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -20,52 +21,51 @@ class Terminated(KeyboardInterrupt):
 
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
-    """128 and the signal's number, as shells have it."""
+    """Return 128 plus the signal's number, as shells do."""
     return 128 + (interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT)
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """SIGTERM, and SIGHUP unless it is ignored (nohup), end the program as Ctrl-C does."""
+def _handler(handler: Any, numbers: tuple[int, ...]) -> Iterator[None]:
+    """Handle these signals by ``handler`` within the block, but for those that are ignored already
+    (nohup)."""
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, previous in before.items():
+        if previous != signal.SIG_IGN:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+@contextmanager
+def raise_terminated() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program by an exception, as Ctrl-C does."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Terminated(number)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, end)
-    try:
+    with _handler(end, (signal.SIGTERM, signal.SIGHUP)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Signals that would end the program do so at the end of the block, and not within it."""
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in ENDING}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, lambda number, frame: came.append(number))
+    """Deliver signals that would end the program at the end of the block."""
+    received: list[int] = []
     try:
-        yield
+        with _handler(lambda number, frame: received.append(number), ENDING):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            os.kill(os.getpid(), came[0])
+        if received:
+            os.kill(os.getpid(), received[0])
 
 
 @contextmanager
 def ignored(*numbers: int) -> Iterator[None]:
-    """Those signals (all that would end the program if none is named) have no effect within the block,
-    nor on the processes that are started there."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers or ENDING}
-    try:
+    """Ignore these signals (by default all that would end the program) within the block, also in
+    the processes started there."""
+    with _handler(signal.SIG_IGN, numbers or ENDING):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

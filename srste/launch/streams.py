@@ -1,22 +1,21 @@
-"""Standard streams that may end before the program does: a closed pipe, a full disk, none at all.
+"""Standard streams that may close before the program ends: a closed pipe, a full disk, none at all.
 
-What is computed is on disk and has its files, its report and its runs whether or not anyone still reads
-what is printed.
+The files, the report and the runs of a launch are made whether or not its output is still read.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOBase
 from typing import TextIO, cast
 
 
 def open_missing() -> None:
-    """Opens what was closed when the program was started (``>&-``) on nothing, before a file that it
-    opens gets that number and what is printed goes into it."""
+    """Open on the null device those standard streams that are closed (``>&-``): the next file to be
+    opened would get such a stream's number, and what is printed would go into it."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -27,24 +26,23 @@ def open_missing() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - as long as the process
 
 
-class Lasting(TextIOBase):
-    """A text stream that goes on into nothing when the one below it has ended, and says what does not
-    fit its encoding in escapes.
+class TolerantStream(TextIOBase):
+    """A text stream that discards its output once the stream below it fails, and writes what does
+    not fit that stream's encoding in escapes.
 
-    ended: why it has ended; None as long as it has not.
+    failure: why it discards its output; None as long as it does not.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.ended: str | None = None
+        self.failure: str | None = None
 
     def write(self, text: str) -> int:
-        if self.ended is None:
-            try:
-                self._write(text)
-            except (OSError, ValueError) as error:  # ValueError: a stream that was closed
-                self._end(error)
+        self._attempt(self._write, text)
         return len(text)
+
+    def flush(self) -> None:
+        self._attempt(self.stream.flush)
 
     def _write(self, text: str) -> None:
         try:
@@ -53,20 +51,18 @@ class Lasting(TextIOBase):
             encoding = self.stream.encoding or "ascii"
             self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
-    def flush(self) -> None:
-        if self.ended is None:
-            try:
-                self.stream.flush()
-            except (OSError, ValueError) as error:
-                self._end(error)
-
-    def _end(self, error: OSError | ValueError) -> None:
-        self.ended = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        # What is still in its buffer goes nowhere, at the end of the program too.
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.stream.fileno())
-            os.close(nowhere)
+    def _attempt(self, action: Callable[..., None], *args: str) -> None:
+        if self.failure is not None:
+            return
+        try:
+            action(*args)
+        except (OSError, ValueError) as error:  # ValueError: a stream that was closed
+            self.failure = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            # Python flushes the stream's buffer at exit: that must not fail either.
+            with suppress(OSError, ValueError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self.stream.fileno())
+                os.close(null)
 
     def isatty(self) -> bool:
         with suppress(ValueError):
@@ -89,18 +85,18 @@ class Lasting(TextIOBase):
 
 
 @contextmanager
-def lasting(program: str) -> Iterator[None]:
-    """While it lasts, standard output and standard error may end without an exception. The end of the
-    first is told on the second, in the program's name."""
+def tolerant_streams(program: str) -> Iterator[None]:
+    """Let standard output and standard error fail without an exception within the block; at its end
+    a failure of the first is reported on the second, in the program's name."""
     before = sys.stdout, sys.stderr
-    out, err = Lasting(sys.stdout), Lasting(sys.stderr)
+    out, err = TolerantStream(sys.stdout), TolerantStream(sys.stderr)
     sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
     try:
         yield
     finally:
         out.flush()
-        if out.ended is not None:
+        if out.failure is not None:
             lost = "what came after is not shown, and is done all the same"
-            print(f"{program}: standard output ended early ({out.ended}): {lost}", file=err)
+            print(f"{program}: standard output ended early ({out.failure}): {lost}", file=err)
         err.flush()
         sys.stdout, sys.stderr = before

@@ -1,6 +1,6 @@
-"""The jobs of a sweep: made once, checked, and run as they were checked.
+"""Expansion of a sweep into its jobs, once, before any of them runs.
 
-Hydra's sweeper would expand the sweep anew, which of `shuffle` is another order.
+Hydra's sweeper would expand the sweep again, and `shuffle` gives another order each time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from omegaconf import DictConfig
 from srste.errors import UserError, in_one_line
 from srste.launch.overrides import line_of, parse
 from srste.launch.range_syntax import MOST_VALUES, expand
-from srste.launch.validation import Integer, Or
+from srste.launch.validation import integer, nullable
 
 MOST_JOBS = 1_000_000
-"""Of one sweep; more are taken for a mistake."""
+"""More jobs in one sweep are taken for a mistake."""
 
 CHECKED_SWEEPER = "hydra_plugins.srste_sweeper.CheckedSweeper"
 _BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -29,12 +29,12 @@ _checked: list[list[str]] = []
 
 
 def hand_over(jobs: Sequence[Sequence[str]]) -> None:
-    """Leaves the overrides of each job to the sweeper, which Hydra makes in this process."""
+    """Store the overrides of each job for the sweeper, which Hydra makes in this process."""
     _checked[:] = map(list, jobs)
 
 
 def handed_over() -> list[list[str]]:
-    """The overrides of each job that was checked. Raises: RuntimeError if none was."""
+    """Return the overrides of each job that was checked. Raises: RuntimeError if none was."""
     if not _checked:
         raise RuntimeError(
             "the jobs of a sweep are checked before they run: use srste.launch.launch.launch"
@@ -43,28 +43,29 @@ def handed_over() -> list[list[str]]:
 
 
 def parameters(master: DictConfig) -> list[str]:
-    """What a configuration sweeps of itself (`hydra.sweeper.params`), as overrides."""
-    named = master.hydra.sweeper.get("params") or {}
-    return [expand(f"{key}={value}") for key, value in named.items()]
+    """Return the sweep that a configuration holds (`hydra.sweeper.params`), as overrides."""
+    params = master.hydra.sweeper.get("params") or {}
+    return [expand(f"{key}={value}") for key, value in params.items()]
 
 
 def job_lines(master: DictConfig, overrides: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
-    """Each job's overrides, as Hydra's own sweeper makes them of a configuration and a command.
+    """Return each job's overrides, as Hydra's own sweeper expands them.
 
-    master: the sweep's configuration; overrides: of the command, without those of Hydra's own.
-    Raises: UserError for a sweep without values, or without an end of them, and for another sweeper.
+    master: the sweep's configuration; overrides: of the command, without those of `hydra`.
+    Raises: UserError for a sweep with no values or too many, and for another sweeper.
     """
     sweeper = master.hydra.sweeper
     if sweeper.get("_target_") not in (CHECKED_SWEEPER, _BASIC_SWEEPER):
         raise UserError(f"hydra/sweeper={sweeper.get('_target_')}: must be basic, which runs all jobs")
-    if complaint := Or(Integer(1)).broken_by(size := sweeper.get("max_batch_size")):
+    size = sweeper.get("max_batch_size")
+    if complaint := nullable(integer(1))(size):
         raise UserError(f"hydra.sweeper.max_batch_size={size}: {complaint}")
     # As in Hydra's sweeper, the command comes last: of two overrides of a key the later one wins.
     parsed = parse([*parameters(master), *overrides], loader)
-    last = {override.get_key_element(): override for override in parsed}
-    counts = [_number_of_values(override) for override in last.values()]
-    if (jobs := math.prod(counts)) > MOST_JOBS:
-        raise UserError(f"the sweep asks for {jobs:,} jobs, more than {MOST_JOBS:,}")
+    effective = {override.get_key_element(): override for override in parsed}
+    n_jobs = math.prod(map(_number_of_values, effective.values()))
+    if n_jobs > MOST_JOBS:
+        raise UserError(f"the sweep asks for {n_jobs:,} jobs, more than {MOST_JOBS:,}")
     (lines,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return lines
 
@@ -77,20 +78,19 @@ def _number_of_values(override: Override) -> int:
         raise UserError(f"{line}: an interval has no single values; name them, as by range or choice")
     try:
         values = list(itertools.islice(override.sweep_string_iterator(), MOST_VALUES + 1))
-    # HydraException, ValueError, AssertionError: whatever the grammar lets through.
+    # HydraException, ValueError, AssertionError: Hydra's grammar does not refuse all bad values.
     except Exception as error:
         raise UserError(f"{line}: {in_one_line(error)}") from error
     if len(values) > MOST_VALUES:
         raise UserError(f"{line}: gives more than {MOST_VALUES:,} values")
-    if not values and override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-        raise UserError(f"{line}: {_no_choice(override)}")
     if not values:
-        raise UserError(f"{line}: gives no values")
+        is_glob = override.value_type == ValueType.GLOB_CHOICE_SWEEP
+        raise UserError(f"{line}: {_no_choice(override) if is_glob else 'gives no values'}")
     return len(values)
 
 
 def _no_choice(override: Override) -> str:
-    """Why a glob selects nothing."""
+    """Return why a glob selects nothing."""
     loader = override.config_loader
     options = loader.get_group_options(override.key_or_group) if loader else []
     if not options:

@@ -1,121 +1,100 @@
-"""Rules for single values of a configuration, and what is said of one that breaks them."""
+"""Plain values of a configuration, and rules for them."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from srste.errors import UserError, first_line
+
+Plain = dict[str, Any]
+"""A resolved configuration: nested dicts, lists, strings, numbers, booleans and None."""
+
+Rule = Callable[[Any], str | None]
+"""Returns what is allowed if the value is not ("must be ..."), otherwise None."""
 
 
-class Rule(Protocol):
-    """``broken_by`` says what is allowed if the value is not; otherwise it returns None."""
-
-    def broken_by(self, value: object) -> str | None: ...
-
-
-@dataclass(frozen=True)
-class Integer:
-    """A rule: a whole number of at least ``least``."""
-
-    least: int
-
-    def broken_by(self, value: object) -> str | None:
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= self.least
-        return None if fits else f"must be a whole number >= {self.least}"
+def plain(config: DictConfig) -> Plain:
+    """Resolve a configuration. Raises: UserError for a value that does not resolve."""
+    try:
+        container = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{getattr(error, 'full_key', '')}: {first_line(error)}") from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
-@dataclass(frozen=True)
-class Positive:
-    """A rule: a finite number above 0."""
-
-    def broken_by(self, value: object) -> str | None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = number and 0 < float(str(value)) < math.inf
-        return None if fits else "must be a number > 0"
+def _rule(is_allowed: Callable[[Any], bool], allowed: str) -> Rule:
+    return lambda value: None if is_allowed(value) else allowed
 
 
-@dataclass(frozen=True)
-class Boolean:
-    """A rule: true or false."""
-
-    def broken_by(self, value: object) -> str | None:
-        return None if isinstance(value, bool) else "must be true or false"
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-@dataclass(frozen=True)
-class OneOf:
-    """A rule: one of some words."""
-
-    words: tuple[str, ...]
-
-    def broken_by(self, value: object) -> str | None:
-        return None if value in self.words else f"must be one of {', '.join(self.words)}"
+def integer(least: int) -> Rule:
+    """Allow integers of at least ``least``."""
+    return _rule(
+        lambda value: _is_number(value) and isinstance(value, int) and value >= least,
+        f"must be a whole number >= {least}",
+    )
 
 
-@dataclass(frozen=True)
-class Text:
-    """A rule: a text that is not empty."""
-
-    def broken_by(self, value: object) -> str | None:
-        return None if isinstance(value, str) and value.strip() else "must be a text, not empty"
+def one_of(*words: str) -> Rule:
+    """Allow these words."""
+    return _rule(lambda value: value in words, f"must be one of {', '.join(words)}")
 
 
-class Name:
-    """A rule: a text in one line, as tables, figures and files show it."""
-
-    def broken_by(self, value: object) -> str | None:
-        fits = isinstance(value, str) and value.strip() and value.isprintable()
-        return None if fits else "must be a text in one line, not empty, without control characters"
-
-
-@dataclass(frozen=True)
-class Device:
-    """A rule: a PyTorch device, one that is here unless the job runs elsewhere."""
-
-    elsewhere: bool = False
-
-    def broken_by(self, value: object) -> str | None:
-        if self.elsewhere:
-            fits = re.fullmatch(r"cpu|cuda(:\d+)?", str(value))
-            return None if fits else "must be cpu, cuda, cuda:1, ..."
-        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        if torch.cuda.is_available():
-            here.append("cuda")
-        return None if value in here else f"must be a device of this machine: {', '.join(here)}"
+POSITIVE = _rule(
+    lambda value: _is_number(value) and 0 < float(str(value)) < math.inf, "must be a number > 0"
+)
+BOOLEAN = _rule(lambda value: isinstance(value, bool), "must be true or false")
+TEXT = _rule(lambda value: isinstance(value, str) and bool(value.strip()), "must be a text, not empty")
+NAME = _rule(
+    lambda value: TEXT(value) is None and value.isprintable(),
+    "must be a text in one line, not empty, without control characters",
+)
 
 
-@dataclass(frozen=True)
-class Pattern:
-    """A rule: a text of that form, which ``words`` describe."""
+def device(elsewhere: bool) -> Rule:
+    """Allow the PyTorch devices of this machine; elsewhere: any, for a job on another machine."""
+    if elsewhere:
+        return matching(r"cpu|cuda(:\d+)?", "cpu, cuda, cuda:1, ...")
+    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.cuda.is_available():
+        devices.append("cuda")
+    return _rule(
+        lambda value: value in devices, f"must be a device of this machine: {', '.join(devices)}"
+    )
 
-    regex: str
-    words: str
 
-    def broken_by(self, value: object) -> str | None:
-        return None if re.fullmatch(self.regex, str(value)) else f"must be {self.words}"
+def matching(regex: str, description: str) -> Rule:
+    """Allow texts that match the whole regular expression."""
+    return _rule(lambda value: re.fullmatch(regex, str(value)) is not None, f"must be {description}")
 
 
-@dataclass(frozen=True)
-class EachOf:
-    """A rule: a list of what another rule allows."""
+def each(rule: Rule) -> Rule:
+    """Allow lists of values that the rule allows."""
 
-    rule: Rule
-
-    def broken_by(self, value: object) -> str | None:
+    def complaint(value: Any) -> str | None:
         if not isinstance(value, list):
             return "must be a list"
-        return next((said for one in value if (said := self.rule.broken_by(one))), None)
+        return next(filter(None, map(rule, value)), None)
+
+    return complaint
 
 
-@dataclass(frozen=True)
-class Or:
-    """A rule: null, or what another rule allows."""
+def nullable(rule: Rule) -> Rule:
+    """Allow null, and what the rule allows."""
 
-    rule: Rule
+    def complaint(value: Any) -> str | None:
+        said = None if value is None else rule(value)
+        return said and f"{said}, or null"
 
-    def broken_by(self, value: object) -> str | None:
-        complaint = None if value is None else self.rule.broken_by(value)
-        return f"{complaint}, or null" if complaint else None
+    return complaint

@@ -60,8 +60,8 @@ def entries(
 ) -> list[Entry]:
     """Return the runs of these records and pretrainings.
 
-    Args: pretrainings: what jobs have stored of them (`srste.launch.job_runner`). granularity:
-        "study": a run each; "job": one for all batches of an estimator at a sample count.
+    Args: pretrainings: see :func:`srste.launch.job_runner.read_pretraining`. granularity: "study": a run
+        each; "job": one for all batches of an estimator at a sample count.
     """
     runs = [Entry(p["key"], 1, partial(pretraining_run, p)) for p in pretrainings]
     if granularity == "study":

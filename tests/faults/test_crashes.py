@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from srste.launch.cluster.work import _born
+from srste.launch.cluster.work import ProcessId, start_time
 from srste.store import records
 from srste.store.manifest import Launch
 from tests.support import (
@@ -302,17 +302,15 @@ def test_a_damaged_note_of_a_pretraining_is_made_again(tmp_path):
 
 
 def test_the_launching_process_is_told_from_others():
-    from srste.launch.cluster.work import Launcher
-
-    here = Launcher.here()
-    assert here.lives()
-    assert not Launcher(here.pid, here.born + "0").lives()  # another one, later, of that number
+    this = ProcessId.current()
+    assert this.is_running()
+    assert not ProcessId(this.pid, this.started + "0").is_running()  # another one, later, of that number
     child = subprocess.Popen(["sleep", "0.5"])
-    started = Launcher(child.pid, _born(child.pid))
+    started = ProcessId(child.pid, start_time(child.pid))
     eventually(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
-    assert not started.lives()
+    assert not started.is_running()
     child.wait()
-    assert not started.lives()
+    assert not started.is_running()
 
 
 def test_records_that_are_not_to_be_reused_are_kept_aside(tmp_path, uninterrupted):

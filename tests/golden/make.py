@@ -18,9 +18,9 @@ import optuna
 import torch
 from hydra import compose, initialize_config_dir
 
+from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.job_runner import Folders, run_job
-from srste.launch.preflight import register_resolvers
 from srste.store import records
 from tests.support import CONF, EXAMPLES, choices
 

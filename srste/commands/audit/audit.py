@@ -1,4 +1,4 @@
-"""`python -m srste audit`: what is claimed of a log, beside what it says, beside what we find."""
+"""`python -m srste audit`: compares the claims on a log with the log and with a run of our own."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from srste.analysis.statistics.proportions import Proportion
 from srste.commands.audit.claims import OF_THE_NOTE, Claims, claims_of, read_claims
 from srste.commands.audit.findings import Log
 from srste.errors import UserError
-from srste.launch.results import results_in
+from srste.launch.results import read_results
 from srste.note2021.statistics import STATISTICS
 from srste.report.claims import note_statistics
 from srste.report.conditions import conditions
 from srste.report.formatting import ranges
 from srste.report.panels import drawn, panel, settings
 from srste.store.files import slug
-from srste.store.manifest import read_contents, read_launch
+from srste.store.records import Record
 
 AGREES, DIFFERS = Text("agrees"), Text("DIFFERS", "bold red")
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """Our own run. name: of the estimator that takes the place of the log's. counts: by the keys of
+    """Our own run. name: of the estimator that is compared with the log's. counts: by the keys of
     the note's statistics."""
 
     name: str
@@ -42,18 +42,18 @@ class Rerun:
 
 
 def audit(logs: Sequence[Path], claims: Path | None, rerun: bool, console: Console) -> None:
-    """Prints the audit of each log.
+    """Print the audit of each log.
 
-    Args: claims: a YAML file; None: what the note of June 2021 says of its logs.
-        rerun: whether to run the experiment that the claims name, beside it.
+    Args: claims: a YAML file; None: the claims of the note of June 2021.
+        rerun: whether to run the experiment that the claims name.
     Raises: UserError for a log or claims of another form, before anything is printed or run.
     """
-    known = read_claims(claims or OF_THE_NOTE)
-    read = [(log, claims_of(log.path, known)) for log in map(Log.read, logs)]
-    for log, of_log in read:
+    all_claims = read_claims(claims or OF_THE_NOTE)
+    with_claims = [(log, claims_of(log.path, all_claims)) for log in map(Log.read, logs)]
+    for log, of_log in with_claims:
         if rerun and not of_log.rerun:
             raise UserError(f"--rerun: the claims name no run of our own for {log.path.name}")
-    for log, of_log in read:
+    for log, of_log in with_claims:
         _print(log, of_log, _rerun(log, of_log) if rerun else [], console)
 
 
@@ -64,7 +64,7 @@ def _print(log: Log, claims: Claims, ours: list[Rerun], console: Console) -> Non
     if claims.batches not in (None, len(log.batches)):
         console.print(Text(f"  claimed {claims.batches} batches: ").append(DIFFERS))
     for label in log.labels:
-        # What is claimed, and our own run, are about the first.
+        # The claims and our own run are about the first.
         first = label == log.labels[0]
         console.print(_table(log, label, claims if first else Claims(), ours if first else []))
     if claims.counts and not log.labels:
@@ -86,27 +86,28 @@ def _table(log: Log, label: str, claims: Claims, ours: list[Rerun]) -> Table:
     for run in ours:
         table.add_column(f"our run: {run.name}", justify="right", overflow="fold")
     for key, (words, _) in STATISTICS.items():
-        claimed, found = claims.counts.get(key), log.count(key, label)
-        verdict = "" if claimed is None else AGREES if claimed == found.k else DIFFERS
-        said = "-" if claimed is None else str(claimed)
-        own = [str(run.counts[key]) for run in ours]
-        table.add_row(words, said, str(found), verdict, ranges(log.batches_of(key, label)) or "-", *own)
+        claimed, counted = claims.counts.get(key), log.count(key, label)
+        verdict = "" if claimed is None else AGREES if claimed == counted.k else DIFFERS
+        batches = ranges(log.batches_of(key, label)) or "-"
+        of_runs = [str(run.counts[key]) for run in ours]
+        claim = "-" if claimed is None else str(claimed)
+        table.add_row(words, claim, str(counted), verdict, batches, *of_runs)
     return table
 
 
 def _print_learning_rates(log: Log, claims: Claims, console: Console) -> None:
     rates = [line.lr for line in log.lines]
     step, claimed = log.step, claims.learning_rates
-    found = f"all {len(rates)} multiples of {step:g}" if step else "without a common step"
-    said = Text(f"Learning rates from {min(rates):g} to {max(rates):g}, {found}")
+    spacing = f"all {len(rates)} multiples of {step:g}" if step else "without a common step"
+    text = Text(f"Learning rates from {min(rates):g} to {max(rates):g}, {spacing}")
     if claimed is not None:
         close = math.isclose(step or 0.0, claimed.step, rel_tol=1e-6)
         inside = claimed.start * (1 - 1e-6) <= min(rates) and max(rates) <= claimed.stop * (1 + 1e-6)
-        said.append(
+        text.append(
             f"; claimed from {claimed.start:g} to {claimed.stop:g} in steps of {claimed.step:g}: "
         )
-        said.append(AGREES if close and inside else DIFFERS)
-    console.print(said, soft_wrap=True)
+        text.append(AGREES if close and inside else DIFFERS)
+    console.print(text, soft_wrap=True)
     if lowest := log.at_the_lowest:
         ste = sorted({line.batch for line in lowest if line.samples is None})
         drawn = sorted({line.batch for line in lowest if line.samples is not None})
@@ -131,8 +132,8 @@ def _print_alarms(alarms: list[Alarm], console: Console) -> None:
 
 
 def _rerun(log: Log, claims: Claims) -> list[Rerun]:
-    """Runs what the claims name, or goes on with it, and applies the same statistics."""
-    found = []
+    """Run or resume the experiment that the claims name, and compute the same statistics."""
+    records: dict[str, Record] = {}
     for number, line in enumerate(claims.rerun, 1):
         folder = Path("multirun") / f"audit_{slug(log.path.stem)}_{number}"
         run = [sys.executable, "-m", "srste", "run"]
@@ -142,10 +143,10 @@ def _rerun(log: Log, claims: Claims) -> list[Rerun]:
         )
         if done.returncode:
             raise UserError(f"--rerun: srste run -m {line} ended with exit code {done.returncode}")
-        launch, contents = read_launch(folder), read_contents(folder)
-        assert launch is not None and contents is not None  # it has just ended well
-        found += results_in(folder, launch, contents).studies
-    together = settings(conditions({record.key: record for record in found}.values()))
+        results = read_results(folder)
+        assert results is not None  # the run has just succeeded
+        records |= {key: record for key, (_, record) in results.records.items()}
+    together = settings(conditions(records.values()))
     if len(together) != 1 or not together[0].baselines:
         raise UserError(
             f"{log.path.name}: rerun: must be of one setting, with estimators that have a baseline"

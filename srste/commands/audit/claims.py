@@ -1,4 +1,4 @@
-"""What is claimed of a log: data in a YAML file, checked when it is read."""
+"""Reads the claims on logs from a YAML file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OF_THE_NOTE = Path(__file__).parent / "note_2021.yaml"
 
 @dataclass(frozen=True)
 class LearningRates:
-    """The grid that is said to have been searched: ``start``, ``start + step``, ..., ``stop``."""
+    """The grid that is claimed to have been searched, ``start`` and ``stop`` included."""
 
     start: float
     stop: float
@@ -29,11 +29,11 @@ class LearningRates:
 
 @dataclass(frozen=True)
 class Claims:
-    """What is claimed of the logs whose name matches ``log``.
+    """The claims on the logs whose name matches ``log``.
 
-    batches: how many; None: nothing said. counts: on how many of them, by the keys of
-    :data:`srste.note2021.statistics.STATISTICS`. rerun: the launches that are our own run of it, each
-    the arguments of ``train.py -m``.
+    batches: their number; None: not claimed. counts: numbers of batches, by the keys of
+    :data:`srste.note2021.statistics.STATISTICS`. rerun: arguments of ``train.py -m``, one for each
+    launch of our own run.
     """
 
     log: str = "*"
@@ -44,12 +44,12 @@ class Claims:
 
 
 def claims_of(log: Path, claims: Sequence[Claims]) -> Claims:
-    """The first that are about this log; none, if none are."""
+    """Return the first claims that match this log; empty claims if none do."""
     return next((c for c in claims if fnmatch.fnmatch(log.name, c.log)), Claims())
 
 
 def read_claims(path: Path) -> list[Claims]:
-    """The claims of a YAML file, a list of entries (or one entry) like those of :data:`OF_THE_NOTE`.
+    """Read a YAML file, a list of entries (or one entry) like those of :data:`OF_THE_NOTE`.
 
     Raises: UserError that names the file, the entry, the key and what is allowed.
     """
@@ -89,7 +89,7 @@ def _grid(plain: Any, where: str) -> LearningRates:
     numbers = []
     for key in ends:
         try:
-            # A number such as 1e-5, without a point, is a text to YAML.
+            # YAML reads a number without a point, such as 1e-5, as a text.
             number = float(str(given.get(key)))
         except ValueError:
             number = math.nan

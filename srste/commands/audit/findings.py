@@ -1,4 +1,4 @@
-"""What a log itself says, whatever is claimed of it."""
+"""Computes from a log what claims are compared with."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from srste.note2021.log import LogLine, read_note_log
 from srste.note2021.statistics import STATISTICS, Losses
 
 FINEST = 1e-9
-"""Learning rates are looked at to that many decimals; without a coarser common step there is none."""
-
+"""The precision of learning rates; a common step must be coarser."""
 
 FIXED, DRAWN = "STE", "stochastic STE"
-"""What the note calls its two estimators."""
+"""The labels of the note's two estimators."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """A log that has been read."""
+    """A log in the note's line format."""
 
     path: Path
     lines: list[LogLine]
 
     @classmethod
     def read(cls, path: Path) -> Log:
-        """Raises: UserError, see :func:`srste.note2021.log.read_note_log`."""
+        """Read a file. Raises: UserError, see :func:`srste.note2021.log.read_note_log`."""
         return cls(path, read_note_log(path))
 
     @property
     def batches(self) -> list[int]:
-        """Their numbers, from 1."""
+        """The numbers of the batches, from 1."""
         return sorted({line.batch for line in self.lines})
 
     @property
@@ -47,16 +46,16 @@ class Log:
 
     @cached_property
     def step(self) -> float | None:
-        """The largest number of which all learning rates are multiples; None without one, and where
-        there is one learning rate only."""
+        """The largest number of which all learning rates are multiples; None if there is none, or
+        only one learning rate."""
         if len({line.lr for line in self.lines}) < 2:
             return None
         counts = [round(line.lr / FINEST) for line in self.lines]
         common = math.gcd(*counts)
-        whole = all(
+        exact = all(
             abs(c * FINEST - line.lr) < 1e-3 * FINEST for c, line in zip(counts, self.lines, strict=True)
         )
-        return common * FINEST if whole and common > 1 else None
+        return common * FINEST if exact and common > 1 else None
 
     @property
     def at_the_lowest(self) -> list[LogLine]:
@@ -66,22 +65,19 @@ class Log:
 
     @property
     def labels(self) -> list[str]:
-        """Of the estimators with sample counts, in the order in which they come; the note's first."""
-        found = dict.fromkeys(line.label for line in self.lines if line.samples is not None)
-        return sorted(found, key=lambda label: label != DRAWN)
+        """The labels of estimators with sample counts, in order of appearance; the note's first."""
+        labels = dict.fromkeys(line.label for line in self.lines if line.samples is not None)
+        return sorted(labels, key=lambda label: label != DRAWN)
 
     def losses(self, label: str) -> Losses:
-        """Before, after STE's, and after that estimator's best steps: (batches,), (batches,) and
-        (batches, sample counts); nan where there is no line. STE is the first estimator without
-        samples where none is called so."""
+        """Return the losses before, after STE's and after that estimator's best steps: (batches,),
+        (batches,) and (batches, sample counts); nan where there is no line. Without the label
+        "STE", the first estimator without samples takes its place."""
         fixed = [line.label for line in self.lines if line.samples is None]
         ste = FIXED if FIXED in fixed else next(iter(fixed), "")
         counts = sorted({x.samples for x in self.lines if x.label == label and x.samples is not None})
-        losses = Losses(
-            np.full(len(self.batches), np.nan),
-            np.full(len(self.batches), np.nan),
-            np.full((len(self.batches), len(counts)), np.nan),
-        )
+        shapes = [(len(self.batches),), (len(self.batches),), (len(self.batches), len(counts))]
+        losses = Losses(*(np.full(shape, np.nan) for shape in shapes))
         for line in self.lines:
             row = line.batch - 1
             losses.before[row] = line.pre_loss
@@ -92,23 +88,23 @@ class Log:
         return losses
 
     def events(self, key: str, label: str) -> Array:
-        """Of one of the note's statistics, (batches,): 1 where it counts the batch, 0 where not, nan
-        where lines are missing."""
+        """Return the events of one of the note's statistics, (batches,): 1 where it counts the
+        batch, 0 where not, nan where lines are missing."""
         return STATISTICS[key][1](self.losses(label))
 
     def count(self, key: str, label: str = DRAWN) -> Proportion:
-        """How many batches it counts. The interval takes batches for independent, which those of one
-        network are not quite: it is, if anything, too narrow."""
+        """Return the number of events. The interval assumes independent batches, which those of one
+        network are not quite: it may be too narrow."""
         events = self.events(key, label)
         return of_independent(int(np.nansum(events)), int((~np.isnan(events)).sum()))
 
     def batches_of(self, key: str, label: str = DRAWN) -> list[int]:
-        """The batches that it counts."""
+        """Return the batches with an event."""
         return [b for b, e in zip(self.batches, self.events(key, label), strict=True) if e == 1]
 
     @cached_property
     def steps(self) -> list[BestStep]:
-        """The lines as the alarms look at them."""
+        """The lines in the form that alarms are computed from."""
         return [
             BestStep(
                 batch=line.batch,
@@ -117,7 +113,7 @@ class Log:
                 pre_loss=line.pre_loss,
                 lr=line.lr,
                 post_loss=line.post_loss,
-                # A log does not say what else was tried; a grid's lowest point is its step.
+                # A log has the best trials only; the lowest point of a grid is its step.
                 smallest_lr=self.step,
                 fixed=(line.lr, line.post_loss),
             )
@@ -126,5 +122,5 @@ class Log:
 
     @property
     def alarms(self) -> list[Alarm]:
-        """What is alarming in it."""
+        """The alarms of the log."""
         return alarms_in(self.steps)

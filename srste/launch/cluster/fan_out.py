@@ -1,16 +1,14 @@
-"""A sweep's jobs packed into tasks, the tasks handed to a scheduler, and their end waited for."""
+"""Packs a sweep's jobs into tasks, submits the tasks to a scheduler, and waits for their end."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import pickle
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import configure_log
@@ -19,10 +17,12 @@ from omegaconf import DictConfig, open_dict, read_write
 
 import srste
 from srste.errors import UserError, first_line
+from srste.launch.cluster.local import Local
 from srste.launch.cluster.options import LocalOptions, Options, options_of
-from srste.launch.cluster.work import Launcher, Work, read_reports
+from srste.launch.cluster.slurm import Slurm
+from srste.launch.cluster.work import Work, read_statuses
 from srste.launch.hydra_job import track_finished
-from srste.launch.job_runner import read_note
+from srste.launch.job_runner import read_pretraining
 from srste.launch.progress import reporter
 from srste.store import records
 from srste.store.manifest import Contents, read_contents
@@ -30,28 +30,10 @@ from srste.store.manifest import Contents, read_contents
 log = logging.getLogger(__name__)
 
 _ATTEMPTS, _SECONDS_BETWEEN_ATTEMPTS = 6, 10.0
-"""At submitting more tasks when some were taken before, as while a controller restarts."""
+"""To submit more tasks after the first ones, while a controller restarts."""
 
-_SECONDS_FOR_REPORTS = 5.0
-"""How long after a task has ended its last reports may need to be seen, over a network's file system."""
-
-
-class Scheduler(Protocol):
-    """Where tasks run. launcher: the process that tasks are not to outlive, if they are to watch it.
-    ``submit`` raises UserError for what it does not take."""
-
-    seconds_between_looks: float
-    launcher: Launcher | None
-
-    def room(self, running: int) -> int: ...
-
-    def submit(self, works: Sequence[Work]) -> list[str]: ...
-
-    def alive(self) -> set[str] | None: ...
-
-    def why(self, tasks: Sequence[str]) -> dict[str, str]: ...
-
-    def cancel(self) -> None: ...
+_STATUS_SECONDS = 5.0
+"""How long after a task's end its last status files may take to appear on a network file system."""
 
 
 def fan_out(
@@ -61,157 +43,151 @@ def fan_out(
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> None:
-    """Runs the jobs that lack a record, and returns when all have ended, one way or another.
+    """Run the jobs that lack a record, and return when all have ended, successfully or not.
 
-    Raises: SystemExit(2) when the scheduler refuses the tasks, having told the reporter why.
+    Args: first: the number of the first job.
+    Raises: SystemExit(2) when the scheduler refuses the tasks; the reporter has the reason then.
     """
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     root = Path(str(config.hydra.sweep.dir))
     contents = read_contents(root)
     options = options_of(config.hydra.launcher)
     assert contents is not None and options is not None
-    _importable()
-    reports = root / ".reports" / uuid.uuid4().hex[:8]
-    there = set(records.find_studies(root, contents.studies))
-    numbers = _unfinished(root, contents, there, range(first, first + len(job_overrides)))
+    _export_package_path()
+    stored = set(records.find_studies(root, contents.studies))
+    numbers = _unfinished(root, contents, stored, range(first, first + len(job_overrides)))
     if not numbers:
         return
-    scheduler = _scheduler(options, root)
-    works = [
-        Work(
-            [(n, _composed(hydra_context, config, job_overrides[n - first], n)) for n in some],
-            hydra_context, task_function, Singleton.get_state(), reports, scheduler.launcher,
-        )
-        for some in _packs(numbers, options.packed(len(numbers)))
-    ]  # fmt: skip
-    log.info("%s: %d jobs in %d tasks", options.name, len(numbers), len(works))
+    statuses = root / ".reports" / uuid.uuid4().hex[:8]
     try:
-        _Waiting(scheduler, root, reports, contents, there).run(works)
+        scheduler = _scheduler(options, root)
+        size = options.task_size(len(numbers))
+        packs = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+        works = [
+            Work(
+                [(n, _composed(hydra_context, config, job_overrides[n - first], n)) for n in pack],
+                hydra_context, task_function, Singleton.get_state(), statuses,
+                scheduler.launching_process,
+            )
+            for pack in packs
+        ]  # fmt: skip
+        log.info("%s: %d jobs in %d tasks", options.name, len(numbers), len(works))
+        try:
+            _TaskQueue(scheduler, root, statuses, contents, stored).run(works)
+        except BaseException:
+            scheduler.cancel()
+            raise
     except UserError as error:
-        scheduler.cancel()
         reporter().refused = error
         raise SystemExit(2) from error
-    except BaseException:
-        scheduler.cancel()
-        raise
 
 
-class _Waiting:
-    """Hands over tasks as there is room, and follows them by their reports and their scheduler."""
+class _TaskQueue:
+    """Submits tasks as there are free slots, and follows them by status files and scheduler.
+
+    logged: keys of the studies whose runs are in MLflow. ended: numbers of jobs. accepted: whether
+    the scheduler has taken any task.
+    """
 
     def __init__(
-        self, scheduler: Scheduler, root: Path, reports: Path, contents: Contents, there: set[str]
+        self, scheduler: Local | Slurm, root: Path, statuses: Path, contents: Contents, stored: set[str]
     ) -> None:
         self.scheduler = scheduler
         self.root = root
-        self.tracked = set(there)
-        self.reports = reports
+        self.statuses = statuses
         self.contents = contents
-        self.reported: set[int] = set()
-        self.taken = False
+        self.logged = set(stored)
+        self.ended: set[int] = set()
+        self.accepted = False
 
     def run(self, works: list[Work]) -> None:
-        """Until all have ended. Raises: UserError when the scheduler takes none of them."""
+        """Run the tasks until all have ended. Raises: UserError when the scheduler takes none."""
         waiting, running = list(works), dict[str, Work]()
         while waiting or running:
-            if (room := self.scheduler.room(len(running))) > 0 and waiting:
-                batch, waiting = waiting[:room], waiting[room:]
+            if (slots := self.scheduler.free_slots(len(running))) > 0 and waiting:
+                batch, waiting = waiting[:slots], waiting[slots:]
                 running |= self._submit(batch)
-            reporter().note(f"{len(running)} tasks, {len(waiting)} to come")
-            time.sleep(self.scheduler.seconds_between_looks)
-            self._read_reports()
+            reporter().show_tasks(len(running), len(waiting))
+            time.sleep(self.scheduler.poll_seconds)
+            self._read_statuses()
             alive = self.scheduler.alive()
             if alive is not None:
-                self._ended({t: running.pop(t) for t in list(running) if t not in alive})
+                self._report_lost({t: running.pop(t) for t in list(running) if t not in alive})
 
     def _submit(self, batch: list[Work]) -> dict[str, Work]:
-        """The tasks by their ids. Once some were taken, others that are not, although it was tried some
-        times, are failed jobs and not the end."""
+        """Return the tasks by their ids. Once the scheduler has taken tasks, later ones that it
+        refuses are tried again, and then count as failed jobs."""
         why = ""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 ids = self.scheduler.submit(batch)
-            except UserError as error:
-                if not self.taken:
+            except (UserError, OSError) as error:
+                if isinstance(error, UserError) and not self.accepted:
                     raise
                 why = first_line(error)
                 log.warning("%s", why)
-                if attempt < _ATTEMPTS:
-                    time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
-            except OSError as error:  # a full disk, say
-                why = first_line(error)
-                log.warning("%s", why)
-                break
+                if isinstance(error, OSError) or attempt == _ATTEMPTS:  # OSError: such as a full disk
+                    break
+                time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
             else:
-                self.taken = True
+                self.accepted = True
                 return dict(zip(ids, batch, strict=True))
-        for number in (number for work in batch for number, _ in work.jobs):
-            reporter().job_failed(self.contents.jobs[number].folder, why)
+        for work in batch:
+            self._fail([number for number, _ in work.jobs], why)
         return {}
 
-    def _read_reports(self) -> None:
-        for number, error in read_reports(self.reports, self.reported).items():
-            self.reported.add(number)
+    def _read_statuses(self) -> None:
+        for number, error in read_statuses(self.statuses, self.ended).items():
+            self.ended.add(number)
             job = self.contents.jobs[number]
             if error is not None:
                 reporter().job_failed(job.folder, error)
                 continue
             for key in job.keys:
                 reporter().study_done(key, reused=False)
-            track_finished(self.root, job, self.tracked)
+            track_finished(self.root, job, self.logged)
 
-    def _ended(self, tasks: dict[str, Work]) -> None:
-        """A job of an ended task that has not reported was lost with it."""
-        deadline = time.monotonic() + _SECONDS_FOR_REPORTS
-        while (lost := self._unreported(tasks)) and time.monotonic() < deadline:
+    def _report_lost(self, tasks: dict[str, Work]) -> None:
+        """Report those jobs of ended tasks that left no status file."""
+        deadline = time.monotonic() + _STATUS_SECONDS
+        while (lost := self._without_status(tasks)) and time.monotonic() < deadline:
             time.sleep(0.2)
-            self._read_reports()
-        for task, why in (self.scheduler.why(list(lost)) if lost else {}).items():
+            self._read_statuses()
+        for task, why in (self.scheduler.failure_reasons(list(lost)) if lost else {}).items():
             log.warning("%d jobs were lost with their task: %s", len(lost[task]), why)
-            for number in lost[task]:
-                reporter().job_failed(self.contents.jobs[number].folder, why)
+            self._fail(lost[task], why)
 
-    def _unreported(self, tasks: dict[str, Work]) -> dict[str, list[int]]:
-        """The jobs of those tasks that have not reported, by task."""
-        missing = {t: [n for n, _ in w.jobs if n not in self.reported] for t, w in tasks.items()}
+    def _without_status(self, tasks: dict[str, Work]) -> dict[str, list[int]]:
+        missing = {t: [n for n, _ in w.jobs if n not in self.ended] for t, w in tasks.items()}
         return {task: numbers for task, numbers in missing.items() if numbers}
 
+    def _fail(self, numbers: Sequence[int], why: str) -> None:
+        for number in numbers:
+            reporter().job_failed(self.contents.jobs[number].folder, why)
 
-def _scheduler(options: Options, root: Path) -> Scheduler:
-    folder = root / ".submitit"
+
+def _scheduler(options: Options, root: Path) -> Local | Slurm:
+    """Return the scheduler of these options. Raises: UserError if it cannot be used."""
     try:
-        if isinstance(options, LocalOptions):
-            from srste.launch.cluster.local import Local
-
-            return Local(options, folder)
-        from srste.launch.cluster.slurm import Slurm, name_of
-
-        return Slurm(options, folder, name_of(root))
-    except (UserError, OSError) as error:
-        reporter().refused = UserError(first_line(error))
-        raise SystemExit(2) from error
+        return Local(options, root) if isinstance(options, LocalOptions) else Slurm(options, root)
+    except OSError as error:
+        raise UserError(first_line(error)) from error
 
 
-def _unfinished(root: Path, contents: Contents, there: set[str], numbers: Sequence[int]) -> list[int]:
-    """The jobs of which a study lacks its record, or a pretraining its note; the records that are there
-    (their keys) count as reused."""
-    noted = {key for key in contents.pretrainings if read_note(root, key) is not None}
-    found = []
+def _unfinished(root: Path, contents: Contents, stored: set[str], numbers: Sequence[int]) -> list[int]:
+    """Return the jobs that lack the record of a study or the file of their pretraining; stored
+    records (their keys) are reported as reused."""
+    pretrained = {key for key in contents.pretrainings if read_pretraining(root, key) is not None}
+    unfinished = []
     for number in numbers:
         job = contents.jobs[number]
-        for key in there.intersection(job.keys):
+        for key in stored.intersection(job.keys):
             reporter().study_done(key, reused=True)
-        if not there.issuperset(job.keys) or (job.pretraining and job.pretraining not in noted):
-            found.append(number)
+        if not stored.issuperset(job.keys) or (job.pretraining and job.pretraining not in pretrained):
+            unfinished.append(number)
             if job.pretraining:
-                noted.add(job.pretraining)  # the first such job makes it
-    return found
-
-
-def _packs(numbers: list[int], size: int) -> Iterator[list[int]]:
-    iterator = iter(numbers)
-    while pack := list(itertools.islice(iterator, size)):
-        yield pack
+                pretrained.add(job.pretraining)  # by the first such job
+    return unfinished
 
 
 def _composed(
@@ -220,8 +196,8 @@ def _composed(
     overrides: Sequence[str],
     number: int,
 ) -> bytes:
-    """The job's whole configuration, pickled, which is a tenth of the size: all of a sweep are kept
-    until they are submitted."""
+    """Return the job's configuration, pickled: those of all jobs are in memory until they are
+    submitted, and pickled they take a tenth of it."""
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
     with read_write(composed), open_dict(composed):
         composed.hydra.job.id = str(number)
@@ -229,9 +205,9 @@ def _composed(
     return pickle.dumps(composed)
 
 
-def _importable() -> None:
-    """Lets workers find the package that this process runs, installed or not."""
-    home = str(Path(srste.__file__).parent.parent)
+def _export_package_path() -> None:
+    """Add the folder of this package to PYTHONPATH: workers must find it, installed or not."""
+    parent = str(Path(srste.__file__).parent.parent)
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if home not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [home, *paths]))
+    if parent not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [parent, *paths]))

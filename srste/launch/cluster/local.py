@@ -1,4 +1,4 @@
-"""Tasks as processes of this machine, by submitit's local executor."""
+"""Runs tasks as processes of this machine, by submitit's local executor."""
 
 from __future__ import annotations
 
@@ -13,47 +13,49 @@ import submitit
 import torch
 
 from srste.launch.cluster.options import LocalOptions
-from srste.launch.cluster.work import Launcher, Work
+from srste.launch.cluster.work import ProcessId, Work
 from srste.launch.signals import ignored
 
-_FOR_EVER = 60 * 24 * 365  # minutes: no time limit
+_NO_TIME_LIMIT = 60 * 24 * 365  # minutes
 
 
 class Local:
-    """Starts a process whenever one has ended, so that no more than ``workers`` run at once."""
+    """Starts a process whenever one has ended, so that at most ``workers`` run at once."""
 
-    seconds_between_looks = 0.2
+    poll_seconds = 0.2
 
-    def __init__(self, options: LocalOptions, folder: Path) -> None:
+    def __init__(self, options: LocalOptions, root: Path) -> None:
         self.options = options
-        self.launcher: Launcher | None = Launcher.here()
+        self.launching_process = ProcessId.current()
         self._jobs: dict[str, submitit.Job[None]] = {}
-        self._executor = submitit.LocalExecutor(folder)
-        # submitit hides all GPUs but those that were asked for.
-        self._executor.update_parameters(timeout_min=_FOR_EVER, gpus_per_node=torch.cuda.device_count())
+        self._executor = submitit.LocalExecutor(root / ".submitit")
+        # submitit hides all GPUs but those that were requested.
+        self._executor.update_parameters(
+            timeout_min=_NO_TIME_LIMIT, gpus_per_node=torch.cuda.device_count()
+        )
 
-    def room(self, running: int) -> int:
-        """How many more tasks may start now."""
-        return self.options.at_once - running
+    def free_slots(self, running: int) -> int:
+        """Return how many more tasks may start now."""
+        return self.options.concurrency - running
 
     def submit(self, works: Sequence[Work]) -> list[str]:
-        """Starts them. Returns their ids."""
-        with ignored(signal.SIGINT):  # the terminal's Ctrl-C is not for them
+        """Start the tasks and return their ids."""
+        with ignored(signal.SIGINT):  # the terminal's Ctrl-C must not reach them
             started = {str(job.job_id): job for job in map(self._executor.submit, works)}
         self._jobs |= started
         return list(started)
 
     def alive(self) -> set[str]:
-        """The ids of the tasks that have not ended."""
+        """Return the ids of the tasks that have not ended."""
         return {task for task, job in self._jobs.items() if not job.done()}
 
-    def why(self, tasks: Sequence[str]) -> dict[str, str]:
-        """Why tasks ended without doing their work."""
+    def failure_reasons(self, tasks: Sequence[str]) -> dict[str, str]:
+        """Return why tasks ended early."""
         logs = {task: self._jobs[task].paths.stderr for task in tasks}
         return {task: f"its process ended, as if killed (log: {path})" for task, path in logs.items()}
 
     def cancel(self) -> None:
-        """Ends all tasks at once; their records are whole or not there."""
+        """Kill all tasks; records are written atomically, so none is left incomplete."""
         deadline = time.monotonic() + 10
         with ignored():
             while (alive := self.alive()) and time.monotonic() < deadline:
