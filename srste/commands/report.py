@@ -67,14 +67,18 @@ def write(
     Raises: UserError for another suffix of the page, a sample count that no record has, or a page
         that would overwrite another file.
     """
-    if page.suffix != SUFFIX:
-        raise UserError(f"--out={page}: must end in {SUFFIX}")
+    _check_suffix(page)
     if samples is not None:
         counts = sorted({r.samples or 0 for _, r in gathered.records.values()})
         if samples not in counts:
             allowed = ", ".join(str(n) for n in counts if n)
             raise UserError(f"--samples={samples}: must be one of {allowed}")
     return write_report(gathered.records, page, gathered.facts, samples, drifts)
+
+
+def _check_suffix(page: Path) -> None:
+    if page.suffix != SUFFIX:
+        raise UserError(f"--out={page}: must end in {SUFFIX}")
 
 
 def report(
@@ -92,6 +96,8 @@ def report(
     """
     if samples is not None and samples < 1:
         raise UserError(f"--samples={samples}: must be a whole number >= 1")
+    page = out or (folders[0] if len(folders) == 1 else Path()) / f"report{SUFFIX}"
+    _check_suffix(page)
     names = [log.name for log in logs]
     drifts = {log.name if names.count(log.name) == 1 else str(log): Log.read(log).steps for log in logs}
     gathered = gather(folders)
@@ -101,7 +107,6 @@ def report(
             f"{len(gathered.damaged)} records, the first in {gathered.damaged[0]}",
             soft_wrap=True,
         )  # fmt: skip
-    page = out or (folders[0] if len(folders) == 1 else Path()) / f"report{SUFFIX}"
     written = write(gathered, page, samples, drifts)
     print_verdicts(written.chapters, console)
     print_alarms([alarm for chapter in written.chapters for alarm in chapter.alarms], console)
