@@ -1,4 +1,4 @@
-"""A process that has imported the libraries, and what does a study; each run of train.py is a fork of it.
+"""A process that has imported the libraries and what does a study; each run of train.py is a fork of it.
 
 Imports are most of what a small run costs, and after them reading the sources that are in a study's key.
 Its environment, folder and output are its own. Another script, beside which other code may lie, finds
@@ -31,6 +31,8 @@ LIBRARIES = [
     "yaml",
 ]  # fmt: skip
 ROOT = Path(__file__).parent.parent
+OWN = [str(ROOT / "train.py"), str(ROOT / "srste" / "__main__.py")]
+"""The scripts that have nothing but the project beside them; the second is `python -m srste`."""
 BEFORE_IMPORTS = ("LD_PRELOAD", "PYTHONHASHSEED")
 """Variables that a process reads as it starts."""
 
@@ -166,8 +168,9 @@ def become(wanted):
     sys.argv = wanted["argv"]
     first = wanted["environment"].get("PYTHONPATH", "").split(os.pathsep)
     script = Path(wanted["argv"][0])
-    sys.path[:1] = [str(script.parent), *filter(None, first)]
-    if script != ROOT / "train.py":
+    beside = wanted["cwd"] if script.name == "__main__.py" else str(script.parent)
+    sys.path[:1] = [beside, *filter(None, first)]
+    if str(script) not in OWN:
         forget_project()
     random.seed()
     sys.modules["numpy"].random.seed()
