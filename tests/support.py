@@ -104,7 +104,7 @@ def wait_for(process, folder, pattern, count):
     while _count(folder, pattern) < count:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def _count(folder, pattern):
@@ -119,7 +119,7 @@ def eventually(condition, seconds=60, what=""):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, what
-        time.sleep(0.1)
+        time.sleep(0.2)
     return found
 
 

@@ -71,16 +71,18 @@ def workers_of(process):
         return []
 
 
-@pytest.mark.parametrize("launcher", [[], LOCAL], ids=["in one process", "local_parallel"])
-def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher):
+@pytest.mark.parametrize(
+    ("launcher", "seconds"), [([], 2), (LOCAL, 5)], ids=["in one process", "local_parallel"]
+)
+def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher, seconds):
+    """seconds: that a sweep takes at least; it checks, computes and tracks."""
     moments = random.Random(20261124)
     killed = 0
     a_store(tmp_path)  # for what becomes of a half-made one, see below
     for _ in range(4):
         process = start(tmp_path, *SWEEP, *launcher)
-        # A sweep takes some five seconds: checking, computing, tracking.
         try:
-            process.communicate(timeout=moments.uniform(0.5, 5))
+            process.communicate(timeout=moments.uniform(0.3, seconds))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
