@@ -78,6 +78,7 @@ def test_after_a_change_in_a_user_s_own_package_its_studies_run_again(tmp_path):
 
 
 def test_a_pretraining_that_diverges_fails_the_studies_and_not_the_job(tmp_path):
+    a_store(tmp_path)
     done = train(
         tmp_path, "pretraining=adam", "pretraining.lr=1e30", "pretraining.steps=3",
         "pretraining.batch_size=10", "batches=1", "batch_size=16", "sampling.step=0.1",
