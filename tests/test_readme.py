@@ -137,11 +137,16 @@ def test_command(copy, command):
             assert "110 studies, 110 reused" in out
 
 
-def test_the_python_pieces_in_their_order(copy):
-    if not (copy / "multirun").exists():  # the sweep that they read, if this test runs alone
+def test_the_python_pieces_in_their_order(copy, tmp_path):
+    """Where the first sweep is the only one."""
+    name = "multirun/estimator=sr_ste_samples=1,2,...,10_*"
+    if not list(copy.glob(name)):  # if this test runs alone
         run(copy, FIRST)
+    (swept,) = copy.glob(name)
+    shutil.copytree(swept, tmp_path / "multirun" / swept.name)
     for block in PYTHON[:2]:
-        run(copy, f"python -c {shlex.quote(block)}")
+        run(tmp_path, f"python -c {shlex.quote(block)}")
+    assert (tmp_path / "all.html").stat().st_size > 100_000
 
 
 def test_adding_an_estimator_is_one_file_and_one_yaml(copy):
