@@ -1,7 +1,8 @@
-"""A process in which the libraries are imported already, and of which each run of train.py is a fork.
+"""A process that has imported the libraries and what does a study; each run of train.py is a fork of it.
 
-Their imports are most of what a small run costs. The project's own modules are not among them: every run
-imports those itself, and its environment, folder and output are its own.
+Imports are most of what a small run costs, and after them reading the sources that are in a study's key.
+Its environment, folder and output are its own. Another script, beside which other code may lie, finds
+none of the project's modules imported.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ LIBRARIES = [
     "statsmodels.stats.multitest", "statsmodels.stats.power", "submitit", "threadpoolctl", "torch",
     "yaml",
 ]  # fmt: skip
+ROOT = Path(__file__).parent.parent
+OWN = [str(ROOT / "train.py"), str(ROOT / "srste" / "__main__.py")]
+"""The scripts that have nothing but the project beside them; the second is `python -m srste`."""
 BEFORE_IMPORTS = ("LD_PRELOAD", "PYTHONHASHSEED")
 """Variables that a process reads as it starts."""
 
@@ -110,6 +114,7 @@ def serve():
     for name in LIBRARIES:
         importlib.import_module(name)
     sys.modules["numba"].njit("f8(f8)")(lambda x: x)  # at its first function it imports the rest of it
+    import_project()
     gc.freeze()  # else the first collection of every run copies all that was imported
     for line in sys.stdin:
         wanted = json.loads(line)
@@ -131,6 +136,23 @@ def serve():
                 pass
 
 
+def import_project():
+    """What does a study, and the sources of all that may be in its key. What launches, tracks and
+    reports looks at its environment as it is imported, so every run imports that itself."""
+    sys.path.insert(0, str(ROOT))
+    importlib.import_module("srste.launch.job_runner")
+    paths = [path.relative_to(ROOT) for path in (ROOT / "srste").rglob("*.py")]
+    names = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths}
+    importlib.import_module("srste.store.provenance").code_modules(frozenset(names))
+    del sys.path[0]
+
+
+def forget_project():
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "srste":
+            del sys.modules[name]
+
+
 def become(wanted):
     """This process is as if it had been started for that."""
     folder = Path(wanted["folder"])
@@ -145,7 +167,11 @@ def become(wanted):
     os.environ.update(wanted["environment"])
     sys.argv = wanted["argv"]
     first = wanted["environment"].get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[:1] = [str(Path(wanted["argv"][0]).parent), *filter(None, first)]
+    script = Path(wanted["argv"][0])
+    beside = wanted["cwd"] if script.name == "__main__.py" else str(script.parent)
+    sys.path[:1] = [beside, *filter(None, first)]
+    if str(script) not in OWN:
+        forget_project()
     random.seed()
     sys.modules["numpy"].random.seed()
 

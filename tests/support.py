@@ -74,6 +74,12 @@ def train(cwd, *arguments, timeout=300, script=ROOT / "train.py", **environment)
     )
 
 
+def srste(cwd, *arguments):
+    """Runs `python -m srste` there, as `train` does train.py."""
+    words = map(str, arguments)
+    return train(cwd, *words, script=ROOT / "srste" / "__main__.py", PYTHONPATH=str(ROOT))
+
+
 def start(cwd, *arguments, **environment):
     """train.py in a process of its own, made as by `train`, which does not outlive the test."""
     whole = os.environ | {"COLUMNS": "200"} | environment
@@ -98,7 +104,7 @@ def wait_for(process, folder, pattern, count):
     while _count(folder, pattern) < count:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def _count(folder, pattern):
@@ -113,7 +119,7 @@ def eventually(condition, seconds=60, what=""):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, what
-        time.sleep(0.1)
+        time.sleep(0.2)
     return found
 
 
@@ -179,6 +185,11 @@ def empty_database():
     with tempfile.TemporaryDirectory() as folder:
         make_database(Path(folder) / "new.db")
         return (Path(folder) / "new.db").read_bytes()
+
+
+def a_store(folder):
+    """The store of launches in that folder, before the first of them."""
+    (folder / "mlflow.db").write_bytes(empty_database())
 
 
 def runs_in(uri):

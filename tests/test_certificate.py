@@ -25,7 +25,7 @@ from srste.study.certificate import Certificate
 from srste.study.study import run_study
 from srste.tracking.runs import job_run, study_run
 from tests import oracle
-from tests.support import CONF, only, train
+from tests.support import CONF, a_store, only, train
 
 TINY = ["model.width=5", "data.features=4", "batch_size=30", "batches=1", "heldout=50", "tracking=none"]
 
@@ -304,6 +304,7 @@ class TestEvaluated:
     """A model whose loss curve has no exact form: forward passes, and nothing that is certain."""
 
     def test_a_sweep_with_a_sampler_and_its_report(self, tmp_path):
+        a_store(tmp_path)
         ran = train(
             tmp_path, "-m", "model=batch_norm", "samples=1", "sampling=tpe", "sampling.n_trials=8",
             "batches=1", "batch_size=64", "model.width=8", "heldout=100",

@@ -51,7 +51,9 @@ def test_a_launch_in_a_folder_of_any_name(tmp_path, name):
     assert written.hydra.run.dir == str(folder / "out")
 
 
-@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=local_parallel"]])
+@pytest.mark.parametrize(
+    "launcher", [[], ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=2"]]
+)
 def test_a_sweep_in_a_folder_of_an_odd_name(tmp_path, launcher):
     folder = tmp_path / "".join(name for name in NAMES if name != "~")
     folder.mkdir()

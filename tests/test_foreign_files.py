@@ -4,7 +4,6 @@ bit for bit the same after any command."""
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from srste.report.page import refuse_foreign_report
 from srste.store import records
 from srste.store.files import remove_temporaries, temporary_beside
 from srste.store.manifest import CONTENTS, LAUNCH, Contents, JobContents
-from tests.support import ROOT, only, start, studies, train, wait_for
+from tests.support import only, srste, start, studies, train, wait_for
 
 QUICK = ["batches=1", "batch_size=16", "sampling.step=0.1", "heldout=0", "model.width=4"]
 
@@ -179,13 +178,6 @@ def foreign_tree(root, outside):
     (root / ".a link.tmp").symlink_to(outside / "precious.tmp")
 
 
-def srste(cwd, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "srste", *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
-        check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-
 def test_no_command_touches_files_of_others(tmp_path):
     """One folder for everything: the launch's own, the store's, and other people's."""
     root = tmp_path / "root"
@@ -196,7 +188,7 @@ def test_no_command_touches_files_of_others(tmp_path):
     assert train(root, *first).returncode == 0
     same(before, tmp_path)
     ours = snapshot(root / "mlruns")  # from here on what MLflow holds is not ours to move either
-    again = train(root, *first, "resume=false", "tracking=none")
+    again = train(root, *first, "resume=false", "tracking=none", "report=false")
     assert again.returncode == 0, again.stderr
     assert "reused" not in again.stdout
     same(before | ours, tmp_path)
@@ -205,14 +197,14 @@ def test_no_command_touches_files_of_others(tmp_path):
     killed.kill()
     killed.communicate()
     same(before | ours, tmp_path)
-    assert train(root, *first, "tracking=none").returncode == 0
+    assert train(root, *first, "tracking=none", "report=false").returncode == 0
     assert srste(root, "report", ".").returncode == 0
     assert srste(root, "sync", ".").returncode == 2  # multirun/another is no launch that can be read
     same(before, tmp_path)
 
 
 def test_another_launch_below_the_folder_keeps_its_records(tmp_path):
-    assert train(tmp_path, "-m", "samples=1,2", *QUICK, "tracking=none").returncode == 0
+    assert train(tmp_path, "-m", "samples=1,2", *QUICK, "tracking=none", "report=false").returncode == 0
     before = snapshot(tmp_path / "multirun")
     done = train(tmp_path, "-m", "samples=1,2", *QUICK, "tracking=none", "resume=false",
                  "hydra.sweep.dir=multirun")  # fmt: skip
@@ -265,7 +257,7 @@ def test_a_link_of_our_name_that_leads_nowhere_is_refused_too(tmp_path):
 
 
 def test_what_lies_in_the_place_of_a_record_is_refused_or_kept(tmp_path):
-    assert train(tmp_path, "-m", "samples=1,2", *QUICK, "tracking=none").returncode == 0
+    assert train(tmp_path, "-m", "samples=1,2", *QUICK, "tracking=none", "report=false").returncode == 0
     root = only(tmp_path / "multirun")
     folder = root / "samples=1" / "studies" / "batch-01"
     (folder / "thoughts.md").write_text("theirs")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from srste.store import records
-from tests.support import SMALL, only, same_results, studies, train
+from tests.support import SMALL, a_store, only, same_results, studies, train
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +255,7 @@ class TestAgain:
 
 
 def test_the_same_study_in_two_jobs_counts_once(tmp_path):
+    a_store(tmp_path)
     done = train(
         tmp_path, "-m", "batches=1,2", "batch_size=64", "sampling.step=1e-3", "heldout=0", "report=false"
     )
@@ -280,7 +281,7 @@ def test_no_result_depends_on_order_company_or_process(tmp_path):
     for name, arguments, environment in (
         ("up", ["-m", "samples=1,2"], {}),
         ("down", ["-m", "samples=2,1"], {"PYTHONHASHSEED": "1"}),
-        ("one", ["samples=1"], {"PYTHONHASHSEED": "2"}),
+        ("one", ["samples=1"], {}),
         ("two", ["samples=2"], {}),
     ):
         (tmp_path / name).mkdir()
@@ -314,6 +315,7 @@ def test_estimators_and_a_sampler_together(tmp_path):
 
 
 def test_a_short_study_is_logged_point_by_point(tmp_path):
+    a_store(tmp_path)
     done = train(
         tmp_path,
         "estimator=ste",

@@ -17,7 +17,7 @@ from srste.networks.surrogates import Clipped
 from srste.study.checks import NOT_MOVED
 from srste.study.study import run_study
 from tests.lines import curve_and_reason, loss_curve, replayed
-from tests.support import only, runs_in, studies, train
+from tests.support import a_store, only, runs_in, studies, train
 from tests.test_estimators import choices, job
 
 
@@ -270,6 +270,7 @@ def test_a_direction_that_is_not_like_the_parameters(how):
 
 
 def test_a_launch_names_them_everywhere(tmp_path):
+    a_store(tmp_path)
     done = train(
         tmp_path, "-m", "estimator=ste", "seed=0,1",
         "model._target_=tests.test_not_moved.half_forgotten",

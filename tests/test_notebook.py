@@ -19,7 +19,8 @@ SWEEP = "-m samples=1,2 batches=1 batch_size=16 sampling.step=0.1 heldout=10 mod
 SCRIPT = ROOT / "train.py"
 WAYS = {
     "run": f"%run {SCRIPT} {SWEEP}",
-    "run on all cores": f"%run {SCRIPT} {SWEEP} hydra/launcher=local_parallel",
+    "run in a worker": f"%run {SCRIPT} {SWEEP} hydra/launcher=local_parallel "
+    "hydra.launcher.jobs_per_task=2",
     "shell": f"!{sys.executable} {SCRIPT} {SWEEP}",
     "subprocess": "import subprocess\nprint(subprocess.run("
     f"{[sys.executable, str(SCRIPT), *SWEEP.split()]}, capture_output=True, text=True).stdout)",
@@ -99,7 +100,7 @@ def test_run_in_the_kernel_prints_what_a_shell_shows(cells, shell):
     assert without_moments(text_of(cells[0]["run"])) == without_moments(shell[0])
 
 
-@pytest.mark.parametrize("way", ["run on all cores", "shell", "subprocess"])
+@pytest.mark.parametrize("way", ["run in a worker", "shell", "subprocess"])
 def test_the_other_ways_show_the_table_and_the_link(cells, way):
     text = text_of(cells[0][way])
     assert "Loss after the best step" in text

@@ -40,6 +40,8 @@ BY_OTHER_TESTS = {
     "python train.py -m hydra/launcher=slurm estimator=sr_ste samples=1,2,...,10",  # tests/slurm
 }
 FIRST = "python train.py -m estimator=sr_ste samples=1,2,...,10"
+SMALLER_ALONE = {"python train.py": ["batches=2"], FIRST: ["report=false"]}
+"""Of these commands themselves; SMALLER is of all that have those words in them."""
 SMALLER = {
     "experiment=note_": ["batches=1", "batch_size=32", "sampling.step=1e-2", "tracking=none",
                          "report=false"],
@@ -47,7 +49,7 @@ SMALLER = {
     "note_pretrained": ["pretraining.steps=20", "pretraining.batch_size=100"],
     "note_replay": ["pretraining=none", "heldout=0", "samples=1,2"],
     "estimator=ste,sr_ste": ["batches=2", "report=false"],
-    "local_parallel": ["batches=2", "report=false"],
+    "local_parallel": ["batches=1", "report=false"],
     "experiment=replicate": ["seed=0,1", "samples=1,2", "batches=1", "batch_size=64", "heldout=100",
                              "sampling.step=1e-2", "pretraining=none", "tracking=none"],
     "loss=": ["batches=1", "batch_size=64", "heldout=100", "sampling.step=1e-2", "tracking=none",
@@ -67,15 +69,25 @@ def copy(tmp_path_factory):
     )
     shutil.copytree(ROOT, folder, ignore=leave)
     (folder / ".venv").symlink_to(sys.prefix)
+    # Where a command sweeps pretraining, nothing can be appended that only one choice has.
+    adam = folder / "conf" / "pretraining" / "adam.yaml"
+    smaller = adam.read_text().replace("steps: 500", "steps: 20").replace("16000", "100")
+    assert "steps: 20\nbatch_size: 100\n" in smaller
+    adam.write_text(smaller)
     return folder
 
 
-def run(copy, command, timeout=300):
+def run(copy, command, timeout=600):
     """Runs a shell command in the copy, the environment entered; returns its output."""
     path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
     words = shlex.split(command)
     if words[:2] == ["python", "train.py"]:
         done = train(copy, *words[2:], timeout=timeout, script=copy / "train.py", PATH=path)
+    elif words[:3] == ["python", "-m", "srste"]:
+        words = [path for word in words[3:] for path in sorted(copy.glob(word)) or [word]]
+        done = train(
+            copy, *map(str, words), timeout=timeout, script=copy / "srste" / "__main__.py", PATH=path
+        )
     else:
         done = subprocess.run(
             ["bash", "-c", command], cwd=copy, capture_output=True, text=True, timeout=timeout,
@@ -106,7 +118,7 @@ def test_command(copy, command):
         # As it stands where port 5000 is free; otherwise on a port of its own.
         port = free_port() if answers(5000) else 5000
         words = ["mlflow", "ui"] if port == 5000 else ["mlflow", "ui", "--port", str(port)]
-        with serving(words, copy, port, {}):
+        with serving(words, copy, port):
             deadline = time.monotonic() + 30
             while True:
                 try:
@@ -118,17 +130,23 @@ def test_command(copy, command):
         assert b"MLflow" in page
     else:
         smaller = [o for part, more in SMALLER.items() if part in command for o in more]
+        smaller += SMALLER_ALONE.get(command, [])
         command = command.replace("seed=0,1,...,19", "seed=0,1")
         out = run(copy, " ".join([command, *map(shlex.quote, smaller)]))
         if command == FIRST:
             assert "110 studies, 110 reused" in out
 
 
-def test_the_python_pieces_in_their_order(copy):
-    if not (copy / "multirun").exists():  # the sweep that they read, if this test runs alone
+def test_the_python_pieces_in_their_order(copy, tmp_path):
+    """Where the first sweep is the only one."""
+    name = "multirun/estimator=sr_ste_samples=1,2,...,10_*"
+    if not list(copy.glob(name)):  # if this test runs alone
         run(copy, FIRST)
+    (swept,) = copy.glob(name)
+    shutil.copytree(swept, tmp_path / "multirun" / swept.name)
     for block in PYTHON[:2]:
-        run(copy, f"python -c {shlex.quote(block)}")
+        run(tmp_path, f"python -c {shlex.quote(block)}")
+    assert (tmp_path / "all.html").stat().st_size > 100_000
 
 
 def test_adding_an_estimator_is_one_file_and_one_yaml(copy):

@@ -18,6 +18,8 @@ from srste.store.files import slug
 from tests.support import CONF, ROOT, SMALL, free_port, mlflow_server, only, train
 
 PASSWORD = "hunter2-é'\""
+IN_A_WORKER = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=2"]
+"""Two jobs in one other process."""
 
 
 class Payload:
@@ -31,8 +33,8 @@ class Payload:
 
 
 def test_pickles_that_lie_about_are_not_opened(tmp_path):
-    arguments = ["-m", "hydra/launcher=local_parallel", "samples=1,2", "pretraining=adam",
-                 "pretraining.steps=5", "pretraining.batch_size=50", *SMALL]  # fmt: skip
+    arguments = ["-m", *IN_A_WORKER, "samples=1,2", "pretraining=adam", "pretraining.steps=5",
+                 "pretraining.batch_size=50", "tracking=none", *SMALL]  # fmt: skip
     assert train(tmp_path, *arguments).returncode == 0
     trap = tmp_path / "executed"
     payload = pickle.dumps(Payload(trap))
@@ -107,7 +109,7 @@ def files_with(secret, *folders):
     return [p for p in files if secret in p.read_bytes()]
 
 
-@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=local_parallel"]])
+@pytest.mark.parametrize("launcher", [[], IN_A_WORKER])
 def test_the_password_in_a_tracking_uri_is_nowhere(tmp_path, server, launcher):
     port, folder = server
     uri = f"http://someone:{quote(PASSWORD)}@127.0.0.1:{port}"
@@ -192,7 +194,7 @@ def test_mlflow_listens_on_this_machine_alone_by_default(tmp_path):
     from tests.support import serving
 
     port = free_port()
-    with serving(["mlflow", "ui", "--port", str(port)], tmp_path, port):
+    with serving(["mlflow", "ui", "--port", str(port), "--workers", "1"], tmp_path, port):
         tables = [Path(f"/proc/net/{name}") for name in ("tcp", "tcp6")]
         lines = [line.split() for t in tables if t.exists() for line in t.read_text().splitlines()[1:]]
         listening = {f[1].split(":")[0] for f in lines if f[3] == "0A" and f[1].endswith(f":{port:04X}")}

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -22,6 +23,7 @@ from srste.store.manifest import Launch
 from tests.support import (
     SLOWLY,
     SMALL,
+    a_store,
     eventually,
     only,
     runs_in,
@@ -41,11 +43,23 @@ ONE_EACH = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=1"]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """The results of SWEEP without interruption."""
+def swept(tmp_path_factory):
+    """A folder in which SWEEP has run without interruption."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     assert train(folder, *SWEEP, "tracking=none").returncode == 0
-    return studies(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(swept):
+    """Its results."""
+    return studies(swept)
+
+
+@pytest.fixture
+def a_copy(swept, tmp_path):
+    """That folder once more, to do something to."""
+    return shutil.copytree(swept, tmp_path / "copy")
 
 
 def workers_of(process):
@@ -57,15 +71,18 @@ def workers_of(process):
         return []
 
 
-@pytest.mark.parametrize("launcher", [[], LOCAL], ids=["in one process", "local_parallel"])
-def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher):
+@pytest.mark.parametrize(
+    ("launcher", "seconds"), [([], 2), (LOCAL, 5)], ids=["in one process", "local_parallel"]
+)
+def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher, seconds):
+    """seconds: that a sweep takes at least; it checks, computes and tracks."""
     moments = random.Random(20261124)
     killed = 0
+    a_store(tmp_path)  # for what becomes of a half-made one, see below
     for _ in range(4):
         process = start(tmp_path, *SWEEP, *launcher)
-        # A sweep takes some five seconds: checking, computing, tracking.
         try:
-            process.communicate(timeout=moments.uniform(0.5, 5))
+            process.communicate(timeout=moments.uniform(0.3, seconds))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -80,19 +97,19 @@ def test_kill_9_of_the_sweep_at_random_moments(tmp_path, uninterrupted, launcher
 
 
 def test_kill_9_of_a_worker_is_one_failed_job(tmp_path, uninterrupted):
-    slower = ["-m", "samples=1,2,...,4", "batches=4", *SLOWLY]
+    slower = ["-m", "samples=1,2,3", "batches=4", *SLOWLY]
     process = start(tmp_path, *slower, *ONE_EACH, "hydra.launcher.workers=2", **slowly(0.3))
     wait_for(process, tmp_path, "record.json", 2)
     workers_of(process)[0].kill()
     out, err = process.communicate(timeout=240)
     assert process.returncode == 1, out + err
-    assert "1 of 4 jobs did not get through" in out
+    assert "1 of 3 jobs did not get through" in out
     assert "its process ended, as if killed (log: " in out
     assert "hydra/launcher=local_parallel" in out.split("The same command runs just those")[1]
     done = train(tmp_path, *slower, *ONE_EACH, **slowly(0))
     assert done.returncode == 0, done.stderr
     assert "local_parallel: 1 jobs in 1 tasks" in done.stdout
-    assert len(studies(tmp_path)) == 20
+    assert len(studies(tmp_path)) == 16
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -144,18 +161,17 @@ def damage(path, how):
 
 
 @pytest.mark.parametrize(("how", "name"), [("truncated", records.RECORD), ("flipped", records.TRIALS)])
-def test_a_damaged_record_is_set_aside_and_run_again(tmp_path, uninterrupted, how, name):
-    assert train(tmp_path, *SWEEP, "tracking=none").returncode == 0
-    folder = only(tmp_path / "multirun") / "samples=3" / "studies" / "batch-02"
+def test_a_damaged_record_is_set_aside_and_run_again(a_copy, uninterrupted, how, name):
+    folder = only(a_copy / "multirun") / "samples=3" / "studies" / "batch-02"
     damage(folder / name, how)
     damaged = (folder / name).read_bytes()
     launcher = LOCAL if how == "flipped" else []
-    done = train(tmp_path, *SWEEP, *launcher, "tracking=none")
+    done = train(a_copy, *SWEEP, *launcher, "tracking=none")
     assert done.returncode == 0, done.stderr
     assert "10 studies, 9 reused" in done.stdout
     (kept,) = (folder.parent / ".set-aside").iterdir()
     assert (kept / name).read_bytes() == damaged
-    same_results(studies(tmp_path), uninterrupted)
+    same_results(studies(a_copy), uninterrupted)
 
 
 @pytest.mark.parametrize("launcher", [[], LOCAL], ids=["in one process", "local_parallel"])
@@ -179,7 +195,7 @@ def test_a_full_disk(tmp_path, uninterrupted, launcher):
         same_results(kept, {name: uninterrupted[name] for name in kept})
         grow = ["mount", "-o", "remount,size=64m", str(disk)]
         subprocess.run(grow, check=True)
-        again = train(tmp_path, *SWEEP, *launcher, "tracking=none")
+        again = train(tmp_path, *SWEEP, "tracking=none")
         assert again.returncode == 0, again.stderr
         assert f"10 studies, {len(kept)} reused" in again.stdout
         same_results(studies(disk), uninterrupted)
@@ -201,6 +217,7 @@ def test_a_clock_that_goes_backwards(tmp_path, uninterrupted):
     clock.write_text("+0")
     fake = {"LD_PRELOAD": faketime(), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_XRESET": "1"}  # fmt: skip
+    a_store(tmp_path)
     process = start(tmp_path, *SWEEP, **fake)
     wait_for(process, tmp_path, "record.json", 3)
     clock.write_text("-2h")
@@ -288,6 +305,7 @@ def test_eight_writers_of_one_record(tmp_path):
 def test_a_damaged_note_of_a_pretraining_is_made_again(tmp_path):
     arguments = ["-m", "samples=1,2", "pretraining=adam", "pretraining.steps=20",
                  "pretraining.batch_size=50", *SMALL]  # fmt: skip
+    a_store(tmp_path)
     assert train(tmp_path, *arguments).returncode == 0
     (note,) = tmp_path.rglob("pretraining/*.json")
     before = json.loads(note.read_text())
@@ -313,11 +331,10 @@ def test_the_launching_process_is_told_from_others():
     assert not started.is_running()
 
 
-def test_records_that_are_not_to_be_reused_are_kept_aside(tmp_path, uninterrupted):
-    assert train(tmp_path, *SWEEP, "tracking=none").returncode == 0
-    done = train(tmp_path, *SWEEP, "resume=false", "tracking=none")
+def test_records_that_are_not_to_be_reused_are_kept_aside(a_copy, uninterrupted):
+    done = train(a_copy, *SWEEP, "resume=false", "tracking=none")
     assert done.returncode == 0
     assert "reused" not in done.stdout
-    same_results(studies(tmp_path), uninterrupted)
-    kept = [p for p in tmp_path.rglob("record.json") if ".set-aside" in p.parts]
+    same_results(studies(a_copy), uninterrupted)
+    kept = [p for p in a_copy.rglob("record.json") if ".set-aside" in p.parts]
     assert len(kept) == 10

@@ -9,7 +9,7 @@ import signal
 
 import mlflow
 
-from tests.support import ROOT, SMALL, start, studies, train, wait_for
+from tests.support import ROOT, SLOWLY, SMALL, a_store, slowly, start, studies, train, wait_for
 
 
 def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path):
@@ -17,6 +17,8 @@ def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path
     for name in ("srste", "conf"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("*.pyc"))
     shutil.copy(ROOT / "train.py", project)
+
+    a_store(tmp_path)
 
     def run():
         arguments = ["-m", "samples=1,2", "batches=1", *SMALL[1:]]
@@ -76,6 +78,7 @@ def test_after_a_change_in_a_user_s_own_package_its_studies_run_again(tmp_path):
 
 
 def test_a_pretraining_that_diverges_fails_the_studies_and_not_the_job(tmp_path):
+    a_store(tmp_path)
     done = train(
         tmp_path, "pretraining=adam", "pretraining.lr=1e30", "pretraining.steps=3",
         "pretraining.batch_size=10", "batches=1", "batch_size=16", "sampling.step=0.1",
@@ -117,17 +120,10 @@ def test_losses_that_are_not_finite_fail_their_trials_and_not_the_job(tmp_path):
 
 
 def test_the_same_command_does_not_run_twice_at_once(tmp_path):
-    arguments = [
-        "-m",
-        "samples=1,2,...,15",
-        "tracking=none",
-        "sampling.step=1e-3",
-        "heldout=0",
-        "report=false",
-    ]
-    process = start(tmp_path, *arguments)
+    arguments = ["-m", "samples=1,2,3", "batches=4", *SLOWLY]
+    process = start(tmp_path, *arguments, **slowly(2))
     wait_for(process, tmp_path, "record.json", 1)
-    second = train(tmp_path, *arguments)
+    second = train(tmp_path, *arguments, **slowly(0))
     still_running = process.poll() is None
     process.kill()
     process.communicate()
@@ -135,32 +131,25 @@ def test_the_same_command_does_not_run_twice_at_once(tmp_path):
     assert second.returncode == 2
     assert "another process is running this command there" in second.stderr
     assert second.stderr.count("\n") == 1
-    done = train(tmp_path, *arguments)  # killed, it holds nothing any more
+    done = train(tmp_path, *arguments, **slowly(0))  # killed, it holds nothing any more
     assert done.returncode == 0, done.stderr
 
 
 def test_interrupted_it_says_so_and_goes_on_later(tmp_path):
-    arguments = [
-        "-m",
-        "samples=1,2,...,15",
-        "tracking=none",
-        "sampling.step=1e-3",
-        "heldout=0",
-        "report=false",
-    ]
-    process = start(tmp_path, *arguments)
-    wait_for(process, tmp_path, "record.json", 25)
+    arguments = ["-m", "samples=1,2,...,4", "batches=8", *SLOWLY]
+    process = start(tmp_path, *arguments, **slowly(0.2))
+    wait_for(process, tmp_path, "record.json", 12)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert re.search(
-        r"train.py: stopped after \d+ of 160 studies; their records are kept in multirun/", err
+        r"train.py: stopped after \d+ of 40 studies; their records are kept in multirun/", err
     )
     kept = studies(tmp_path)
-    assert 24 <= len(kept) < 160  # the last one may be about to get its name
-    done = train(tmp_path, *arguments)
+    assert 11 <= len(kept) < 40  # the last one may be about to get its name
+    done = train(tmp_path, *arguments, **slowly(0))
     assert done.returncode == 0, done.stderr
-    reused = int(re.search(r"160 studies, (\d+) reused", done.stdout)[1])
+    reused = int(re.search(r"40 studies, (\d+) reused", done.stdout)[1])
     assert reused >= len(kept)
     assert studies(tmp_path).keys() > kept.keys()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import (
     SMALL,
+    a_store,
     eventually,
     free_port,
     mlflow_server,
@@ -22,6 +23,7 @@ from tests.support import (
 )
 
 LOCAL = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=2"]
+IN_ONE = ["hydra/launcher=local_parallel", "hydra.launcher.jobs_per_task=4"]
 
 
 def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path):
@@ -49,10 +51,11 @@ def test_a_server_that_dies_in_mid_run_loses_nothing(tmp_path):
 def test_jobs_in_processes_of_their_own_log_directly(tmp_path):
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    arguments = ["-m", *LOCAL, "samples=1,2,...,4", f"tracking.uri={uri}", *SMALL]
+    arguments = ["-m", *IN_ONE, "samples=1,2,...,4", f"tracking.uri={uri}", *SMALL]
     with mlflow_server(tmp_path / "server", port):
         process = start(tmp_path, *arguments)
         # Killed before it could ingest anything: what is there, the jobs have logged.
+        wait_for(process, tmp_path, "record.json", 5)  # which costs less than asking the server
         eventually(lambda: len(_finished(uri)) >= 4, 90)
         process.kill()
         process.communicate()
@@ -70,6 +73,7 @@ def test_a_server_started_again_is_waited_for(tmp_path):
     uri = f"http://127.0.0.1:{port}"
     with mlflow_server(tmp_path / "server", port):
         process = start(tmp_path, "-m", *LOCAL, "samples=1,2,...,4", f"tracking.uri={uri}", *SMALL)
+        wait_for(process, tmp_path, "record.json", 4)
         eventually(lambda: len(_finished(uri)) >= 3, 90)
     before = 0
     time.sleep(1)
@@ -78,7 +82,7 @@ def test_a_server_started_again_is_waited_for(tmp_path):
             runs = _finished(uri)
             if not any(r.data.tags["kind"] == "launch" for r in runs):
                 before = len(runs)
-            time.sleep(0.2)
+            time.sleep(0.5)
         out, err = process.communicate()
         assert process.returncode == 0, out + err
         assert before >= 6, "jobs gave up the server, and the end made all of it good"
@@ -97,6 +101,7 @@ def _finished(uri):
 @pytest.mark.parametrize("granularity", ["study", "job"])
 def test_one_run_a_study_or_one_a_job(tmp_path, granularity):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
+    a_store(tmp_path)
     arguments = ["-m", "samples=1,2,3", f"tracking.granularity={granularity}", *SMALL]
     for _ in range(2):
         done = train(tmp_path, *arguments)

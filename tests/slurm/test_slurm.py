@@ -25,7 +25,7 @@ from tests.support import (
 )
 
 SLURM = ["-m", "hydra/launcher=slurm"]
-VERBATIM = ["estimator=sr_ste", "samples=1,2,...,10"]
+OF_THE_README = ["estimator=sr_ste", "samples=1,2,...,10", "batches=2"]
 SLOW = ["samples=1,2,...,4", "batches=8", *SLOWLY]
 # Some seconds of work a task, so that there is time to do something to it.
 SOME = 0.3
@@ -77,35 +77,33 @@ def complete(folder, uninterrupted, count=40):
     same_results(found, {name: uninterrupted[name] for name in found})
 
 
-def resumed(cluster, folder, uninterrupted, *more, count=40):
-    """The same sweep again completes it, with the results of an uninterrupted run."""
+def resumed(cluster, folder, uninterrupted, *more, count=40, launcher=("-m",)):
+    """The same sweep again completes it, with the results of an uninterrupted run; in one process, for
+    starting another is most of what is left to do."""
     before = len(studies(folder))
-    # All jobs in one task: starting one is most of what is left to do.
-    done = train(
-        folder, *SLURM, "hydra.launcher.jobs_per_task=6", *SLOW, *more,
-        **cluster.environment | slowly(0),
-    )  # fmt: skip
+    done = train(folder, *launcher, *SLOW, *more, **cluster.environment | slowly(0))
     assert done.returncode == 0, done.stdout + done.stderr
     reused = int(re.search(rf"{count} studies, (\d+) reused", done.stdout)[1])
     assert before <= reused < count
     complete(folder, uninterrupted, count)
 
 
-def test_the_verbatim_command(settled, tmp_path):
-    done = train(tmp_path, *SLURM, *VERBATIM, **settled.environment)
+def test_the_readme_s_command(settled, tmp_path):
+    """On two batches; `make study` computes all ten."""
+    done = train(tmp_path, *SLURM, *OF_THE_README, **settled.environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "slurm: 10 jobs in 1 tasks" in done.stdout
-    assert "110 studies, 5,500,000 trials" in done.stdout
+    assert "22 studies, 1,100,000 trials" in done.stdout
     # Tracked by the launching process: no other one opened the store.
     runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"], max_results=1000)
-    assert len(runs) == 111
+    assert len(runs) == 23
     job = only(tmp_path / "multirun") / "samples=3"
     assert (job / ".hydra" / "config.yaml").is_file()
     assert (job / "train.log").is_file()
 
-    again = train(tmp_path, *SLURM, *VERBATIM, **settled.environment)
+    again = train(tmp_path, *SLURM, *OF_THE_README, "report=false", **settled.environment)
     assert again.returncode == 0, again.stderr
-    assert "110 studies, 110 reused" in again.stdout
+    assert "22 studies, 22 reused" in again.stdout
     assert "tasks" not in again.stdout  # nothing was submitted
 
 
@@ -141,7 +139,7 @@ def test_interrupted_it_cancels_what_it_started(settled, tmp_path, number, unint
     assert re.search(r"stopped after \d+ of 40 studies", err)
     eventually(lambda: not settled.tasks("PD", "R"), 20, "tasks are left")
     if number == signal.SIGINT:
-        resumed(settled, tmp_path, uninterrupted)
+        resumed(settled, tmp_path, uninterrupted, launcher=SLURM)
 
 
 def test_a_cancelled_task_is_a_failed_job_and_not_the_end(settled, tmp_path, uninterrupted):
