@@ -9,7 +9,6 @@ from torch import nn
 from torch._C import _functorch
 
 from srste.curve.forward import evaluated
-from srste.curve.forward import stepped_model as stepped
 from srste.curve.forward.evaluated import EvaluatedCurve
 from tests.evaluated import LRS, MEAN_SQUARED_ERROR, by_hand, case
 
@@ -46,26 +45,15 @@ def test_what_must_not_be_cut_is_not(name, why, caplog):
     assert len(caplog.records) == 1
 
 
-def test_a_batch_too_large_for_memory_is_cut(monkeypatch, caplog):
+def test_a_large_batch_is_cut_on_a_cpu(monkeypatch, caplog):
     problem = case("relu", batch=300)
-    held = stepped.SteppedModel(*problem, MEAN_SQUARED_ERROR, 0)
-    memory = 4 * 2 * (held.parameter_bytes + 100 * held.example_bytes)
-    monkeypatch.setattr(evaluated, "available_memory", lambda device: memory)
+    monkeypatch.setattr(evaluated, "EXAMPLES_ON_CPU", 100)
     curve = EvaluatedCurve(*problem, 0.5, MEAN_SQUARED_ERROR)
     assert (curve._examples, curve._lrs) == (100, 1)
-    assert "100 of 300 examples go through the model at a time" in caplog.text
     np.testing.assert_allclose(curve(LRS), by_hand(*problem, MEAN_SQUARED_ERROR, LRS), rtol=1e-12)
-
-
-def test_how_many_at_a_time_follows_device_and_memory(monkeypatch):
-    curve = EvaluatedCurve(*case("relu"), 0.5, MEAN_SQUARED_ERROR)
-    assert curve._lrs == 1
-    model = curve._model
-    one = 4 * 2 * (2 * model.parameter_bytes + model.examples * model.example_bytes)
-    model.device = torch.device("cuda")
-    for memory, wanted in ((10**12, 1024), (100 * one, 100), (one, 1), (one - 1, 1)):
-        monkeypatch.setattr(evaluated, "available_memory", lambda device, memory=memory: memory)
-        assert curve._lrs_with_room() == wanted
+    coupled = EvaluatedCurve(*case("batch norm", batch=300), 0.5, MEAN_SQUARED_ERROR)
+    assert coupled._examples == 300
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(("name", "why"), [("branching", "data-dependent"), ("recurrent", "")])

@@ -31,7 +31,6 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from srste.curve.forward.memory import available_memory
 from srste.curve.forward.stepped_model import SteppedModel
 from srste.curve.network.base import as_lrs, check_lr_max
 from srste.curve.results import LossCurve
@@ -45,18 +44,14 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
-PART_OF_MEMORY = 1 / 4
-"""How much of the memory that is available a pass may take."""
-
-WORKSPACE = 2
-"""What a pass takes for each byte of the tensors that a small one held: operators' own memory, and the
-copies that batching makes, which were seen to come to a factor of 1.4."""
-
 TIMED_FOR = 0.2
 """Seconds."""
 
-MOST_AT_A_TIME = 1024
-"""Learning rates on a GPU."""
+LRS_ON_GPU = 1024
+"""Learning rates that go through the model together on a GPU, fewer where they have no room."""
+
+EXAMPLES_ON_CPU = 1024
+"""Examples that do on a CPU: more are no faster, and too much memory ends the process."""
 
 
 class EvaluatedCurve(LossCurve):
@@ -76,9 +71,9 @@ class EvaluatedCurve(LossCurve):
         seed: where the random numbers of every pass start: a layer that draws, as dropout does in
             training mode, draws the same at every learning rate. With draws of its own each learning
             rate would have a network of its own, and the curve would be mostly noise.
-        lrs_at_a_time: >= 1; 1 for one after the other. None: one on a CPU, and on a GPU as many as
-            memory has room for.
-        examples_at_a_time: >= 1. None: all, or as many as memory has room for.
+        lrs_at_a_time: >= 1; 1 for one after the other. None: one on a CPU, 1,024 on a GPU.
+        examples_at_a_time: >= 1. None: 1,024 on a CPU, all on a GPU. A model that couples the examples
+            of a batch gets all of them.
         why_not: why there is no exact curve.
         progress: called with how many learning rates are to be evaluated, it gives a context within
             which its value is called with how many have been since the last call.
@@ -123,10 +118,11 @@ class EvaluatedCurve(LossCurve):
         self.why_not = why_not
         self._progress = progress or _no_progress
         self._model = SteppedModel(model, direction, inputs, targets, loss, seed)
-        self._examples = self._examples_with_room(examples_at_a_time)
-        self._lrs = self._lrs_with_room() if lrs_at_a_time is None else lrs_at_a_time
+        on_gpu = self._model.device.type == "cuda"
+        self._examples = self._examples_at_a_time(examples_at_a_time, on_gpu)
+        self._lrs = lrs_at_a_time or (LRS_ON_GPU if on_gpu else 1)
         if self._examples < self._model.examples:
-            self._lrs = 1  # a part of the batch already fills the memory
+            self._lrs = 1
         self._timed: dict[int, float] = {}
         if self._lrs > 1:
             self._check_batching()
@@ -224,28 +220,14 @@ class EvaluatedCurve(LossCurve):
         if self._lrs > 1 and not np.allclose(batched, plain, rtol=1e-2, atol=0, equal_nan=True):
             self._one_at_a_time("it gives other losses")
 
-    def _examples_with_room(self, wanted: int | None) -> int:
+    def _examples_at_a_time(self, wanted: int | None, on_gpu: bool) -> int:
         model = self._model
-        room = available_memory(model.device) * PART_OF_MEMORY - WORKSPACE * model.parameter_bytes
-        fitting = max(1, int(room // (WORKSPACE * model.example_bytes)))
-        examples = min(wanted or fitting, model.examples)
-        if examples < model.examples and model.needs_all_examples is not None:
-            _announce(
-                f"All {model.examples} examples go through the model together, however much memory that "
-                f"takes: {model.needs_all_examples}"
-            )
+        examples = min(wanted or (model.examples if on_gpu else EXAMPLES_ON_CPU), model.examples)
+        if examples < model.examples and (reason := model.needs_all_examples) is not None:
+            if wanted is not None:
+                _announce(f"All {model.examples} examples go through the model together: {reason}")
             return model.examples
-        if examples < model.examples and wanted is None:
-            _announce(f"{examples} of {model.examples} examples go through the model at a time")
         return examples
-
-    def _lrs_with_room(self) -> int:
-        model = self._model
-        if model.device.type != "cuda":
-            return 1
-        one = WORKSPACE * (2 * model.parameter_bytes + model.examples * model.example_bytes)
-        room = available_memory(model.device) * PART_OF_MEMORY
-        return max(1, min(MOST_AT_A_TIME, int(room // one)))
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from srste.curve.forward.memory import peak_bytes
 from srste.curve.network.base import check_direction, check_model
 from srste.curve.network.sequential import as_double
 from srste.errors import first_line
@@ -35,8 +34,7 @@ class SteppedModel:
 
     Args: see :class:`srste.curve.forward.evaluated.EvaluatedCurve`.
 
-    examples: how many. device: where the passes run. parameter_bytes: of the moving parameters.
-    example_bytes: what a pass holds at its peak for each example, an estimate from a small pass.
+    examples: how many. device: where the passes run.
     """
 
     def __init__(
@@ -74,7 +72,6 @@ class SteppedModel:
         self._targets = as_double(targets.detach().to(self.device))
         self._loss_of = loss
         self._seed = seed
-        self.parameter_bytes = sum(p.nbytes for p in self._moving.values())
         self._look()
 
     def at(self, lr: float, examples: int) -> float:
@@ -162,9 +159,8 @@ class SteppedModel:
         written, versions = x._version, {name: b._version for name, b in buffers.items()}
         with torch.no_grad(), self._same_draws():
             before = self._random_states()
-            peak = peak_bytes(lambda: self._called(passed, x))
+            self._called(passed, x)
             after = self._random_states()
-        self.example_bytes = max(1, peak // max(1, len(x)))
         self._draws = any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
         self._writes_inputs = x._version != written
         self._writes_buffers = any(
