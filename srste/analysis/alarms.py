@@ -15,7 +15,6 @@ from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from scipy.stats import binomtest, linregress
 
 from srste.study.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
 
@@ -112,6 +111,8 @@ DRIFT_P_VALUE, DRIFT_R_SQUARED = 1e-3, 0.9
 
 def drift(steps: Iterable[BestStep]) -> Drift:
     """Return the drift over N of one series, or of several pooled."""
+    from scipy.stats import binomtest, linregress  # most of a second to import
+
     down = total = 0
     fits = []
     for run in fixed_lr_runs(steps):

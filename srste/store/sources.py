@@ -144,7 +144,7 @@ def _is_installed(module: str) -> bool:
 def _imported_names(module: str) -> set[str]:
     """Return the dotted names in a module's imports; of `from a import b` both a and a.b, which may
     be a module."""
-    tree = _parsed(module)
+    nodes = list(ast.walk(_parsed(module)))
     spec = _spec(module)
     is_package = spec is not None and spec.submodule_search_locations is not None
     package = module if is_package else module.rpartition(".")[0]
@@ -154,7 +154,7 @@ def _imported_names(module: str) -> set[str]:
         with suppress(ImportError):  # more dots than there are packages
             names.add(resolve_name(name, package))
 
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -166,7 +166,7 @@ def _imported_names(module: str) -> set[str]:
                     add(f"{dotted}{last}")
         elif isinstance(node, ast.Call) and _imports_literal(node):
             add(node.args[0].value)  # type: ignore[attr-defined]
-    if package and not _is_installed(module) and _imports_computed_names(tree):
+    if package and not _is_installed(module) and _imports_computed_names(nodes):
         names.update(_submodules(package.partition(".")[0]))
     return names
 
@@ -208,10 +208,11 @@ def _imports_literal(call: ast.Call) -> bool:
     return isinstance(name, ast.Constant) and isinstance(name.value, str)
 
 
-def _imports_computed_names(tree: ast.Module) -> bool:
-    """Return whether a module imports names, or files by path, that only running it tells."""
-    literal = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call) and _imports_literal(n)}
-    for node in ast.walk(tree):
+def _imports_computed_names(nodes: list[ast.AST]) -> bool:
+    """Return whether a module with these nodes imports names, or files by path, that only running it
+    tells."""
+    literal = {id(n.func) for n in nodes if isinstance(n, ast.Call) and _imports_literal(n)}
+    for node in nodes:
         name = _last_name(node)
         if name in _BY_PATH or (name in _BY_NAME and id(node) not in literal):
             return True
