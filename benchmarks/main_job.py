@@ -22,14 +22,14 @@ ROOT = Path(__file__).parent.parent
 
 PARTS = {
     "estimators": [("srste.estimators.straight_through", "StraightThrough.direction")],
-    "loss curves": [("srste.study.study", "_curve"), ("srste.curve.results", "ExactCurve.__call__")],
+    "loss curves": [("srste.study.study", "_curve"), ("srste.curve.loss_curve", "ExactCurve.__call__")],
     "held-out loss": [("srste.study.heldout", "evaluate_heldout")],
     "draws checked": [("srste.study.checks", "ignores_draws")],
     "replays": [("srste.study.replay", "replay")],
     "records": [("srste.store.records", "encode_trials"), ("srste.store.records", "write")],
-    "MLflow store": [("srste.tracking.store", "Store.__init__")],
+    "MLflow store": [("srste.tracking.writer", "Store.__init__")],
     "MLflow runs": [
-        ("srste.tracking.store", f"Store.{name}") for name in ("add", "sync", "track_launch")
+        ("srste.tracking.writer", f"Store.{name}") for name in ("add", "sync", "track_launch")
     ],
     "pretraining": [("srste.store.pretrained", "pretrained")],
     "checking the sweep": [("srste.launch.preflight", "check")],

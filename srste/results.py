@@ -77,7 +77,7 @@ class Results:
         """Return a row per study: its settings, its losses, and its regret over all learning rates.
 
         Columns: estimator, samples (missing where none are drawn), batch, seed, model, data, loss,
-        pretraining, pre_loss, post_loss, lr, gain (the decrease of the loss), regret (of the best
+        pretraining, pre_loss, post_loss, lr, decrease (of the loss), regret (of the best
         trial, above the lowest loss there is), heldout_pre_loss, heldout_post_loss, zero_loss,
         angle (degrees to the baseline), exact, trials, failed, alarms, key.
         """
@@ -120,7 +120,7 @@ class Results:
         return f"<{len(self)} studies of {', '.join(estimators)}>"
 
     def _repr_html_(self) -> str:
-        shown = ["estimator", "samples", "seed", "batch", "pre_loss", "post_loss", "lr", "gain"]
+        shown = ["estimator", "samples", "seed", "batch", "pre_loss", "post_loss", "lr", "decrease"]
         return str(self.frame()[shown].to_html(max_rows=20, float_format="{:.6g}".format))
 
 
@@ -133,7 +133,7 @@ def _row(record: Record) -> dict[str, object]:
         "batch": record.batch,
         "seed": identity["seed"],
         **{part: identity[part]["name"] for part in ("model", "data", "loss", "pretraining")},
-        **{"gain" if name == "decrease" else name: value for name, value in numbers.items()},
+        **numbers,
         "exact": record.certificate is not None,
         "trials": record.trials,
         "failed": record.failed,

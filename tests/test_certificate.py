@@ -23,7 +23,7 @@ from srste.report.table import csv_table, text_table
 from srste.store import records
 from srste.study.certificate import Certificate
 from srste.study.study import run_study
-from srste.tracking.runs import job_run, study_run
+from srste.tracking.run_contents import job_run, study_run
 from tests import oracle
 from tests.support import CONF, a_store, only, train
 

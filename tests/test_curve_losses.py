@@ -186,7 +186,7 @@ def test_more_examples_than_a_block_and_threads(name, monkeypatch):
         for threads in (1, 3):
             torch.set_num_threads(threads)
             for block in (1, 250_000):
-                monkeypatch.setattr("srste.curve.engine.flips._BLOCK", block)
+                monkeypatch.setattr("srste.curve.engine.follower._BLOCK", block)
                 curves.append(loss_curve(*parts, 0.5, LOSSES[name]))
     finally:
         torch.set_num_threads(before)

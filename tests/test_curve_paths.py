@@ -11,7 +11,7 @@ import torch
 from numba.core.caching import CompileResultCacheImpl
 from torch import nn
 
-from srste.curve.engine import flips as following
+from srste.curve.engine import follower as following
 from srste.curve.engine.kernels import compiling
 from srste.curve.engine.link_table import _grid, rounded
 from srste.curve.network.base import Dense

@@ -197,8 +197,8 @@ def test_convolutions_in_any_blocks_and_on_any_threads(name, monkeypatch):
         for threads in (1, 3):
             torch.set_num_threads(threads)
             for block, fewest in ((1, 1), (1, 64), (250_000, 64)):
-                monkeypatch.setattr("srste.curve.engine.flips._BLOCK", block)
-                monkeypatch.setattr("srste.curve.engine.flips._FEWEST", fewest)
+                monkeypatch.setattr("srste.curve.engine.follower._BLOCK", block)
+                monkeypatch.setattr("srste.curve.engine.follower._FEWEST", fewest)
                 curves.append(loss_curve(model, direction, x, y, 0.5, LOSSES[name]))
     finally:
         torch.set_num_threads(before)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from srste.errors import UserError
 from srste.launch.launch_folder import refuse_foreign_files, tidy
-from srste.report.page import refuse_foreign_report
+from srste.report.report_files import refuse_foreign_report
 from srste.store import records
 from srste.store.files import remove_temporaries, temporary_beside
 from srste.store.manifest import CONTENTS, LAUNCH, Contents, JobContents
@@ -248,6 +248,13 @@ def test_a_folder_with_files_of_our_names_is_refused(tmp_path, name):
     assert f"hydra.run.dir=.: holds {name}, over which a launch would write" in done.stderr
     assert (tmp_path / name).read_text() == "theirs"
     assert not list(tmp_path.rglob(records.RECORD))
+
+
+@pytest.mark.parametrize("name", ["note.log", "note_seed=1.log", "results.csv"])
+def test_so_is_the_folder_of_a_sweep(tmp_path, name):
+    (tmp_path / name).write_text("theirs")
+    with pytest.raises(UserError, match=rf"holds {name}, over which a launch would write"):
+        refuse_foreign_files("hydra.sweep.dir", tmp_path, CONTENT, report=False)
 
 
 def test_a_link_of_our_name_that_leads_nowhere_is_refused_too(tmp_path):

@@ -10,8 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from srste.analysis.statistics.paired import BETTER, NO_EVIDENCE, TOO_FEW, WORSE
-from srste.analysis.statistics.verdicts import FIXED
+from srste.analysis.statistics.verdicts import BETTER, FIXED, NO_EVIDENCE, TOO_FEW, WORSE
 from srste.commands.main import main
 from srste.report.claims import claims, counts, grid, undecidable
 from srste.report.claims import main as main_claims

@@ -251,7 +251,7 @@ class TestLoad:
         assert frame["estimator"].tolist() == ["sr_ste"] * 4 + ["ste"] * 2
         assert frame["samples"].tolist()[:4] == [1, 1, 2, 2]
         assert frame["samples"].isna().tolist()[4:] == [True, True]
-        np.testing.assert_array_equal(frame["gain"], frame["pre_loss"] - frame["post_loss"])
+        np.testing.assert_array_equal(frame["decrease"], frame["pre_loss"] - frame["post_loss"])
         for study, lr in zip(results.studies, frame["lr"], strict=True):
             assert study.to_optuna().best_params["lr"] == lr
             assert study.trials().best() == study.record.best.number

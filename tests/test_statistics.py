@@ -13,27 +13,23 @@ from hypothesis.extra import numpy as arrays
 from scipy.stats import beta, norm, t, wilcoxon
 
 from srste.analysis.statistics.bootstrap import mean_interval
-from srste.analysis.statistics.paired import (
-    BETTER,
-    NO_EVIDENCE,
-    NOTHING,
-    TOO_FEW,
-    WORSE,
-    compare,
-    holm,
-    networks_needed,
-    verdict,
-)
+from srste.analysis.statistics.paired import compare, holm, networks_needed
 from srste.analysis.statistics.panel import Series
 from srste.analysis.statistics.proportions import of_independent, of_networks
 from srste.analysis.statistics.verdicts import (
+    BETTER,
     CHOSEN,
     EACH,
     FIXED,
     LOWEST,
+    NO_EVIDENCE,
+    NOTHING,
+    TOO_FEW,
+    WORSE,
     constant,
     cross_validated,
     findings,
+    verdict,
 )
 from srste.note2021 import statistics as note
 

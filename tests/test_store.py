@@ -22,8 +22,8 @@ from srste.store.manifest import Launch
 from srste.tracking.addresses import resolved, sqlite_address, sqlite_file, ui_command
 from srste.tracking.databases import make_database
 from srste.tracking.opening import open_anew
-from srste.tracking.runs import Entry, Run
-from srste.tracking.store import Synced
+from srste.tracking.run_contents import Entry, Run
+from srste.tracking.writer import Synced
 from tests.support import SMALL, empty_database, free_port, serving, train
 
 NAMES = [

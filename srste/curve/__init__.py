@@ -8,8 +8,8 @@ stepped = line.at(curve.minimum().lr)
 
 from srste.curve.forward.evaluated import EvaluatedCurve
 from srste.curve.line import Line
+from srste.curve.loss_curve import Descent, ExactCurve, Interval, LossCurve, Minimum
 from srste.curve.network.base import NotExactError
-from srste.curve.results import Descent, ExactCurve, Interval, LossCurve, Minimum
 
 __all__ = [
     "Descent",

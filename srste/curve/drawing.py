@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srste.curve.results import LossCurve
+from srste.curve.loss_curve import LossCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ _MOST_PASSES = 200
 
 
 def draw(curve: LossCurve, ax: Axes | None, points: int) -> Axes:
-    """See :meth:`srste.curve.results.LossCurve.plot`. Raises: ValueError for fewer than two points."""
+    """See :meth:`srste.curve.LossCurve.plot`. Raises: ValueError for fewer than two points."""
     if points < 2:
         raise ValueError(f"points={points} must be >= 2")
     if ax is None:

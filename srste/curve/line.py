@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from srste.curve.forward.evaluated import EvaluatedCurve, Progress
+from srste.curve.loss_curve import ExactCurve, LossCurve
 from srste.curve.network.base import (
     Network,
     NotExactError,
@@ -20,7 +21,6 @@ from srste.curve.network.base import (
     is_finite,
 )
 from srste.curve.network.sequential import as_float64, chain
-from srste.curve.results import ExactCurve, LossCurve
 from srste.losses import LossFunction, SquaredError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Line:
             check_model(model)
             check_direction(dict(model.named_parameters()), direction)
         self._traced: dict[tuple[object, ...], Traced | str] = {}
-        self._tables: dict[int, Links] = {}
+        self._links: dict[int, Links] = {}
         self._parameters = self._chain.parameters if self._chain else [*model.parameters()]
         self._versions = _versions(self._parameters)
 
@@ -108,11 +108,12 @@ class Line:
             raise ValueError(f"inputs must be (batch >= 1, ...), not {tuple(inputs.shape)}")
         network = self.network(inputs)
         # Numba and the kernels take half a second to import: not for `--help`, nor for a bad command.
-        from srste.curve.engine.batch_loss import summed
+        from srste.curve.engine.batch_loss import loss_along
 
         loss = SquaredError() if loss is None else loss
-        table = self._tables.get(id(network))
-        pieces, self._tables[id(network)] = summed(network, table, loss, inputs, targets, float(lr_max))
+        links = self._links.get(id(network))
+        pieces, links = loss_along(network, links, loss, inputs, targets, float(lr_max))
+        self._links[id(network)] = links
         return ExactCurve(pieces, float(lr_max))
 
     def network(self, inputs: Tensor) -> Network:

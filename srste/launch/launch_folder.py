@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from srste.errors import UserError
 from srste.launch.job_runner import PRETRAINING
 from srste.note2021.log import NOTE_LOG
-from srste.report.page import NAME, folder_of, refuse_foreign_report
+from srste.report.report_files import NAME, folder_of, refuse_foreign_report
 from srste.store import records
 from srste.store.files import remove_temporaries
 from srste.store.manifest import CONTENTS, LAUNCH, Contents, read_launch
@@ -27,7 +27,7 @@ LOCK = ".srste.lock"
 
 _LAUNCH_FILES = (
     LAUNCH, CONTENTS, "results.csv", "table.txt", "table_*.txt", "figure.png", "figure_*.png",
-    "figure.svg", "figure_*.svg", "note_*.log", "multirun.yaml",
+    "figure.svg", "figure_*.svg", NOTE_LOG, "note_*.log", "multirun.yaml",
 )  # fmt: skip
 _JOB_FILES = (NOTE_LOG, "train.log", ".hydra/*.yaml")
 

@@ -17,7 +17,7 @@ from srste.launch.job_runner import read_pretraining
 from srste.launch.progress import counting
 from srste.report.conditions import Condition, conditions
 from srste.report.launch_files import description, front, names
-from srste.report.page import NAME
+from srste.report.report_files import NAME
 from srste.store import records
 from srste.store.manifest import Contents, JobContents, Launch, read_contents, read_launch
 from srste.store.records import Record

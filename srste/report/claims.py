@@ -6,10 +6,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from srste.analysis.statistics.paired import BETTER, NO_EVIDENCE, NOTHING, TOO_FEW, WORSE
 from srste.analysis.statistics.panel import Panel, Series
 from srste.analysis.statistics.proportions import Proportion, of_networks
-from srste.analysis.statistics.verdicts import EACH, FIXED, Finding, constant, findings
+from srste.analysis.statistics.verdicts import (
+    BETTER,
+    EACH,
+    FIXED,
+    NO_EVIDENCE,
+    NOTHING,
+    TOO_FEW,
+    WORSE,
+    Finding,
+    constant,
+    findings,
+)
 from srste.note2021.statistics import STATISTICS, Losses
 from srste.report.formatting import p_value, percent, signed
 from srste.report.panels import BATCH, Measure, Setting, drawn, measures, panel

@@ -26,8 +26,8 @@ from srste.report.figures.scatter import angle_figure, heldout_figure
 from srste.report.figures.style import rendered, same_everywhere
 from srste.report.formatting import loss_words, signed
 from srste.report.legend import caveat
-from srste.report.page import folder_of, refuse_foreign_report
 from srste.report.panels import Measure, Setting, measures, settings
+from srste.report.report_files import folder_of, refuse_foreign_report
 from srste.report.study_alarms import alarms_of, steps_of
 from srste.report.table import csv_table, text_table
 from srste.store.files import csv_text, slug, write_atomically

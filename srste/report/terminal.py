@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from srste.analysis.alarms import MEANING, Alarm, by_kind
-from srste.analysis.statistics.paired import BETTER, FEWEST_NETWORKS, WORSE
-from srste.analysis.statistics.verdicts import CHOSEN, FIXED
+from srste.analysis.statistics.paired import FEWEST_NETWORKS
+from srste.analysis.statistics.verdicts import BETTER, CHOSEN, FIXED, WORSE
 from srste.report.claims import SYMBOLS, Claim, grid, undecidable
 from srste.report.formatting import signed
 from srste.report.report import Chapter

@@ -20,7 +20,7 @@ except RuntimeError:  # HOME is unset and the account has no name, and MLflow as
     del os.environ["HOME"]
 
 from srste.tracking.opening import open_store
-from srste.tracking.runs import entries
-from srste.tracking.store import Store, StoreError
+from srste.tracking.run_contents import entries
+from srste.tracking.writer import Store, StoreError
 
 __all__ = ["Store", "StoreError", "entries", "open_store"]

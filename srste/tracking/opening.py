@@ -32,7 +32,7 @@ from srste.tracking.addresses import (
 from srste.tracking.artifacts import check_location
 from srste.tracking.databases import ANOTHER, artifact_root, look_at_tables, sqlite_store
 from srste.tracking.explained import EXPERIMENT_TAGS
-from srste.tracking.store import Store, StoreError
+from srste.tracking.writer import Store, StoreError
 
 _ANSWER_WITHIN = "9"  # seconds
 _KIND = "mlflow.experimentKind"

@@ -19,14 +19,6 @@ POWER = 0.8
 FEWEST_NETWORKS = 6
 """With fewer, even the same sign in all networks gives a Wilcoxon p-value above 5 %."""
 
-BETTER, WORSE, NO_EVIDENCE, TOO_FEW, NOTHING = (
-    "better",
-    "worse",
-    "no evidence",
-    "too few networks",
-    "no studies",
-)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -80,22 +72,6 @@ def compare(gains: ArrayLike) -> Comparison:
         effect_size=effect,
         needed=networks_needed(effect),
     )
-
-
-def verdict(comparison: Comparison, p_value: float | None = None) -> str:
-    """Return the verdict of the Wilcoxon signed-rank test at 5 %, in words. The mean must point
-    where the ranks do: an outlier may turn it around.
-
-    Args: p_value: the test's, corrected for several; by default uncorrected.
-    """
-    if comparison.networks == 0:
-        return NOTHING
-    if comparison.networks < FEWEST_NETWORKS:
-        return TOO_FEW
-    p = comparison.wilcoxon_p if p_value is None else p_value
-    if not p < ALPHA or comparison.direction * comparison.mean <= 0:
-        return NO_EVIDENCE
-    return BETTER if comparison.direction > 0 else WORSE
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Rules by which one estimator is compared with another.
+"""Verdicts: whether one estimator is better than another, and by which rules they are compared.
 
 - At a number of samples fixed beforehand, and at every one with a correction for multiple tests.
 - At the best number of samples as chosen on the other batches of the network (cross-validated),
@@ -13,8 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from srste.analysis.statistics.paired import Comparison, compare, holm, verdict
+from srste.analysis.statistics.paired import ALPHA, FEWEST_NETWORKS, Comparison, compare, holm
 from srste.analysis.statistics.panel import Array, Series
+
+BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence"
+TOO_FEW, NOTHING = "too few networks", "no studies"
 
 FIXED, EACH, CHOSEN, LOWEST = "fixed", "each", "chosen", "lowest"
 
@@ -50,6 +53,22 @@ class Finding:
         if self.rule == FIXED and self.samples is None:
             return "one step each"
         return RULES[self.rule].format(samples=self.samples)
+
+
+def verdict(comparison: Comparison, p_value: float | None = None) -> str:
+    """Return the verdict of the Wilcoxon signed-rank test at 5 %, in words. The mean must point
+    where the ranks do: an outlier may turn it around.
+
+    Args: p_value: the test's, corrected for several; by default uncorrected.
+    """
+    if comparison.networks == 0:
+        return NOTHING
+    if comparison.networks < FEWEST_NETWORKS:
+        return TOO_FEW
+    p = comparison.wilcoxon_p if p_value is None else p_value
+    if not p < ALPHA or comparison.direction * comparison.mean <= 0:
+        return NO_EVIDENCE
+    return BETTER if comparison.direction > 0 else WORSE
 
 
 def constant(values: Array) -> Series:

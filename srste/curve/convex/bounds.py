@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from srste.curve.convex.sums import StepSum
 from srste.curve.engine.kernels import parabolas as kernels
 from srste.curve.engine.kernels.piecewise import add_up
-from srste.curve.engine.kernels.positions import first_floats, just_after
+from srste.curve.engine.kernels.positions import SMALLEST, first_floats, just_after
 from srste.curve.network.base import Array, Index
 
-_TINY = np.nextafter(0.0, 1.0)
 _WIDTH = 0.1  # what the arguments of a loss move by over one parabola at first: off by 2e-6 then
 _PARTS = (
     50  # of an example at first, about, where its loss is steep; without this up to 10 times as long
@@ -60,7 +59,7 @@ class Bounds:
 
     def floats(self, pieces: Index | slice) -> tuple[Array, Array]:
         """(first, last): floats that lie in them."""
-        first = np.maximum(first_floats(self.keys[pieces]), _TINY)
+        first = np.maximum(first_floats(self.keys[pieces]), SMALLEST)
         return first, np.nextafter(first_floats(self._after[pieces]), -np.inf)
 
     def closed(self, piece: int) -> tuple[bool, bool]:

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from srste.curve.convex.bounds import Bounds
 from srste.curve.convex.sums import StepSum, together
-from srste.curve.engine.flips import CurveInputs, Follower, blocks
-from srste.curve.engine.kernels.positions import first_floats
+from srste.curve.engine.follower import CurveInputs, Follower, blocks
+from srste.curve.engine.kernels.positions import SMALLEST, first_floats
 from srste.curve.engine.layout import Steps
 from srste.curve.engine.link_table import Links
 from srste.curve.engine.threads import in_threads, one_blas_thread, shares, threads
 from srste.curve.network.base import ROUNDING, Array, Index, Network
 from srste.losses import ExactForm
 
-_TINY = np.nextafter(0.0, 1.0)
 _EPS = 2.0**-52
 _STEPS = 100  # of a search on one piece; it ends when no float is left, or with the gap it has then
 _ROOM = 1.2  # times the events expected; what is not used of it costs nothing
@@ -55,11 +54,11 @@ class ConvexSum:
         return first_floats(self._sums.keys)
 
     def rounding(self, lrs: Array) -> Array:
-        """As `srste.curve.engine.quadratic.Pieces.rounding`: each value is a sum of its own."""
+        """As `srste.curve.engine.piecewise_loss.Pieces.rounding`: each value is a sum of its own."""
         return np.zeros(len(lrs))
 
     def evaluate(self, lrs: Array) -> int:
-        """As `srste.curve.engine.quadratic.Pieces.evaluate`."""
+        """As `srste.curve.engine.piecewise_loss.Pieces.evaluate`."""
         bad = np.flatnonzero(~((lrs >= 0) & (lrs <= self._lr_max)))
         if bad.size:
             return int(bad[0])
@@ -77,7 +76,7 @@ class ConvexSum:
         return lowest.lr, lowest.loss, lowest.attained
 
     def below(self, level: float) -> Array:
-        """As `srste.curve.engine.quadratic.Pieces.below`."""
+        """As `srste.curve.engine.piecewise_loss.Pieces.below`."""
         bounds = self._bounds
 
         def left() -> Index:
@@ -142,7 +141,7 @@ class ConvexSum:
         # Of what is equally low, but for rounding, the first.
         low = bounds.low[pieces]
         low = np.maximum(low, low.min() + ROUNDING * bounds.up[pieces].min())
-        best, bound = _Lowest(np.inf, _TINY, False, np.inf), np.inf
+        best, bound = _Lowest(np.inf, SMALLEST, False, np.inf), np.inf
         for piece in pieces[np.argsort(low, kind="stable")]:
             if bounds.low[piece] >= best.loss * (1 - ROUNDING):
                 continue

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from srste.curve.engine.flips import CurveInputs
+from srste.curve.engine.follower import CurveInputs
 from srste.curve.engine.kernels.positions import just_after
 from srste.curve.engine.link_table import Links
-from srste.curve.engine.quadratic import Pieces, pieces
+from srste.curve.engine.piecewise_loss import Pieces, pieces
 from srste.curve.forms import exact_form
 from srste.curve.network.base import Network, NotExactError
 from srste.curve.network.sequential import to_cpu
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from srste.curve.convex.search import ConvexSum
 
 
-def summed(
+def loss_along(
     network: Network,
     links: Links | None,
     loss: LossFunction,
@@ -27,7 +27,7 @@ def summed(
     targets: Tensor,
     lr_max: float,
 ) -> tuple[Pieces | ConvexSum, Links]:
-    """The loss of a batch along the network's way, and the network's links.
+    """The loss of a batch for every step along the direction, and the network's links.
 
     Args: links: the network's, None if they are still to be made.
     Raises: NotExactError, ValueError, as `srste.curve.line.Line.exact_loss`.

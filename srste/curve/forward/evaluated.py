@@ -32,8 +32,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from srste.curve.forward.stepped_model import SteppedModel
+from srste.curve.loss_curve import LossCurve
 from srste.curve.network.base import as_lrs, check_lr_max
-from srste.curve.results import LossCurve
 from srste.errors import first_line
 from srste.losses import LossFunction
 

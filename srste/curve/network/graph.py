@@ -24,8 +24,9 @@ from srste.curve.network.base import (
     is_finite,
     on_the_fence,
 )
-from srste.curve.network.interpreter import Levels, Pass, advice, error_line, trace
+from srste.curve.network.interpreter import Levels, Pass, advice, trace
 from srste.curve.network.sequential import as_double
+from srste.errors import first_line
 
 _AT_ONCE = 4_000_000  # numbers of the largest layer in a pass that finds links
 _MOST_EDGES = 50_000_000  # of one link, 1.2 GB
@@ -90,7 +91,7 @@ class Traced:
                 except NotExactError:
                     raise
                 except Exception as cause:  # whatever a forward may raise
-                    line = error_line(cause)
+                    line = first_line(cause)
                     raise ValueError(f"the model does not take these inputs: {line}") from cause
             raise
         if output.a.ndim < 1 or len(output.a) != 1:
@@ -99,10 +100,10 @@ class Traced:
         self.output_shape = tuple(output.a.shape[1:])
         other = 0.3 - 1.7 * example if example.is_floating_point() else inputs[-1:].detach().cpu()
         self._check_that_examples_are_apart(example, other)
-        self._one_row_does = False
+        self._units_share_row = False
         with suppress(NotExactError):  # a forward may want all its values to have as many rows
-            self._one_row_does = self._does_one_row(example)
-        rows = 1 if self._one_row_does else None
+            self._units_share_row = self._can_share_row(example)
+        rows = 1 if self._units_share_row else None
         self.constants = [
             None if x.per_example else _beginning(x) for x in self._beginnings(example, rows)
         ]
@@ -126,7 +127,7 @@ class Traced:
         except NotExactError:
             raise
         except Exception as error:  # whatever a forward may raise
-            raise NotExactError(f"it does not run on the CPU: {error_line(error)}") from error
+            raise NotExactError(f"it does not run on the CPU: {first_line(error)}") from error
         if not torch.equal(self._random_state, torch.get_rng_state()):
             raise NotExactError("it draws at random")
         if real.shape != (len(inputs), *self.output_shape):
@@ -148,8 +149,8 @@ class Traced:
             if (np.abs(alone.values[0] - with_other.values[0]) > allowed).any():
                 raise NotExactError("an example's output depends on the other examples of its batch")
 
-    def _does_one_row(self, example: Tensor) -> bool:
-        """Whether units that are all zero may stand in one row for all, which saves what passes cost."""
+    def _can_share_row(self, example: Tensor) -> bool:
+        """Whether one row of zero units gives what a row for each example does; it is cheaper."""
         several = example.expand(3, *example.shape[1:])
         each, one = self._beginnings(several, None), self._beginnings(several, 1)
         return all(
@@ -165,7 +166,7 @@ class Traced:
         for first in range(0, units, at_once):
             turned_on = torch.zeros(min(at_once, units - first), units, dtype=torch.float64)
             turned_on[:, first : first + len(turned_on)].fill_diagonal_(1)
-            rows = 1 if self._one_row_does else len(turned_on)
+            rows = 1 if self._units_share_row else len(turned_on)
             for target, response in enumerate(self._responses(source, turned_on, example, rows)):
                 if target > source:
                     edges[target].append(_edges(response, len(turned_on), first))
@@ -194,7 +195,7 @@ class Traced:
         return values
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
-        rows = 1 if self._one_row_does else None
+        rows = 1 if self._units_share_row else None
         parts = [_beginning(x) for x in self._beginnings(as_double(inputs.detach().cpu()), rows)]
         if out is not None and parts[0] is not None:
             out[:] = parts[0]
@@ -285,8 +286,7 @@ def _edges(x: AffineValue, rows: int, first: int) -> tuple[Index, Index, Array]:
 
 
 def _check_finite(array: Array) -> None:
-    # Inputs and weights have been looked at, but not what a buffer holds or what is still makes of them:
-    # a unit that is given nan would be up or down by chance.
+    # Buffers and constants have not been checked: a unit of nan would be up or down by chance.
     if not is_finite(array):
         raise ValueError("the model makes a value that is not finite of these inputs")
 

@@ -1,10 +1,10 @@
 """A pass through the forward of any model, on affine values: it shows what is exact.
 
 The forward pass is traced (torch.fx). What is the same at every learning rate may go through anything.
-What is not may be added, scaled by constants, averaged, reshaped, go through layers whose own parameters
-do not move, and be binarised; a layer whose weights move needs an input that is constant between two
-flips, as that of binary units is. Then every pre-activation is linear in t between two flips. And what
-a unit does to it must be the same for every example: units may be multiplied by constants alone.
+What changes with it may be added, scaled by constants, averaged, reshaped, go through layers whose
+parameters do not move, and be binarised; a layer whose weights move needs an input that is constant
+between two flips, as that of binary units is. Then every pre-activation is linear in t between flips.
+What a unit adds to it must be the same for every example: units may be multiplied by constants alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from srste.curve.network import operations
 from srste.curve.network.affine import AffineValue, Function, add, each, join, negative, product, value
 from srste.curve.network.base import NotExactError
 from srste.curve.network.sequential import is_plain
+from srste.errors import first_line
 from srste.networks.activations import levels_of
 
 Levels = tuple[float, float]
@@ -43,7 +44,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
     try:
         return fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:  # whatever a forward may raise that is run without values
-        reason = f"its forward cannot be traced ({error_line(error)})"
+        reason = f"its forward cannot be traced ({first_line(error)})"
         raise NotExactError(f"{type(model).__name__}: {reason}") from error
 
 
@@ -53,11 +54,6 @@ def advice(traced: fx.GraphModule) -> str:
     return "; a straight-through sign is exact as srste.networks.activations.BinaryActivation" * any(
         detaches
     )
-
-
-def error_line(error: Exception) -> str:
-    """The first line of what it says, its name if it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _any(test: Callable[[AffineValue], bool], values: Any) -> bool:
@@ -106,7 +102,7 @@ class Pass(fx.Interpreter):
         except NotExactError:
             raise
         except Exception as error:
-            raise NotExactError(f"{self._place}: {error_line(error)}") from error
+            raise NotExactError(f"{self._place}: {first_line(error)}") from error
 
     def _stand_in(
         self, function: Function, x: AffineValue, name: str, reason: str, args: Any, kwargs: Any

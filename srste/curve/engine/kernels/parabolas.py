@@ -13,11 +13,10 @@ import numpy as np
 from srste.curve.engine.kernels.compiling import compiled, grown, part
 from srste.curve.engine.kernels.convex_losses import loss_of, spread_of
 from srste.curve.engine.kernels.piecewise import add
-from srste.curve.engine.kernels.positions import ONE, START, first_float, position_of
+from srste.curve.engine.kernels.positions import SMALLEST, START, first_float, position_of, real_number
 from srste.curve.engine.layout import BitMatrix, BitVector, IntVector, Matrix, Steps, Vector
 
 _MOST_PARTS = 1000.0  # of a step within a range; wider ones are further off, and the bound says so
-_TINY = np.nextafter(0.0, 1.0)
 _FAR = 500.0  # a second derivative may be too small for a float where it grows by exp of more
 _ROUNDING = 4 * 2.0**-52  # of a parabola's terms
 
@@ -38,9 +37,9 @@ def _stretch(
     """
     lo, hi = 0.0, end
     if step >= 0:
-        lo = np.uint64(keys[place + step, 0] >> ONE).view(np.float64)
+        lo = real_number(keys[place + step, 0])
     if step + 1 < count:
-        hi = min(end, np.uint64(keys[place + step + 1, 0] >> ONE).view(np.float64))
+        hi = min(end, real_number(keys[place + step + 1, 0]))
     return max(lo, begin), hi
 
 
@@ -169,7 +168,7 @@ def bound(
     table_keys = table.view(np.uint64)
     last = len(table) - 1
     for row in range(len(table)):
-        lo = max(first_float(table_keys[row, 0]), _TINY)
+        lo = max(first_float(table_keys[row, 0]), SMALLEST)
         hi = np.nextafter(first_float(table_keys[row + 1, 0]), -np.inf) if row < last else end
         if hi < lo:
             continue  # no float in it

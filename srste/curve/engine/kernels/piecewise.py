@@ -11,10 +11,9 @@ import numpy as np
 
 from srste.curve.engine.kernels.compiling import compiled, grown, part
 from srste.curve.engine.kernels.lanes import LANES, bits_of, gather, load, packed, pick, splat, store
-from srste.curve.engine.kernels.positions import ONE, first_float, position_of
+from srste.curve.engine.kernels.positions import ONE, SMALLEST, first_float, position_of, real_number
 from srste.curve.engine.layout import BitMatrix, BitVector, IntVector, Matrix, ShortVector, Vector
 
-_TINY = np.nextafter(0.0, 1.0)
 # As many events as about fit a core's own cache, 1 MB.
 _RUN = 32_768
 _NEAR = 64  # pieces, within which eight learning rates are looked up together
@@ -273,10 +272,10 @@ def lowest(pieces: Matrix, lr_max: float) -> tuple[float, float, bool]:
     """(lr, value, attained) of the lowest value in (0, lr_max]."""
     keys = pieces.view(np.uint64)
     last = len(pieces) - 1
-    best, lr, value, at_left, at_right = 0, _TINY, np.inf, False, False
+    best, lr, value, at_left, at_right = 0, SMALLEST, np.inf, False, False
     stop = 0.0
     for piece in range(len(pieces)):
-        lo = max(stop, _TINY)
+        lo = max(stop, SMALLEST)
         stop = first_float(keys[piece + 1, 0]) if piece < last else np.inf
         hi = np.nextafter(stop, -np.inf) if piece < last else lr_max
         if hi < lo:
@@ -327,8 +326,8 @@ def below(pieces: Matrix, lr_max: float, level: float) -> Matrix:
     joins = False  # whether the last interval reaches the start of this piece
     for piece in range(len(pieces)):
         # The real ends, without regard to which side of them they belong to.
-        lo = np.uint64(keys[piece, 0] >> ONE).view(np.float64)
-        hi = np.uint64(keys[piece + 1, 0] >> ONE).view(np.float64) if piece < last else lr_max
+        lo = real_number(keys[piece, 0])
+        hi = real_number(keys[piece + 1, 0]) if piece < last else lr_max
         if hi == 0:
             continue  # t = 0 itself
         c0, c1, c2 = pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]

@@ -18,12 +18,20 @@ from srste.curve.engine.layout import BitVector, Vector
 START = np.uint64(0)  # t = 0 itself
 NEVER = np.uint64(2**64 - 2)  # even: a unit that rises there is down everywhere
 ONE = np.uint64(1)
+SMALLEST = np.nextafter(0.0, 1.0)
+"""The first learning rate after 0."""
 
 
 @part
 def position_of(lr: float) -> np.uint64:
     """Of a learning rate >= 0."""
     return np.float64(lr).view(np.uint64) << ONE  # which drops the sign of -0.0
+
+
+@part
+def real_number(position: np.uint64) -> float:
+    """The learning rate at or just before a position."""
+    return np.uint64(position >> ONE).view(np.float64)
 
 
 @part

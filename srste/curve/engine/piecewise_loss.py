@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from srste.curve.engine.flips import CurveInputs, Follower, blocks, scratch
+from srste.curve.engine.follower import CurveInputs, Follower, blocks, scratch
 from srste.curve.engine.kernels import piecewise as kernels
 from srste.curve.engine.kernels.positions import first_floats
 from srste.curve.engine.link_table import Links

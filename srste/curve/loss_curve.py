@@ -1,12 +1,4 @@
-"""The loss of a batch as a function of the learning rate: what loss curves tell, and the exact one.
-
-Along ``w - t g`` every layer moves, yet a layer whose inputs are binary sees a constant input between
-two flips, so its pre-activation is linear in t there, and each of its units flips at most once more.
-Each example is followed from flip to flip; between two of them its output is linear in t and its
-squared error quadratic. The curve of the batch is the sum (`pieces.py`): quadratic between two
-breakpoints of the union, its coefficients those at 0 and what each flip has added to them. Fifty
-thousand learning rates then cost one cumulative sum and one polynomial each.
-"""
+"""The loss of a batch as a function of the learning rate: what loss curves tell, and the exact one."""
 
 from __future__ import annotations
 
@@ -25,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from srste.curve.convex.search import ConvexSum
-    from srste.curve.engine.quadratic import Pieces
+    from srste.curve.engine.piecewise_loss import Pieces
 
 
 class Minimum(NamedTuple):

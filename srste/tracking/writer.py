@@ -27,7 +27,7 @@ from srste.store.manifest import Launch, is_server
 from srste.tracking.addresses import tell_password, ui_command
 from srste.tracking.artifacts import remove_artifacts
 from srste.tracking.chart_view import TAG_PREFIX, chart_view
-from srste.tracking.runs import Entry, Run, code_tags, milliseconds, side_by_side
+from srste.tracking.run_contents import Entry, Run, code_tags, milliseconds, side_by_side
 
 _METRICS, _PARAMS = 900, 100  # of one request; MLflow's limits are 100 parameters and 1,000 in all
 
