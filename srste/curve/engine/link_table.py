@@ -15,9 +15,10 @@ from srste.curve.network.base import Array, Dense, Link, Network
 
 
 def _grid(links: Sequence[Link], constant: Array | None, units: int) -> Array:
-    """What is added to a number and subtracted again to round it to a term of a sum, for every (a, d) of
-    a layer: to a multiple of 2^-51 of the power of two that the sum of the terms' magnitudes is below.
-    Floats from twice to four times that power are multiples of that.
+    """Constants c, one for every (a, d) of a layer, such that (x + c) - c rounds x to the layer's grid.
+
+    Its grid are the multiples of 2^-51 of the power of two that the sum of the terms' magnitudes is
+    below; c is three times that power, where floats are such multiples.
 
     References: Rump, Ogita and Oishi, 2008, "Accurate floating-point summation part I: faithful
     rounding", section 3, who split numbers so.

@@ -37,8 +37,9 @@ class Pieces:
         return first_floats(self._table.view(np.uint64)[1:, 0])
 
     def rounding(self, lrs: Array) -> Array:
-        """By what values at learning rates (any,) in order may miss the one at t = 0 although they are
-        equal: the loss may have been far larger in between, and with it what was rounded on the way."""
+        """A bound on the rounding error of the difference between the loss at each of the learning rates
+        (any,), ascending, and at t = 0: where the loss was far larger in between, so was what was
+        rounded."""
         sizes = np.abs(self._table[:, 1:])
         starts = np.append(0.0, self.starts)
         ends = np.append(starts[1:], self._lr_max)

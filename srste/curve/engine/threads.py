@@ -60,7 +60,7 @@ _limiting = threading.Lock()
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """NumPy's products run on one thread each: blocks are what runs side by side, and the threads of one
+    """Have NumPy's products run on one thread each: blocks run in parallel already, and the threads of a
     small product wait for each other, on busy cores for long."""
     if not _limiting.acquire(blocking=False):
         yield  # a curve of another thread has set it, and sets it back

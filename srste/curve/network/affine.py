@@ -21,8 +21,8 @@ class AffineValue:
 
     a: the value at t = 0. d: None if it does not move. on_units: whether it depends on binary units.
     per_example: whether anything else in it depends on the example.
-    response, response_d: what a unit that is turned from 0 to 1 adds to a and to d, in each row another
-    unit, of which there may be more than of a; None for nothing.
+    response, response_d: row i is what switching unit i from 0 to 1 adds to a and to d; there may be
+    more rows than a has. None for nothing.
     magnitude: a bound on the sum of the magnitudes of all terms that it is made of at one learning rate,
     None where it is not asked for; roundings: a bound on the number of roundings in it.
     summands: the values that it is the sum of, each with how often; none if it is no sum. What is

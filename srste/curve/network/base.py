@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 ROUNDING = 1e-12
-"""Of the loss: what summation over a batch may be off, and less than what anyone calls a decrease."""
+"""The relative error of summing over a batch; a smaller change of the loss counts as none."""
 
 
 class NotExactError(TypeError):
@@ -142,7 +142,7 @@ def check_model(model: nn.Module) -> None:
 def check_direction(
     parameters: Mapping[str, Tensor], direction: Mapping[str, Tensor], as_they_are: bool = True
 ) -> None:
-    """Whether a direction has a tensor like it for every parameter.
+    """Raise unless a direction has a tensor like it for every parameter.
 
     Args: as_they_are: whether dtype and device must be the parameter's too, and not the shape alone.
     Raises: ValueError naming the parameter for which that is not so, or what is no parameter.

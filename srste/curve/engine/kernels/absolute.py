@@ -1,5 +1,4 @@
-"""The absolute error of outputs that are linear between events: its own events, where a residual's sign
-changes as well."""
+"""Events of the absolute error: those of the outputs, and where a residual changes its sign."""
 
 from __future__ import annotations
 

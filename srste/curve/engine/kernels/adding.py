@@ -9,10 +9,10 @@ from srste.curve.engine.kernels.lanes import LANES, load, splat, store
 from srste.curve.engine.kernels.positions import ONE
 from srste.curve.engine.layout import WORD, BitStack, IntVector, Matrix, Stack, Vector
 
-_GROUP = 4  # units, of which there are 16 sums
-_GROUPS = WORD // _GROUP  # whose sums are added at once
-SUMS = _GROUPS * 2**_GROUP  # of every column
-COLUMNS = 32  # at a time, whose sums, 128 x 32 numbers, stay in a core's nearest cache
+_GROUP = 4  # units in a group; there is a sum for each of their 16 subsets
+_GROUPS = WORD // _GROUP  # 8 groups, of one word of units
+SUMS = _GROUPS * 2**_GROUP  # 128 sums per column
+COLUMNS = 32  # columns per pass: their 128 x 32 sums stay in a core's nearest cache
 
 
 @part

@@ -197,7 +197,7 @@ def derivatives(steps: Steps, position: np.uint64, t: float) -> tuple[float, flo
     total = lost = slope = curvature = 0.0
     for example in range(len(steps.counts)):
         stop = begin + steps.counts[example]
-        low, high = begin, stop  # of its events those before ``low`` have been
+        low, high = begin, stop  # events before ``low`` are at or before the position
         while low < high:
             middle = (low + high) // 2
             if keys[middle, 0] <= position:

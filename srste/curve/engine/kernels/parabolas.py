@@ -46,7 +46,7 @@ def _stretch(
 @compiled
 def parts_by_cell(steps: Steps, width: float, begin: float, end: float, cells: int) -> IntVector:
     """How many parts of all steps between ``begin`` and ``end`` start in each of so many equal cells of
-    that range, those aside that hold at its beginning."""
+    that range; parts that are valid at ``begin`` already do not count."""
     keys = steps.outputs.view(np.uint64)
     starts, place = np.zeros(cells, np.int64), 0
     scale = cells / (end - begin) if end > begin else 0.0

@@ -2,7 +2,8 @@
 
 An event is a row (position as the bits of a float, c0, c1, c2): from that position on the sum gains the
 polynomial ``c0 + c1 t + c2 t^2``. A piece is such a row too: the position where it starts, and the sum
-from there to where the next one starts. One without any float starts where the next does.
+from there to where the next one starts. A piece may contain no float; its first float is then that of
+the next one.
 """
 
 from __future__ import annotations
