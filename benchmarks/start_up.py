@@ -20,13 +20,13 @@ from importlib.metadata import files
 from pathlib import Path
 
 FOLLOWING = (
-    "import srste.curve.engine.batch_loss; from srste.curve.engine.kernels.follow import following"
+    "import srste.curve.engine.batch_loss; from srste.curve.engine.kernels.follow import follow_kernel"
 )
 # What is imported or asked for, and what before it.
 STEPS = {
     "numba": ("import numba", "import srste.curve"),
-    "kernels: chains, squared error": (f"{FOLLOWING}; following(is_chain=True)", "import numba"),
-    "also: any other network": ("following(is_chain=False)", FOLLOWING),
+    "kernels: chains, squared error": (f"{FOLLOWING}; follow_kernel(is_chain=True)", "import numba"),
+    "also: any other network": ("follow_kernel(is_chain=False)", FOLLOWING),
     "also: absolute error": ("import srste.curve.engine.kernels.absolute", FOLLOWING),
     "also: logistic loss, cross-entropy": ("import srste.curve.convex.search", FOLLOWING),
 }

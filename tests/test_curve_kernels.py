@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from srste.curve.engine.kernels.follow import following
+from srste.curve.engine.kernels.follow import follow_kernel
 from srste.curve.engine.kernels.lanes import load, store
 from srste.curve.engine.kernels.piecewise import add_up
 from srste.curve.engine.kernels.positions import position_of_flip, positions_of_flips
@@ -92,7 +92,7 @@ def test_a_unit_is_up_where_its_pre_activation_is_not_negative(flips_of):
 
 
 def test_kernels_of_one_source_have_each_a_place_in_the_cache():
-    places = {following(chain)._cache._cache_file._index_path for chain in (False, True)}
+    places = {follow_kernel(chain)._cache._cache_file._index_path for chain in (False, True)}
     assert len(places) == 2
 
 

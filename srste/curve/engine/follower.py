@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from srste.curve.engine.kernels.adding import COLUMNS, SUMS, add_dense, add_sparse
-from srste.curve.engine.kernels.follow import following, start
+from srste.curve.engine.kernels.follow import follow_kernel, start
 from srste.curve.engine.kernels.lanes import aligned
 from srste.curve.engine.layout import WORD, Examples, Units
 from srste.curve.engine.link_table import Links, padded, rounded
@@ -87,7 +87,7 @@ class Follower:
     ) -> tuple[int, Array]:
         """As the kernel of that name, for the examples of the block."""
         self._begin(self._batch.inputs[block])
-        kernel = following(self._links.is_chain)
+        kernel = follow_kernel(self._links.is_chain)
         examples = self._batch.examples(block)
         return kernel(self._links.table, self._units, examples, squared, at_start, counts, count, events)
 

@@ -32,8 +32,8 @@ class LinkTable(NamedTuple):
     outputs: the number of output units.
     widths: (layers,): units of each layer, padded with units that never flip to multiples of `WORD`,
         or of 8 for the outputs.
-    first: (layers + 1,): the rows of ``links`` that belong to each source layer.
-    links: (links, 3), ordered by source: the target layer, where the link begins in ``jumps`` or
+    first: (layers + 1,): the rows of ``outgoing`` that belong to each source layer.
+    outgoing: (links, 3), ordered by source: the target layer, where the link begins in ``jumps`` or
         ``starts``, and whether it is sparse.
     jumps: of one dense link after the other, (units, 2 width of the target): what a unit adds to a and d
         of the target when it goes up.
@@ -44,7 +44,7 @@ class LinkTable(NamedTuple):
     outputs: int
     widths: IntVector
     first: IntVector
-    links: IntMatrix
+    outgoing: IntMatrix
     jumps: Vector
     starts: IntVector
     ends: IntVector

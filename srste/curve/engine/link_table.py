@@ -140,7 +140,7 @@ class Links:
                 outputs=outputs,
                 widths=np.array(widths),
                 first=np.array([0, *accumulate(map(len, outgoing))]),
-                links=np.array([*chain(*outgoing)], dtype=np.int64).reshape(-1, 3),
+                outgoing=np.array([*chain(*outgoing)], dtype=np.int64).reshape(-1, 3),
                 jumps=jumps,
                 starts=np.concatenate(starts),
                 ends=np.concatenate(ends),

@@ -164,12 +164,12 @@ class Traced:
         at_once = max(1, _AT_ONCE // max(self.units))
         edges: dict[int, list[tuple[Index, Index, Array]]] = {t: [] for t in range(len(self.units))}
         for first in range(0, units, at_once):
-            turned_on = torch.zeros(min(at_once, units - first), units, dtype=torch.float64)
-            turned_on[:, first : first + len(turned_on)].fill_diagonal_(1)
-            rows = 1 if self._units_share_row else len(turned_on)
-            for target, response in enumerate(self._responses(source, turned_on, example, rows)):
+            unit_rows = torch.zeros(min(at_once, units - first), units, dtype=torch.float64)
+            unit_rows[:, first : first + len(unit_rows)].fill_diagonal_(1)
+            rows = 1 if self._units_share_row else len(unit_rows)
+            for target, response in enumerate(self._responses(source, unit_rows, example, rows)):
                 if target > source:
-                    edges[target].append(_edges(response, len(turned_on), first))
+                    edges[target].append(_edges(response, len(unit_rows), first))
                     if sum(len(begins) for begins, _, _ in edges[target]) > _MOST_EDGES:
                         raise NotExactError(
                             f"two of its layers have more than {_MOST_EDGES:,} links between their units"
@@ -180,14 +180,14 @@ class Traced:
                 links[source, target] = _link(units, self.units[target], begins, ends, pairs)
 
     def _responses(
-        self, source: int, turned_on: Tensor, example: Tensor, rows: int
+        self, source: int, unit_rows: Tensor, example: Tensor, rows: int
     ) -> list[AffineValue]:
         """All that is binarised and the output, with what units of a layer that are on add to them."""
         values: list[AffineValue] = []
 
         def look(layer: int, _: Levels, x: AffineValue) -> AffineValue:
             values.append(x)
-            response = turned_on.reshape(-1, *x.a.shape[1:]) if layer == source else None
+            response = unit_rows.reshape(-1, *x.a.shape[1:]) if layer == source else None
             return AffineValue(torch.zeros_like(x.a), on_units=True, response=response)
 
         several = example.expand(rows, *example.shape[1:])

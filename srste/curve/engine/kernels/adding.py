@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from srste.curve.engine.kernels.compiling import compiled, part
+from srste.curve.engine.kernels.compiling import compiled, inlined
 from srste.curve.engine.kernels.lanes import LANES, load, splat, store
 from srste.curve.engine.kernels.positions import ONE
 from srste.curve.engine.layout import WORD, BitStack, IntVector, Matrix, Stack, Vector
@@ -15,7 +15,7 @@ SUMS = _GROUPS * 2**_GROUP  # 128 sums per column
 COLUMNS = 32  # columns per pass: their 128 x 32 sums stay in a core's nearest cache
 
 
-@part
+@inlined
 def _make_sums(
     jumps: Vector, at: int, step: int, begin: int, units: int, columns: int, table: Vector
 ) -> None:
@@ -68,12 +68,12 @@ def add_dense(
         Arlazarov, Dinic, Kronrod and Faradzev, 1970, "On economical construction of the transitive
         closure of an oriented graph".
     """
-    both = start.shape[1]
-    step = both if len(start) > 1 else 0
-    for left in range(0, both, COLUMNS):
-        columns = min(COLUMNS, both - left)
+    n_columns = start.shape[1]
+    step = n_columns if len(start) > 1 else 0
+    for left in range(0, n_columns, COLUMNS):
+        columns = min(COLUMNS, n_columns - left)
         for begin in range(0, n_units, WORD):
-            _make_sums(jumps, at + left, both, begin, n_units, columns, sums)
+            _make_sums(jumps, at + left, n_columns, begin, n_units, columns, sums)
             size = 2**_GROUP * columns
             for row in range(rows):
                 word = up[source, row, begin // WORD]

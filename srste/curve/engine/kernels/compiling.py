@@ -70,12 +70,12 @@ def compiled(function: Kernel) -> Kernel:
     return cast(Kernel, kernel)
 
 
-def part(function: Kernel) -> Kernel:
-    """Marks a part of kernels, compiled into each one that calls it."""
+def inlined(function: Kernel) -> Kernel:
+    """Mark a part of kernels, compiled into each one that calls it."""
     return cast(Kernel, numba.njit(error_model="numpy", forceinline=True)(function))
 
 
-@part
+@inlined
 def grown(rows: layout.Matrix, count: int, least: int) -> layout.Matrix:
     """Return a matrix with room for twice ``least`` rows, the first ``count`` of them copied."""
     larger = np.empty((max(1024, 2 * least), rows.shape[1]))

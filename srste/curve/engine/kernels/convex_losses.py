@@ -10,13 +10,13 @@ import math
 
 import numpy as np
 
-from srste.curve.engine.kernels.compiling import compiled, part
+from srste.curve.engine.kernels.compiling import compiled, inlined
 from srste.curve.engine.kernels.piecewise import add
 from srste.curve.engine.kernels.positions import START, position_of
 from srste.curve.engine.layout import Steps, Vector
 
 
-@part
+@inlined
 def loss_of(steps: Steps, row: Vector, first: int, example: int, t: float) -> tuple[float, float, float]:
     """(loss, its slope, its curvature) at t of an example whose outputs ``a - t d`` stand in a row, from
     ``first`` on: a, then d."""
@@ -53,7 +53,7 @@ def loss_of(steps: Steps, row: Vector, first: int, example: int, t: float) -> tu
     return loss, slope, curvature
 
 
-@part
+@inlined
 def spread_of(steps: Steps, row: Vector, first: int) -> float:
     """By how much a unit of t moves the loss's arguments: the range of d over the classes; the sum of
     its magnitudes over the outputs of a logistic loss."""
@@ -99,7 +99,7 @@ def spreads(steps: Steps) -> tuple[float, float]:
     return widest, total
 
 
-@part
+@inlined
 def _add_at_nodes(
     steps: Steps,
     row: Vector,

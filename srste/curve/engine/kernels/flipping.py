@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from srste.curve.engine.kernels.compiling import part
+from srste.curve.engine.kernels.compiling import inlined
 from srste.curve.engine.kernels.lanes import (
     LANES,
     Lanes,
     load,
-    lower,
-    lowest,
     lowest_bit,
+    minimum,
     pick,
+    smallest_lane,
     splat,
     store,
 )
@@ -37,7 +37,7 @@ _WIDE = 64
 TARGET, AT, IS_SPARSE = 0, 1, 2
 
 
-@part
+@inlined
 def read_word(
     position: np.uint64,
     units: Units,
@@ -64,12 +64,12 @@ def read_word(
             store(units.flips, at + eight, flip)
         else:
             flip = load(units.flips, at + eight)
-        first = lower(first, pick(flip > position, flip, splat(NEVER)))
+        first = minimum(first, pick(flip > position, flip, splat(NEVER)))
         word |= bits_up_at(position, flip) << np.uint64(eight)
     return word, first
 
 
-@part
+@inlined
 def flip(
     position: np.uint64, units: Units, moved: bool, layer: int, row: int, width: int, flipped: Flipped
 ) -> int:
@@ -89,11 +89,11 @@ def flip(
             flipped.units[count] = begin + bit
             flipped.signs[count] = 1.0 if word >> np.uint64(bit) & ONE else -1.0
             count += 1
-    units.next_flip[layer, row] = lowest(first)
+    units.next_flip[layer, row] = smallest_lane(first)
     return count
 
 
-@part
+@inlined
 def _flip_touched(
     position: np.uint64,
     units: Units,
@@ -122,7 +122,7 @@ def _flip_touched(
     return count
 
 
-@part
+@inlined
 def _add_jumps(
     units: Units, links: LinkTable, target: int, row: int, at: int, flipped: Flipped, count: int
 ) -> None:
@@ -146,7 +146,7 @@ def _add_jumps(
         store(affine, column + LANES, two)
 
 
-@part
+@inlined
 def propagate_chain(
     position: np.uint64,
     units: Units,
@@ -160,7 +160,7 @@ def propagate_chain(
     and nothing else, by a dense link. Returns: whether the outputs change."""
     last = len(links.widths) - 1
     while count > 0:
-        _add_jumps(units, links, layer + 1, row, links.links[layer, AT], flipped, count)
+        _add_jumps(units, links, layer + 1, row, links.outgoing[layer, AT], flipped, count)
         layer += 1
         if layer == last:
             return True
@@ -168,7 +168,7 @@ def propagate_chain(
     return False
 
 
-@part
+@inlined
 def _touch_readers(
     units: Units,
     links: LinkTable,
@@ -181,9 +181,9 @@ def _touch_readers(
     """Update the (a, d) of all layers that read a layer of which ``count`` units have flipped."""
     affine, room = units.affine, touched.units.shape[1]
     for link in range(links.first[layer], links.first[layer + 1]):
-        target, at = links.links[link, TARGET], links.links[link, AT]
+        target, at = links.outgoing[link, TARGET], links.outgoing[link, AT]
         width = links.widths[target]
-        if links.links[link, IS_SPARSE]:
+        if links.outgoing[link, IS_SPARSE]:
             for k in range(count):
                 sign = flipped.signs[k]
                 first = at + flipped.units[k]
@@ -199,7 +199,7 @@ def _touch_readers(
             _add_jumps(units, links, target, row, at, flipped, count)
 
 
-@part
+@inlined
 def propagate(
     position: np.uint64,
     units: Units,

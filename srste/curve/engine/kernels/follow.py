@@ -7,9 +7,9 @@ from threading import Lock
 
 import numpy as np
 
-from srste.curve.engine.kernels.compiling import compiled, grown, part
+from srste.curve.engine.kernels.compiling import compiled, grown, inlined
 from srste.curve.engine.kernels.flipping import flip, propagate, propagate_chain, read_word
-from srste.curve.engine.kernels.lanes import lowest, splat
+from srste.curve.engine.kernels.lanes import smallest_lane, splat
 from srste.curve.engine.kernels.positions import NEVER, START
 from srste.curve.engine.layout import (
     WORD,
@@ -36,10 +36,10 @@ def start(units: Units, layer: int, rows: int, width: int) -> None:
         for begin in range(0, width, WORD):
             word, first = read_word(START, units, True, layer, row, width, begin, first)
             units.up[layer, row, begin // WORD] = word
-        units.next_flip[layer, row] = lowest(first)
+        units.next_flip[layer, row] = smallest_lane(first)
 
 
-@part
+@inlined
 def _squared_error(
     units: Units, links: LinkTable, row: int, examples: Examples
 ) -> tuple[float, float, float]:
@@ -56,7 +56,7 @@ def _squared_error(
     return examples.share * c0, -2 * examples.share * c1, examples.share * c2
 
 
-@part
+@inlined
 def _write_outputs(units: Units, links: LinkTable, row: int, into: Matrix, at: int) -> None:
     """Put an example's outputs, a and then d, into the last columns of a row of ``into``."""
     last, outputs = len(links.widths) - 1, links.outputs
@@ -158,7 +158,7 @@ _compiling = Lock()
 _kernels: dict[bool, Follow] = {}
 
 
-def following(is_chain: bool) -> Follow:
+def follow_kernel(is_chain: bool) -> Follow:
     """`follow` for chains or for any network, compiled when it is first asked for.
 
     A chain is a network of which each layer has one link to the next one, a dense one, and no other.

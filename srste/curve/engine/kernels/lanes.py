@@ -166,7 +166,7 @@ def packed(typing: Any, mask: Any) -> Any:
 
 
 @_in_kernels
-def lowest(typing: Any, lanes: Any) -> Any:
+def smallest_lane(typing: Any, lanes: Any) -> Any:
     """The lowest of eight integers."""
     if lanes != INTEGERS:
         return None
@@ -180,7 +180,7 @@ def lowest(typing: Any, lanes: Any) -> Any:
 
 
 @_in_kernels
-def lower(typing: Any, one: Any, other: Any) -> Any:
+def minimum(typing: Any, one: Any, other: Any) -> Any:
     """The lower ones of eight pairs of integers."""
     if one != INTEGERS or other != INTEGERS:
         return None

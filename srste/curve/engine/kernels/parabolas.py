@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from srste.curve.engine.kernels.compiling import compiled, grown, part
+from srste.curve.engine.kernels.compiling import compiled, grown, inlined
 from srste.curve.engine.kernels.convex_losses import loss_of, spread_of
 from srste.curve.engine.kernels.piecewise import add
 from srste.curve.engine.kernels.positions import SMALLEST, START, first_float, position_of, real_number
@@ -21,13 +21,13 @@ _FAR = 500.0  # a second derivative may be too small for a float where it grows 
 _ROUNDING = 4 * 2.0**-52  # of a parabola's terms
 
 
-@part
+@inlined
 def _parts(spread: float, length: float, width: float) -> int:
     """Into how many a step of that length is cut."""
     return int(max(1.0, min(np.ceil(spread * length / width), _MOST_PARTS)))
 
 
-@part
+@inlined
 def _stretch(
     keys: BitMatrix, place: int, count: int, step: int, begin: float, end: float
 ) -> tuple[float, float]:

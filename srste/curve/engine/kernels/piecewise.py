@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from srste.curve.engine.kernels.compiling import compiled, grown, part
+from srste.curve.engine.kernels.compiling import compiled, grown, inlined
 from srste.curve.engine.kernels.lanes import LANES, bits_of, gather, load, packed, pick, splat, store
 from srste.curve.engine.kernels.positions import ONE, SMALLEST, first_float, position_of, real_number
 from srste.curve.engine.layout import BitMatrix, BitVector, IntVector, Matrix, ShortVector, Vector
@@ -18,15 +18,15 @@ from srste.curve.engine.layout import BitMatrix, BitVector, IntVector, Matrix, S
 # As many events as about fit a core's own cache, 1 MB.
 _RUN = 32_768
 _NEAR = 64  # pieces, within which eight learning rates are looked up together
-_FEW = 24  # in a bucket, that insertion sorts quickest
+_INSERTION_SORT_MAX = 24  # in a bucket, that insertion sorts quickest
 
 
-@part
+@inlined
 def _bucket(key: np.uint64, start: float, scale: float, last: int) -> int:
     return min(max(int((first_float(key) - start) * scale), 0), last)
 
 
-@part
+@inlined
 def _into_runs(keys: BitMatrix, runs: int, scale: float) -> IntVector:
     """Swap events (F, 4) until each is in its run. Returns: (runs + 1,) where these begin, and the
     end."""
@@ -50,7 +50,7 @@ def _into_runs(keys: BitMatrix, runs: int, scale: float) -> IntVector:
     return begins
 
 
-@part
+@inlined
 def _insert(ordered: BitVector, index: ShortVector, size: int) -> None:
     """Sort keys that are almost in order, and what goes with them."""
     for k in range(1, size):
@@ -62,7 +62,7 @@ def _insert(ordered: BitVector, index: ShortVector, size: int) -> None:
         ordered[place], index[place] = key, at
 
 
-@part
+@inlined
 def _sort_by_bytes(ordered: BitVector, index: ShortVector, size: int) -> None:
     """Sort keys however they are bunched, the lowest byte first, and what goes with them."""
     keys, places = np.empty(size, np.uint64), np.empty(size, np.int32)
@@ -80,7 +80,7 @@ def _sort_by_bytes(ordered: BitVector, index: ShortVector, size: int) -> None:
             begins[digit] += 1
 
 
-@part
+@inlined
 def _order(
     keys: BitMatrix,
     begin: int,
@@ -117,13 +117,13 @@ def _order(
         places[homes[k]] = place + 1  # in the end where the next bucket begins
         ordered[place] = keys[begin + k, 0]
         index[place] = k
-    if most <= _FEW:
+    if most <= _INSERTION_SORT_MAX:
         _insert(ordered, index, size)
     else:
         _sort_by_bytes(ordered, index, size)
 
 
-@part
+@inlined
 def add(total: float, lost: float, term: float) -> tuple[float, float]:
     """Add a term to a sum, and what that loses by rounding to what it has lost (Knuth's two-sum)."""
     new = total + term
@@ -187,13 +187,13 @@ def add_up(events: Matrix, lr_max: float, pieces: Matrix, in_place: bool) -> int
     return piece + 1
 
 
-@part
+@inlined
 def _value(c0: float, c1: float, c2: float, lr: float) -> float:
     """A loss of zero can come out of the cancelling sums as a few ulps below it."""
     return max((c2 * lr + c1) * lr + c0, 0.0)
 
 
-@part
+@inlined
 def _piece_after(keys: BitMatrix, piece: int, place: np.uint64) -> int:
     """The piece that a place lies in, which is ``piece`` or a later one: most often one of the next few,
     and sought in steps that double, and then halve."""
@@ -209,8 +209,10 @@ def _piece_after(keys: BitMatrix, piece: int, place: np.uint64) -> int:
     return piece
 
 
-@part
-def _eight(pieces: Matrix, keys: BitMatrix, piece: int, lr_max: float, lrs: Vector, at: int) -> int:
+@inlined
+def _evaluate_eight(
+    pieces: Matrix, keys: BitMatrix, piece: int, lr_max: float, lrs: Vector, at: int
+) -> int:
     """Put the values at eight learning rates into their place, if these ascend, do not begin before a
     piece and end soon after it. Returns: the piece of the last of them; -1 if it has done nothing."""
     last = len(pieces) - 1
@@ -252,7 +254,7 @@ def evaluate(pieces: Matrix, lr_max: float, lrs: Vector) -> int:
     k = 0
     while k < len(lrs):
         if k + LANES < len(lrs):
-            last_piece = _eight(pieces, keys, piece, lr_max, lrs, k)
+            last_piece = _evaluate_eight(pieces, keys, piece, lr_max, lrs, k)
             if last_piece >= 0:
                 piece = last_piece
                 k += LANES
@@ -296,7 +298,7 @@ def lowest(pieces: Matrix, lr_max: float) -> tuple[float, float, bool]:
     return lr, value, inside or level or (at_left and has_left) or (at_right and has_right)
 
 
-@part
+@inlined
 def _below(c0: float, c1: float, c2: float, level: float, lo: float, hi: float) -> tuple[float, float]:
     """The part of [lo, hi] where the convex ``c0 + c1 t + c2 t^2`` is below a level; (1, 0) if none."""
     over = c0 - level

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from srste.curve.engine.kernels.compiling import part
+from srste.curve.engine.kernels.compiling import inlined
 from srste.curve.engine.kernels.lanes import Lanes, bits_of, packed, pick, splat
 from srste.curve.engine.layout import BitVector, Vector
 
@@ -22,19 +22,19 @@ SMALLEST = np.nextafter(0.0, 1.0)
 """The first learning rate after 0."""
 
 
-@part
+@inlined
 def position_of(lr: float) -> np.uint64:
     """Of a learning rate >= 0."""
     return np.float64(lr).view(np.uint64) << ONE  # which drops the sign of -0.0
 
 
-@part
+@inlined
 def real_number(position: np.uint64) -> float:
     """The learning rate at or just before a position."""
     return np.uint64(position >> ONE).view(np.float64)
 
 
-@part
+@inlined
 def first_float(position: np.uint64) -> float:
     """The smallest float that lies at or after a position."""
     return np.uint64((position >> ONE) + (position & ONE)).view(np.float64)
@@ -52,7 +52,7 @@ def just_after(lr: float) -> np.uint64:
     return position
 
 
-@part
+@inlined
 def position_of_flip(a: float, d: float) -> np.uint64:
     """Where a unit flips, a and d being finite. One that is up, or down, from t = 0 on rises at 0, or
     never."""
@@ -62,7 +62,7 @@ def position_of_flip(a: float, d: float) -> np.uint64:
     return twice if d < 0 else NEVER
 
 
-@part
+@inlined
 def positions_of_flips(a: Lanes, d: Lanes) -> Lanes:
     """`position_of_flip` of eight units."""
     twice = bits_of(a / d) << 1
@@ -71,7 +71,7 @@ def positions_of_flips(a: Lanes, d: Lanes) -> Lanes:
     return pick(a >= 0.0, falls, rises)
 
 
-@part
+@inlined
 def up_at(position: np.uint64, flip: np.uint64) -> bool:
     """Whether a unit that flips at ``flip`` is up at a position."""
     falls = (flip & ONE) == ONE
@@ -79,14 +79,14 @@ def up_at(position: np.uint64, flip: np.uint64) -> bool:
     return is_up
 
 
-@part
+@inlined
 def bits_up_at(position: np.uint64, flips: Lanes) -> np.uint64:
     """`up_at` of eight units, as bits."""
     bits: np.uint64 = packed(flips > position) ^ packed((flips & 1) == 0)
     return bits
 
 
-@part
+@inlined
 def sign_at(position: np.uint64, flip: np.uint64) -> float:
     """The sign at a position of a unit that flips at ``flip``."""
     return 1.0 if up_at(position, flip) else -1.0
