@@ -282,7 +282,7 @@ def test_the_jobs_of_a_sweep_are_hydra_s(monkeypatch, tmp_path):
     typed = ["--multirun", "estimator=sr_ste", "samples=2,4,6", "pretraining=none,adam"]
     assert found.argv[:4] == typed
     assert found.argv[4] == f"hydra.sweep.dir='{found.root.resolve()}'"
-    assert len(found.contents.keys) == 2 * (3 + 1) * 10
+    assert len(found.contents.studies) == 2 * (3 + 1) * 10
     assert found.root.parts[0] == "multirun"
 
 
@@ -361,7 +361,7 @@ def test_a_relative_cache_is_one_for_all_jobs(monkeypatch, tmp_path):
 def test_ste_is_one_job_s_work_however_many_sample_counts(monkeypatch, tmp_path):
     found = plan(monkeypatch, tmp_path, "-m", "estimator=ste", "samples=1,2,...,10")
     assert len(found.jobs) == 10
-    assert len(found.contents.keys) == 10
+    assert len(found.contents.studies) == 10
     assert found.estimators_without_samples == ["ste"]
     assert plan(monkeypatch, tmp_path, "estimator=ste").estimators_without_samples == []
 

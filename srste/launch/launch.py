@@ -118,14 +118,14 @@ def _run_plan(task: Callable[[], Any], plan: Plan) -> int:
     )
     sys.argv[1:] = plan.argv
     _announce(plan, earlier)
-    with reporting(len(plan.contents.keys)) as reporter:
+    with reporting(len(plan.contents.studies)) as reporter:
         code = _run(task)
     if reporter.refused is not None:
         raise reporter.refused
     if code:
         done = records.stored_keys(plan.root, plan.contents.studies)
         _print_error(
-            f"stopped after {len(done)} of {len(plan.contents.keys)} studies; their "
+            f"stopped after {len(done)} of {len(plan.contents.studies)} studies; their "
             f"records are kept in {plan.root}, and the same command goes on from there"
         )
         return code

@@ -73,7 +73,7 @@ class Plan:
         """The keys of the studies whose records are not to be reused."""
         pairs = zip(self.jobs, self.contents.jobs, strict=True)
         return frozenset(
-            key for job, contents in pairs if not job.config["resume"] for key in contents.keys
+            key for job, contents in pairs if not job.config["resume"] for key in contents.studies
         )
 
 

@@ -52,7 +52,7 @@ class LaunchResults:
 
     def n_missing(self, of: Contents | JobContents) -> int:
         """Return the number of studies without a record, of a job or of all."""
-        return sum(key not in self.records for key in of.keys)
+        return sum(key not in self.records for key in of.studies)
 
 
 def read_results(root: Path) -> LaunchResults | None:
@@ -112,7 +112,7 @@ def show_lost(results: LaunchResults, reasons: Mapping[str, str], console: Conso
     table.add_column("why", overflow="fold")
     for job in lost[:LOST_SHOWN]:
         why = reasons.get(job.folder, "did not run")
-        table.add_row(job.folder, f"{results.n_missing(job)} of {len(job.keys)}", why)
+        table.add_row(job.folder, f"{results.n_missing(job)} of {len(job.studies)}", why)
     console.print(table)
     if len(lost) > LOST_SHOWN:
         console.print(f"... and {len(lost) - LOST_SHOWN} more")

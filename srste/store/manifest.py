@@ -64,11 +64,6 @@ class JobContents:
     groups: list[str]
     pretraining: str | None
 
-    @property
-    def keys(self) -> list[str]:
-        """The keys of its studies."""
-        return list(self.studies)
-
 
 @dataclass(frozen=True)
 class Contents:
@@ -88,15 +83,10 @@ class Contents:
         return {key: folder for job in self.jobs for key, folder in job.studies.items()}
 
     @cached_property
-    def keys(self) -> frozenset[str]:
-        """The keys of all studies."""
-        return frozenset(self.studies)
-
-    @cached_property
     def everything(self) -> frozenset[str]:
         """The keys of studies, groups and pretrainings."""
         groups = (key for job in self.jobs for key in job.groups)
-        return self.keys.union(groups, self.pretrainings)
+        return frozenset([*self.studies, *groups, *self.pretrainings])
 
 
 def refuse_another_command(key: str, root: Path, overrides: list[str], multirun: bool) -> None:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from srste.curve.convex.bounds import Bounds
 from srste.curve.convex.sums import StepSum, together
-from srste.curve.engine.follower import CurveInputs, Follower, blocks
+from srste.curve.engine.follower import CurveInputs, Follower, blocks_by_thread
 from srste.curve.engine.kernels.positions import SMALLEST, first_floats
 from srste.curve.engine.layout import Steps
 from srste.curve.engine.link_table import Links
-from srste.curve.engine.threads import in_threads, one_blas_thread, shares, threads
+from srste.curve.engine.threads import in_threads, one_blas_thread
 from srste.curve.network.base import ROUNDING, Array, Index, Network
 from srste.losses import ExactForm
 
@@ -243,9 +243,8 @@ def convex_sum(
     """The mean over the batch of cross-entropies, or of logistic losses."""
     classes = form is ExactForm.SOFTMAX
     outputs = network.units[-1]
-    all_blocks = blocks(links, len(batch))
+    all_blocks, parts = blocks_by_thread(links, len(batch))
     largest = all_blocks[0].stop
-    parts = shares(max(1, min(threads(), len(all_blocks))), len(all_blocks))
 
     def work(part: int) -> Steps:
         numbers = parts[part]

@@ -15,7 +15,7 @@ from srste.curve.engine.kernels.follow import follow_kernel, start
 from srste.curve.engine.kernels.lanes import aligned
 from srste.curve.engine.layout import WORD, Examples, Units
 from srste.curve.engine.link_table import Links, padded, rounded
-from srste.curve.engine.threads import threads
+from srste.curve.engine.threads import shares, threads
 from srste.curve.network.base import Array, Index, Network, check_finite
 
 # A block of examples is as many numbers as about stay near a core, 3 MB; but not so few examples that a
@@ -137,12 +137,14 @@ class Follower:
             affine[:] = total
 
 
-def blocks(links: Links, batch: int) -> list[slice]:
-    """The examples in blocks, all but the last of the same size; one for each thread at least."""
+def blocks_by_thread(links: Links, batch: int) -> tuple[list[slice], list[range]]:
+    """The examples in blocks, all but the last of the same size; and the numbers of the blocks that each
+    thread follows."""
     # Their (a, d), and where hidden units flip.
     widths = links.table.widths
     numbers = (3 * len(widths) - 1) * int(widths.max())
     most = max(_FEWEST, _BLOCK // numbers)
     count = max(math.ceil(batch / most), min(threads(), batch // _FEWEST))
     rows = math.ceil(batch / count)
-    return [slice(start, min(start + rows, batch)) for start in range(0, batch, rows)]
+    blocks = [slice(start, min(start + rows, batch)) for start in range(0, batch, rows)]
+    return blocks, shares(max(1, min(threads(), len(blocks))), len(blocks))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from srste.curve.engine.follower import CurveInputs, Follower, blocks, scratch
+from srste.curve.engine.follower import CurveInputs, Follower, blocks_by_thread, scratch
 from srste.curve.engine.kernels import piecewise as kernels
 from srste.curve.engine.kernels.positions import first_floats
 from srste.curve.engine.link_table import Links
@@ -76,9 +76,8 @@ class Pieces:
 def pieces(network: Network, links: Links, batch: CurveInputs, form: ExactForm, lr_max: float) -> Pieces:
     """The mean over the batch of squared, or of absolute, errors."""
     follow = _absolute if form is ExactForm.ABSOLUTE else _squared
-    all_blocks = blocks(links, len(batch))
+    all_blocks, parts = blocks_by_thread(links, len(batch))
     largest = all_blocks[0].stop
-    parts = shares(max(1, min(threads(), len(all_blocks))), len(all_blocks))
     room = _EVENTS_AN_EXAMPLE * (len(batch) // len(parts) + largest)
     space = scratch.array("events", len(parts) * room, 4)
     at_start = np.zeros((len(all_blocks), 3))

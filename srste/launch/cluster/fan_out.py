@@ -143,7 +143,7 @@ class _TaskQueue:
             if error is not None:
                 reporter().job_failed(job.folder, error)
                 continue
-            for key in job.keys:
+            for key in job.studies:
                 reporter().study_done(key, reused=False)
             track_finished(self.root, job, self.logged)
 
@@ -181,9 +181,9 @@ def _unfinished(root: Path, contents: Contents, stored: set[str], numbers: Seque
     unfinished = []
     for number in numbers:
         job = contents.jobs[number]
-        for key in stored.intersection(job.keys):
+        for key in stored.intersection(job.studies):
             reporter().study_done(key, reused=True)
-        if not stored.issuperset(job.keys) or (job.pretraining and job.pretraining not in pretrained):
+        if not stored.issuperset(job.studies) or (job.pretraining and job.pretraining not in pretrained):
             unfinished.append(number)
             if job.pretraining:
                 pretrained.add(job.pretraining)  # by the first such job
