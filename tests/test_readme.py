@@ -36,6 +36,7 @@ YAML = [block for language, block in BLOCKS if language == "yaml"]
 IN_CI = {"make test", "make lint"}
 BY_OTHER_TESTS = {
     "make benchmark",  # tests/test_benchmarks.py
+    "make compat",  # the tests themselves, in four environments: by hand, before a release
     "make soak",  # tests/faults/test_soak.py
     "python train.py -m hydra/launcher=slurm estimator=sr_ste samples=1,2,...,10",  # tests/slurm
 }
