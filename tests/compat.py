@@ -65,11 +65,11 @@ def outcome(name: str, python: Path, tests: list[str]) -> tuple[int, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", help="environments; all by default", choices=ENVIRONMENTS)
+    parser.add_argument("--only", nargs="+", help="environments", choices=ENVIRONMENTS)
     parser.add_argument("--tests", nargs="+", default=CORE, help="files, without test_ and .py")
     options = parser.parse_args()
     failed = False
-    for name in options.names or ENVIRONMENTS:
+    for name in options.only or ENVIRONMENTS:
         python, resolution = ENVIRONMENTS[name]
         find = [*UV, "python", "find", "--no-python-downloads", python]
         if subprocess.run(find, stdout=subprocess.DEVNULL, check=False).returncode:
