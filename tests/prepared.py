@@ -168,8 +168,8 @@ def become(wanted):
     sys.argv = wanted["argv"]
     first = wanted["environment"].get("PYTHONPATH", "").split(os.pathsep)
     script = Path(wanted["argv"][0])
-    beside = wanted["cwd"] if script.name == "__main__.py" else str(script.parent)
-    sys.path[:1] = [beside, *filter(None, first)]
+    script_folder = wanted["cwd"] if script.name == "__main__.py" else str(script.parent)
+    sys.path[:1] = [script_folder, *filter(None, first)]
     if str(script) not in OWN:
         forget_project()
     random.seed()

@@ -26,22 +26,24 @@ def test_against_brute_force(estimator, seed):
     problem = this.problem()
     fresh = problem.heldout(500)
     direction = this.estimator.direction(problem, problem.batch(1), 1)
-    found = evaluate_heldout(Line(problem.model, direction), problem, fresh, 0.125, 0.5)
+    heldout = evaluate_heldout(Line(problem.model, direction), problem, fresh, 0.125, 0.5)
     network, step, x, y = arrays(problem, direction, fresh)
-    assert found.examples == 500
-    assert found.pre_loss == pytest.approx(oracle.loss(network, x, y), rel=1e-12)
-    assert found.post_loss == pytest.approx(
+    assert heldout.examples == 500
+    assert heldout.pre_loss == pytest.approx(oracle.loss(network, x, y), rel=1e-12)
+    assert heldout.post_loss == pytest.approx(
         oracle.loss(oracle.step(network, step, 0.125), x, y), rel=1e-9
     )
-    assert found.zero_loss == pytest.approx(np.mean(y**2), rel=1e-12)
+    assert heldout.zero_loss == pytest.approx(np.mean(y**2), rel=1e-12)
     # No learning rate is better than the best, and the best is what it says.
     lrs = np.linspace(1e-4, 0.5, 800)
-    assert found.best_loss <= oracle.brute_force(network, step, x, y, lrs).min() + 1e-12
-    at_best = oracle.loss(oracle.step(network, step, found.best_lr), x, y)
-    assert found.best_loss == pytest.approx(at_best, abs=2e-3)  # a unit may sit on its breakpoint
-    if found.attained:
-        near = [oracle.loss(oracle.step(network, step, found.best_lr + e), x, y) for e in (-1e-9, 1e-9)]
-        assert found.best_loss <= min(near) + 1e-9
+    assert heldout.best_loss <= oracle.brute_force(network, step, x, y, lrs).min() + 1e-12
+    at_best = oracle.loss(oracle.step(network, step, heldout.best_lr), x, y)
+    assert heldout.best_loss == pytest.approx(at_best, abs=2e-3)  # a unit may sit on its breakpoint
+    if heldout.attained:
+        near = [
+            oracle.loss(oracle.step(network, step, heldout.best_lr + e), x, y) for e in (-1e-9, 1e-9)
+        ]
+        assert heldout.best_loss <= min(near) + 1e-9
 
 
 def test_the_examples_are_nobody_else_s_and_the_same_for_all():

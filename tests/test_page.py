@@ -156,10 +156,10 @@ class TestClaims:
 
     def test_the_note_s_statistics_for_the_control_too(self, judged):
         setting, _ = judged
-        found = {(c.series, c.statistic): c.proportion for c in counts(setting)}
-        assert found["sr-STE", "some_n_beats_ste"].k == 24
-        assert 12 <= found["tilted STE", "some_n_beats_ste"].k <= 24
-        assert found["sr-STE", "ste_lowers"].n == 24
+        proportions = {(c.series, c.statistic): c.proportion for c in counts(setting)}
+        assert proportions["sr-STE", "some_n_beats_ste"].k == 24
+        assert 12 <= proportions["tilted STE", "some_n_beats_ste"].k <= 24
+        assert proportions["sr-STE", "ste_lowers"].n == 24
 
     def test_settings_are_told_apart_and_networks_put_together(self):
         generator = np.random.default_rng(2)

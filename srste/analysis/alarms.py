@@ -188,7 +188,7 @@ def _smallest(steps: list[BestStep]) -> Iterator[Alarm]:
     for step in steps:
         if step.smallest_lr is not None and math.isclose(step.lr, step.smallest_lr, rel_tol=1e-6):
             below = f"below the {step.pre_loss:.6g} before"
-            if step.post_loss >= step.pre_loss:
+            if not step.post_loss < step.pre_loss:
                 below = f"not {below}{_OTHER_RATES[step.descends]}"
             yield Alarm(SMALLEST, _study(step), f"loss {step.post_loss:.6g} at {step.lr:g}, {below}")
 

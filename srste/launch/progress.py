@@ -45,10 +45,10 @@ class _Timer:
     def is_due(self) -> bool:
         """Return whether the last line is old enough, and start to wait for the next if so."""
         now = time.monotonic()
-        due = now - self._last >= SECONDS_BETWEEN_LINES
-        if due:
+        is_due = now - self._last >= SECONDS_BETWEEN_LINES
+        if is_due:
             self._last = now
-        return due
+        return is_due
 
 
 class Reporter:
