@@ -30,8 +30,8 @@ ALL_UP_TO = 1_000
 
 @dataclass(frozen=True)
 class Run:
-    """One run. start: UTC, ISO 8601; None: now. files, folders: artifacts, under their names.
-    texts: artifacts by file name."""
+    """One run. start: UTC, ISO 8601; None: now. files: artifacts, under their names,
+    folders too. texts: artifacts by file name."""
 
     name: str
     tags: dict[str, str]
@@ -40,7 +40,6 @@ class Run:
     seconds: float = 0.0
     metrics: list[Metric] = field(default_factory=list)
     files: Sequence[Path] = ()
-    folders: Sequence[Path] = ()
     texts: dict[str, str] = field(default_factory=dict)
     failed: bool = False
 
