@@ -237,9 +237,9 @@ def curve_points(trials: Trials) -> NDArray[np.intp]:
 
 def _curve(trials: Trials, time: int) -> list[Metric]:
     points = curve_points(trials)
-    columns: list[tuple[str, Callable[[int], float]]] = [
-        ("trial/pre_loss", lambda i: trials.pre_loss),
-        ("trial/post_loss", lambda i: float(trials.post_loss[i])),
-        ("trial/lr", lambda i: float(trials.lr[i])),
-    ]
-    return [Metric(name, value(i), time, int(i)) for name, value in columns for i in points]
+    columns = {
+        "trial/pre_loss": np.full(len(trials), trials.pre_loss),
+        "trial/post_loss": trials.post_loss,
+        "trial/lr": trials.lr,
+    }
+    return [Metric(name, float(v[i]), time, int(i)) for name, v in columns.items() for i in points]
