@@ -191,13 +191,10 @@ _COLUMNS = (
 )  # fmt: skip
 """The quantities of a study that runs have, by their names in a job's run."""
 
-_STUDY_NAMES = {
-    "gain": "baseline/gain",
-    "angle": "baseline/angle",
-    "zero_loss": "zero/loss",
-    **{
-        name: name.replace("_", "/", 1) for name in _COLUMNS if name.startswith(("heldout_", "descent_"))
-    },
+_STUDY_NAMES = {"gain": "baseline/gain", "angle": "baseline/angle"} | {
+    name: name.replace("_", "/", 1)
+    for name in _COLUMNS
+    if name.startswith(("heldout_", "zero_", "descent_"))
 }
 """Their names in a study's run; of the others "best/" and the name."""
 
