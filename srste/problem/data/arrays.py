@@ -35,7 +35,7 @@ class Arrays:
         self.path = Path(to_absolute_path(str(Path(path).expanduser())))
         self.features = features
         self.heldout = heldout
-        # identity: with other examples a study is another one.
+        # The checksum is the identity: with other examples a study is another one.
         self.identity, self._inputs, self._targets = _read(self.path)
         if (there := int(np.prod(self._inputs.shape[1:]))) != features:
             raise ValueError(f"`Arrays(features={features})` must be {there}, as in {self.path.name}")
