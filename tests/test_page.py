@@ -18,6 +18,7 @@ from srste.report.conditions import conditions
 from srste.report.panels import BATCH, HELDOUT, HELDOUT_BEST, panel, settings
 from srste.report.report import Facts, markdown, write_report
 from srste.store import records
+from srste.store.files import checksum
 from srste.store.records import Baseline
 from srste.study.heldout import Heldout
 from srste.study.results import Probe
@@ -85,7 +86,7 @@ def written(folder, found):
     table = records.encode_trials(trials())
     result = {}
     for i, record in enumerate(found):
-        whole = dataclasses.replace(record, table=records.checksum(table))
+        whole = dataclasses.replace(record, table=checksum(table))
         records.write(folder / f"{i}", whole, table)
         result[whole.key] = (folder / f"{i}", whole)
     return result

@@ -15,7 +15,7 @@ from srste.curve import Interval
 from srste.sampling.base import Trials
 from srste.sampling.grid import Grid
 from srste.store import files, records
-from srste.store.files import sealed
+from srste.store.files import checksum, sealed
 from srste.store.records import DamagedRecordError, Record
 from srste.study.certificate import Certificate
 from srste.study.heldout import Heldout
@@ -72,7 +72,7 @@ def record(table, **changes):
         config={"seed": 0},
         git_commit="unknown",
         versions={"srste": "0"},
-        table=records.checksum(table),
+        table=checksum(table),
     )
     return dataclasses.replace(whole, **changes)
 

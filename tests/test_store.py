@@ -55,8 +55,8 @@ def an_entry(folder):
     (folder / "files" / "deep").mkdir(parents=True, exist_ok=True)
     (folder / "files" / "one.txt").write_text("1")
     (folder / "files" / "deep" / "two.txt").write_text("2")
-    run = Run("r", {"kind": "study"}, {"a": 1}, files=[folder / "files" / "one.txt"],
-              folders=[folder / "files" / "deep"], texts={"three.txt": "3"})  # fmt: skip
+    run = Run("r", {"kind": "study"}, {"a": 1}, texts={"three.txt": "3"},
+              files=[folder / "files" / "one.txt", folder / "files" / "deep"])  # fmt: skip
     return Entry("key", 1, lambda: run)
 
 
@@ -257,8 +257,8 @@ class TestAgain:
         (folder / "report" / "a.txt").write_text(text)
         former = store._runs("tags.kind = 'launch'")
         store.track_launch(
-            LAUNCH, Synced(0, {}, former), [{"a": 1, "b": "x"}], text, [folder / "table.txt"],
-            [folder / "report"], {}, [], True,
+            LAUNCH, Synced(0, {}, former), [{"a": 1, "b": "x"}], text,
+            [folder / "table.txt", folder / "report"], {}, [], True,
         )  # fmt: skip
         (run,) = store._runs("tags.kind = 'launch'")
         return run

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,7 @@ from srste.problem.problem import Problem
 from srste.problem.task import Batch
 from srste.sampling.base import failure
 from srste.store import provenance, records
-from srste.store.files import sealed, slug, unsealed, write_atomically
+from srste.store.files import checksum, sealed, slug, unsealed, write_atomically
 from srste.store.pretrained import Pretrained, pretrained
 from srste.store.records import Baseline, DamagedRecordError, Record
 from srste.study.study import run_study
@@ -127,8 +126,7 @@ class _Studies:
             record = records.read(folder)
         except DamagedRecordError as error:
             log.warning("The record in %s is damaged (%s); set aside, running it again", folder, error)
-            with suppress(FileNotFoundError):  # another process was faster
-                records.set_record_aside(folder)
+            records.set_record_aside(folder)
             return None
         # The launch has already said which records are of other settings or code.
         return record if record is not None and record.key == key else None
@@ -173,7 +171,7 @@ class _Studies:
             alarm_details=study.alarms,
             seconds=seconds,
             config=self.job.config | {"estimator": config, "samples": samples},
-            table=records.checksum(table),
+            table=checksum(table),
             **_circumstances(),
         )
         if record.failed:

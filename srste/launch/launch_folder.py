@@ -61,11 +61,7 @@ def refuse_foreign_files(key: str, root: Path, contents: Contents, report: bool)
         if (folder / LAUNCH).exists():
             raise UserError(f"{key}={root}: {folder.relative_to(root)} is another launch's folder there")
     for folder in (root / below for below in contents.studies.values()):
-        try:
-            foreign = records.foreign_in(folder)
-        except FileNotFoundError:
-            continue
-        if foreign:
+        if foreign := records.foreign_in(folder):
             raise UserError(
                 f"{key}={root}: {folder.relative_to(root)} is for a record, and holds {foreign[0]}, "
                 "which is not srste's; move it elsewhere"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from srste.problem.task import Batch
 from srste.randomness import Stream, integer_seed, stream
 
 
+@dataclass(eq=False, repr=False)
 class Problem:
     """A `srste.problem.task.Task` that follows from the seed alone.
 
@@ -25,30 +27,24 @@ class Problem:
         loss: what is to decrease; the mean squared error, if none is given.
     """
 
-    def __init__(
-        self,
-        make_model: Callable[[], nn.Module],
-        data: Data,
-        seed: int,
-        batch_size: int,
-        device: torch.device,
-        loss: Loss | None = None,
-    ) -> None:
-        self.loss: Loss = SquaredError() if loss is None else loss
-        self.seed = seed
-        self.batch_size = batch_size
-        self.device = device
-        self._make_model = make_model
+    make_model: Callable[[], nn.Module]
+    data: Data
+    seed: int
+    batch_size: int
+    device: torch.device
+    loss: Loss = field(default_factory=SquaredError)
+
+    def __post_init__(self) -> None:
         self._heldout: dict[int, Batch] = {}
         self.model = self.network("init")
-        self.source = data.source(self)
+        self.source = self.data.source(self)
 
     def network(self, name: str) -> nn.Module:
         """A fresh network of the student's build, its weights drawn by that name."""
         # Modules draw from PyTorch's global CPU generator: lend it a named seed, then restore it.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(integer_seed(self.seed, name))
-            return self._make_model().to(self.device)
+            return self.make_model().to(self.device)
 
     def stream(self, *names: str | int) -> Stream:
         """The problem's random stream of that name."""

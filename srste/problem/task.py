@@ -73,31 +73,16 @@ class OneBatch:
         return Batch(1, self.inputs, self.targets)
 
 
-@dataclass(frozen=True)
 class Redrawn:
     """A task whose model and batches are another's, and whose draws are other numbers."""
 
-    task: Task
-
-    @property
-    def model(self) -> nn.Module:
-        return self.task.model
-
-    @property
-    def loss(self) -> LossFunction:
-        return self.task.loss
-
-    @property
-    def seed(self) -> int:
-        return self.task.seed
+    def __init__(self, task: Task) -> None:
+        self.model, self.loss, self.seed, self.batch = task.model, task.loss, task.seed, task.batch
+        self._task = task
 
     def stream(self, *names: str | int) -> Stream:
         """See :class:`Task`."""
-        return self.task.stream(*names, "once more")
-
-    def batch(self, index: int) -> Batch:
-        """See :class:`Task`."""
-        return self.task.batch(index)
+        return self._task.stream(*names, "once more")
 
 
 @contextmanager

@@ -41,10 +41,20 @@ def write_through(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 of the content, hexadecimal."""
+    return sha256(content).hexdigest()
+
+
+def hash_of(entries: dict[str, Any]) -> str:
+    """Return a hash of the entries, hexadecimal, whatever their order."""
+    return checksum(json.dumps(entries, sort_keys=True).encode())
+
+
 def sealed(entries: dict[str, Any]) -> bytes:
     """Return the JSON of the entries, with its checksum as the last of them."""
-    checksum = sha256(json.dumps(entries, indent=1).encode()).hexdigest()
-    return json.dumps(entries | {"checksum": checksum}, indent=1).encode()
+    seal = {"checksum": checksum(json.dumps(entries, indent=1).encode())}
+    return json.dumps(entries | seal, indent=1).encode()
 
 
 def unsealed(content: bytes) -> dict[str, Any]:
@@ -55,8 +65,7 @@ def unsealed(content: bytes) -> dict[str, Any]:
         raise ValueError(f"is not JSON ({error})") from error
     if not isinstance(entries, dict) or "checksum" not in entries:
         raise ValueError("does not hold what it should")
-    checksum = entries.pop("checksum")
-    if checksum != sha256(json.dumps(entries, indent=1).encode()).hexdigest():
+    if entries.pop("checksum") != checksum(json.dumps(entries, indent=1).encode()):
         raise ValueError("does not agree with its own checksum")
     return entries
 
@@ -126,5 +135,5 @@ def slug(text: str, longest: int = 80) -> str:
     become ``_``. Longer names are cut and end in a hash. Never empty, hidden or a path."""
     name = re.sub(r"[^\w=.,+-]+", "_", text, flags=re.ASCII).strip("_.")
     if not name or len(name) > longest:
-        name = f"{name[: longest - 9]}_{sha256(text.encode()).hexdigest()[:8]}".lstrip("_")
+        name = f"{name[: longest - 9]}_{checksum(text.encode())[:8]}".lstrip("_")
     return name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -18,7 +17,7 @@ from torch import nn
 
 from srste.problem.pretraining import Advance, Pretraining, still_falling
 from srste.problem.problem import Problem
-from srste.store.files import remove_temporaries, write_atomically
+from srste.store.files import checksum, remove_temporaries, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ def _save(model: nn.Module, losses: list[float], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, buffer)
     weights = buffer.getvalue()
-    summary = {"sha256": hashlib.sha256(weights).hexdigest(), "losses": losses}
+    summary = {"sha256": checksum(weights), "losses": losses}
     write_atomically(path, weights)
     write_atomically(path.with_suffix(".json"), json.dumps(summary).encode())
 
@@ -90,7 +89,7 @@ def _load(model: nn.Module, path: Path) -> list[float] | None:
     try:
         weights = path.read_bytes()
         summary = json.loads(path.with_suffix(".json").read_bytes())
-        if hashlib.sha256(weights).hexdigest() != summary["sha256"]:
+        if checksum(weights) != summary["sha256"]:
             raise ValueError("its checksum does not match")
         losses = [float(loss) for loss in summary["losses"]]
         model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))

@@ -8,8 +8,6 @@ soon as one that counts imports it, or a configuration names it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import srste
+from srste.store.files import checksum, hash_of
 from srste.store.sources import modules_of, source_of
 
 ARITHMETIC = ("torch", "numpy", "numba", "optuna", "scipy", "cmaes")
@@ -55,10 +54,8 @@ def code_modules(targets: frozenset[str]) -> frozenset[str]:
 
 @cache
 def _digest_of(targets: frozenset[str]) -> str:
-    digest = hashlib.sha256()
-    for module in sorted(code_modules(targets)):
-        digest.update(module.encode() + b"\0" + source_of(module) + b"\0")
-    return digest.hexdigest()
+    modules = sorted(code_modules(targets))
+    return checksum(b"".join(m.encode() + b"\0" + source_of(m) + b"\0" for m in modules))
 
 
 @cache
@@ -103,5 +100,4 @@ def key_of(identity: dict[str, Any]) -> str:
     the versions of the packages that it is computed with."""
     code = _digest_of(frozenset(_targets(identity)))
     computing = {name: versions()[name] for name in ARITHMETIC}
-    parts = {"identity": identity, "code": code, "versions": computing}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hash_of({"identity": identity, "code": code, "versions": computing})

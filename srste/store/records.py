@@ -7,7 +7,6 @@ the result. Nothing in it is executed: JSON and Parquet are data.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import uuid
@@ -24,14 +23,7 @@ import pyarrow.parquet as pq
 
 from srste.curve import Interval
 from srste.sampling import Trials
-from srste.store.files import (
-    find_files,
-    remove_folder,
-    sealed,
-    temporary_beside,
-    unsealed,
-    write_through,
-)
+from srste.store import files
 from srste.study.certificate import Certificate
 from srste.study.heldout import Heldout
 from srste.study.results import Best, Probe
@@ -150,7 +142,7 @@ class Record:
     @property
     def condition(self) -> str:
         """A hash of :attr:`common`: studies that share it are comparable."""
-        return hashlib.sha256(json.dumps(self.common, sort_keys=True).encode()).hexdigest()[:12]
+        return files.hash_of(self.common)[:12]
 
 
 StoredRecord = tuple[Path, Record]
@@ -182,10 +174,9 @@ def encode_trials(trials: Trials) -> bytes:
             "pre_loss": np.full(len(trials), trials.pre_loss),
             "post_loss": trials.post_loss,
             "failed": trials.failed,
-        }
+        },
+        metadata={"distribution": optuna.distributions.distribution_to_json(trials.distribution)},
     )
-    distribution = optuna.distributions.distribution_to_json(trials.distribution)
-    table = table.replace_schema_metadata({"distribution": distribution})
     buffer = io.BytesIO()
     # Losses compress in their leading bytes only; the encoding groups the bytes by place.
     encoding = {"lr": "BYTE_STREAM_SPLIT", "post_loss": "BYTE_STREAM_SPLIT"}
@@ -210,11 +201,6 @@ def decode_trials(content: bytes) -> Trials:
     )
 
 
-def checksum(content: bytes) -> str:
-    """Return the SHA-256 of the content, hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def write(folder: Path, record: Record, table: bytes) -> bool:
     """Write a record into ``folder``, atomically.
 
@@ -223,12 +209,12 @@ def write(folder: Path, record: Record, table: bytes) -> bool:
     folder holds anything but a record.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(folder)
-    remove_folder(temporary, FILES)
+    temporary = files.temporary_beside(folder)
+    files.remove_folder(temporary, FILES)
     try:
         temporary.mkdir()
-        write_through(temporary / TRIALS, table)
-        write_through(temporary / RECORD, sealed(asdict(record)))
+        files.write_through(temporary / TRIALS, table)
+        files.write_through(temporary / RECORD, files.sealed(asdict(record)))
         while True:
             try:
                 temporary.rename(folder)
@@ -239,29 +225,28 @@ def write(folder: Path, record: Record, table: bytes) -> bool:
             stored = _sound(folder)
             if stored is not None and stored.key == record.key:
                 return False
-            try:
-                set_record_aside(folder)
-            except FileNotFoundError:  # another process was faster
-                continue
+            set_record_aside(folder)
     finally:
-        remove_folder(temporary, FILES)
+        files.remove_folder(temporary, FILES)
 
 
 def set_record_aside(folder: Path) -> None:
-    """Move a record, damaged or not, into ``.set-aside`` beside it, under a unique name. Raises:
-    OSError where the folder holds anything but a record; FileNotFoundError without the folder."""
+    """Move a record, damaged or not, into ``.set-aside`` beside it, under a unique name,
+    unless another process has been faster. Raises: OSError where the folder holds anything else."""
     if foreign := foreign_in(folder):
         raise FileExistsError(f"{folder} holds {foreign[0]}, which is not srste's: move it elsewhere")
     target = folder.parent / ".set-aside" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
     target.parent.mkdir(exist_ok=True)
-    folder.rename(target)
+    with suppress(FileNotFoundError):
+        folder.rename(target)
 
 
 def foreign_in(folder: Path) -> list[str]:
-    """Return the names in ``folder`` that are not a record's; its own name if it is a file.
-    Raises: FileNotFoundError."""
+    """Return the names in ``folder`` that are not a record's, if it is there; of a file its own."""
     try:
         return sorted({path.name for path in folder.iterdir()} - FILES)
+    except FileNotFoundError:
+        return []
     except NotADirectoryError:
         return [folder.name]
 
@@ -269,11 +254,9 @@ def foreign_in(folder: Path) -> list[str]:
 def read(folder: Path) -> Record | None:
     """Return the record in ``folder``; None if there is none. Raises: DamagedRecordError."""
     try:
-        content = (folder / RECORD).read_bytes()
+        plain = files.unsealed((folder / RECORD).read_bytes())
     except FileNotFoundError:
         return None
-    try:
-        plain = unsealed(content)
     except ValueError as error:
         raise DamagedRecordError(f"{RECORD} {error}") from error
     if plain.get("format") != FORMAT:
@@ -287,7 +270,7 @@ def read(folder: Path) -> Record | None:
         table = (folder / TRIALS).read_bytes()
     except FileNotFoundError as error:
         raise DamagedRecordError(f"{TRIALS} is missing") from error
-    if checksum(table) != record.table:
+    if files.checksum(table) != record.table:
         raise DamagedRecordError(f"{TRIALS} is not the table that {RECORD} was written for")
     return record
 
@@ -334,7 +317,7 @@ def load_study(folder: str | Path) -> optuna.Study:
 def find(root: Path, damaged: list[Path] | None = None) -> Iterator[StoredRecord]:
     """Yield every sound record below ``root``, in order of folder. The folders of damaged ones are
     added to ``damaged``."""
-    for path in find_files(root, RECORD):
+    for path in files.find_files(root, RECORD):
         if record := _sound(path.parent, damaged):
             yield path.parent, record
 

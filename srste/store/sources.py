@@ -23,6 +23,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, resolve_name
+from itertools import accumulate, takewhile
 from pathlib import Path
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -83,19 +84,24 @@ def _spec(module: str) -> ModuleSpec | None:
     package, _, _ = module.rpartition(".")
     if not package:
         return _top_level_spec(module)
-    parent = _spec(package)
     portions: list[str] = []
-    for folder in (parent.submodule_search_locations if parent else None) or ():
+    for folder in _folders_of(package):
         finder = pkgutil.get_importer(folder)
         spec = finder.find_spec(module) if finder is not None else None
         if spec is not None and spec.loader is not None:
             return spec
-        portions += (spec.submodule_search_locations if spec else None) or ()
+        portions += (spec and spec.submodule_search_locations) or ()
     if not portions:
         return None
     namespace = ModuleSpec(module, None, is_package=True)  # folders without __init__
     namespace.submodule_search_locations = portions
     return namespace
+
+
+def _folders_of(module: str) -> list[str]:
+    """Return the folders that the modules of a package are in; none of another module."""
+    spec = _spec(module)
+    return list((spec and spec.submodule_search_locations) or ())
 
 
 def _top_level_spec(module: str) -> ModuleSpec | None:
@@ -109,13 +115,8 @@ def _top_level_spec(module: str) -> ModuleSpec | None:
 
 
 def _modules_in(name: str) -> Iterator[str]:
-    """Yield the modules in a dotted name: pkg and pkg.mod of pkg.mod.Outer.Inner."""
-    parts = name.split(".")
-    for length in range(1, len(parts) + 1):
-        module = ".".join(parts[:length])
-        if _spec(module) is None:
-            return
-        yield module
+    """Return the modules in a dotted name: pkg and pkg.mod of pkg.mod.Outer.Inner."""
+    return takewhile(_spec, accumulate(name.split("."), "{}.{}".format))
 
 
 @cache
@@ -145,9 +146,7 @@ def _imported_names(module: str) -> set[str]:
     """Return the dotted names in a module's imports; of `from a import b` both a and a.b, which may
     be a module."""
     nodes = list(ast.walk(_parsed(module)))
-    spec = _spec(module)
-    is_package = spec is not None and spec.submodule_search_locations is not None
-    package = module if is_package else module.rpartition(".")[0]
+    package = module if _folders_of(module) else module.rpartition(".")[0]
     names: set[str] = set()
 
     def add(name: str) -> None:
@@ -225,8 +224,7 @@ def _imports_computed_names(nodes: list[ast.AST]) -> bool:
 
 def _submodules(package: str) -> Iterator[str]:
     """Yield every module of a package."""
-    spec = _spec(package)
-    for folder in (spec.submodule_search_locations if spec else None) or ():
+    for folder in _folders_of(package):
         for path in Path(folder).rglob("*.py"):
             parts = path.relative_to(folder).with_suffix("").parts
             yield ".".join([package, *(parts[:-1] if parts[-1] == "__init__" else parts)])

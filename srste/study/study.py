@@ -19,15 +19,9 @@ from srste.estimators.angles import angle_of_all, angles
 from srste.problem.task import Batch, Task
 from srste.randomness import integer_seed
 from srste.sampling import Sampling, Trials
+from srste.sampling.base import Losses
+from srste.study import checks
 from srste.study.certificate import Certificate, certificate
-from srste.study.checks import (
-    NOT_MOVED,
-    NOT_RESTORED,
-    SAME_DRAWS,
-    WeightSnapshot,
-    ignores_draws,
-    unmoved_tensors,
-)
 from srste.study.heldout import Heldout, evaluate_heldout, zero_loss
 from srste.study.replay import Replay, replay
 from srste.study.results import Best, Probe
@@ -118,29 +112,27 @@ def run_study(
     Raises: ValueError naming the parameter for which a direction has no tensor like it.
     """
     name = f"{estimator_name} samples {samples} batch {batch.index}"
-    before = WeightSnapshot(task.model)
+    before = checks.WeightSnapshot(task.model)
     alarms = {}
     direction = estimator.direction(task, batch, samples)
     check_direction(dict(task.model.named_parameters()), direction)
     to_baseline = _angles(task, batch, direction, baseline)
-    if ignores_draws(estimator, task, batch):
-        alarms[SAME_DRAWS] = "other draws, same direction"
+    if checks.ignores_draws(estimator, task, batch):
+        alarms[checks.SAME_DRAWS] = "other draws, same direction"
     if before.restore():
-        alarms[NOT_RESTORED] = "put back afterwards"
-    if unmoved := unmoved_tensors(task.model, direction):
-        alarms[NOT_MOVED] = unmoved
+        alarms[checks.NOT_RESTORED] = "put back afterwards"
+    if unmoved := checks.unmoved_tensors(task.model, direction):
+        alarms[checks.NOT_MOVED] = unmoved
     for alarm, detail in alarms.items():
         log.warning("%s: alarm: %s: %s", name, alarm, detail)
 
     line, seed = Line(task.model, direction), integer_seed(task.seed, "sampler", name)
     curve = _curve(line, task, batch, sampling.lr_max, progress)
-    if curve is None:
-        trials = sampling.run(lambda lrs: np.full(np.shape(lrs), np.nan), _pre_loss(task, batch), seed)
-    else:
-        if isinstance(curve, EvaluatedCurve):
-            weights = sum(g.numel() for g in direction.values())
-            _announce((sampling.trials, len(batch.inputs), weights), curve)
-        trials = sampling.run(curve, curve.pre_loss, seed)
+    if isinstance(curve, EvaluatedCurve):
+        weights = sum(g.numel() for g in direction.values())
+        _announce((sampling.trials, len(batch.inputs), weights), curve)
+    losses: Losses = curve or (lambda lrs: np.full(np.shape(lrs), np.nan))
+    trials = sampling.run(losses, curve.pre_loss if curve else _pre_loss(task, batch), seed)
     winner = trials.best()
     exact = best = on_heldout = probe = None
     if isinstance(curve, ExactCurve):

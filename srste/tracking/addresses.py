@@ -94,9 +94,8 @@ def ui_command(uri: str) -> str:
 
 def tell_password(uri: str) -> str:
     """Return the hint that a command with the address needs its password, if it has one."""
-    return (
-        "" if address_without_password(uri) == uri and not _credentials else " (with user and password)"
-    )
+    has_one = bool(_credentials) or address_without_password(uri) != uri
+    return " (with user and password)" if has_one else ""
 
 
 def _dialect(uri: str) -> str:

@@ -52,7 +52,8 @@ def sqlite_store(uri: str) -> Iterator[None]:
         lock = FileLock(path.with_name(f".{path.name}.srste.lock"))
         lock.acquire()
     except SQLAlchemyError as error:
-        raise refusal(uri, f"cannot be read ({_plain(error)}); {ANOTHER}") from error
+        plain = getattr(error, "orig", None) or error  # without SQLAlchemy's additions
+        raise refusal(uri, f"cannot be read ({first_line(plain)}); {ANOTHER}") from error
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise refusal(uri, f"cannot be used ({first_line(error)}); {ANOTHER}") from error
     with lock:
@@ -169,11 +170,6 @@ def _check_writes(path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute('CREATE TABLE "srste looks whether it can write" (x)')
         connection.execute("ROLLBACK")
-
-
-def _plain(error: SQLAlchemyError) -> str:
-    """Return the database's message without SQLAlchemy's additions."""
-    return first_line(getattr(error, "orig", None) or error)
 
 
 def _some(tables: set[str]) -> str:

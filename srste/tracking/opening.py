@@ -149,11 +149,10 @@ def _new_experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
         tags = [ExperimentTag(key, value) for key, value in EXPERIMENT_TAGS.items()]
         return str(store.create_experiment(name, tags=tags))  # type: ignore[no-untyped-call]
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        another_was_first = error.error_code == "RESOURCE_ALREADY_EXISTS"
+        if not (another_was_first and (experiment := client.get_experiment_by_name(name))):
             raise
-        if (experiment := client.get_experiment_by_name(name)) is None:
-            raise
-        return str(experiment.experiment_id)  # another process was first
+        return str(experiment.experiment_id)
 
 
 def _check_experiment(client: mlflow.MlflowClient, uri: str, experiment: Experiment) -> None:

@@ -30,8 +30,8 @@ ALL_UP_TO = 1_000
 
 @dataclass(frozen=True)
 class Run:
-    """One run. start: UTC, ISO 8601; None: now. files, folders: artifacts, under their names.
-    texts: artifacts by file name."""
+    """One run. start: UTC, ISO 8601; None: now. files: artifacts, under their names,
+    folders too. texts: artifacts by file name."""
 
     name: str
     tags: dict[str, str]
@@ -40,7 +40,6 @@ class Run:
     seconds: float = 0.0
     metrics: list[Metric] = field(default_factory=list)
     files: Sequence[Path] = ()
-    folders: Sequence[Path] = ()
     texts: dict[str, str] = field(default_factory=dict)
     failed: bool = False
 
@@ -192,13 +191,10 @@ _COLUMNS = (
 )  # fmt: skip
 """The quantities of a study that runs have, by their names in a job's run."""
 
-_STUDY_NAMES = {
-    "gain": "baseline/gain",
-    "angle": "baseline/angle",
-    "zero_loss": "zero/loss",
-    **{
-        name: name.replace("_", "/", 1) for name in _COLUMNS if name.startswith(("heldout_", "descent_"))
-    },
+_STUDY_NAMES = {"gain": "baseline/gain", "angle": "baseline/angle"} | {
+    name: name.replace("_", "/", 1)
+    for name in _COLUMNS
+    if name.startswith(("heldout_", "zero_", "descent_"))
 }
 """Their names in a study's run; of the others "best/" and the name."""
 
@@ -238,9 +234,9 @@ def curve_points(trials: Trials) -> NDArray[np.intp]:
 
 def _curve(trials: Trials, time: int) -> list[Metric]:
     points = curve_points(trials)
-    columns: list[tuple[str, Callable[[int], float]]] = [
-        ("trial/pre_loss", lambda i: trials.pre_loss),
-        ("trial/post_loss", lambda i: float(trials.post_loss[i])),
-        ("trial/lr", lambda i: float(trials.lr[i])),
-    ]
-    return [Metric(name, value(i), time, int(i)) for name, value in columns for i in points]
+    columns = {
+        "trial/pre_loss": np.full(len(trials), trials.pre_loss),
+        "trial/post_loss": trials.post_loss,
+        "trial/lr": trials.lr,
+    }
+    return [Metric(name, float(v[i]), time, int(i)) for name, v in columns.items() for i in points]

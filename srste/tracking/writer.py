@@ -19,6 +19,7 @@ from alembic.util.exc import CommandError
 from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
+from mlflow.utils import get_results_from_paginated_fn
 from sqlalchemy.exc import SQLAlchemyError
 
 from srste.errors import address_without_password
@@ -71,19 +72,17 @@ class Store:
         """
         stored: dict[str, tuple[str, str, int]] = {}
         former: list[StoredRun] = []
-        for earlier in self._runs(f"tags.`srste.launch` = '{launch.id}'"):
-            run_id, tags = earlier.info.run_id, earlier.data.tags
-            key, size = tags["srste.key"], int(tags.get("srste.size", "1"))
-            if not RunStatus.is_terminated(RunStatus.from_string(earlier.info.status)):
-                self._client.delete_run(run_id)
-            elif tags["kind"] == "launch":
+        # The first of each key is kept: the largest, and of those the newest.
+        runs = self._runs(f"tags.`srste.launch` = '{launch.id}'")
+        for earlier in sorted(runs, key=_size, reverse=True):
+            key, run_id = earlier.data.tags["srste.key"], earlier.info.run_id
+            terminated = RunStatus.is_terminated(RunStatus.from_string(earlier.info.status))
+            if terminated and earlier.data.tags["kind"] == "launch":
                 former.append(earlier)
-            elif key not in planned or (key in stored and stored[key][2] >= size):
-                self._client.delete_run(run_id)
+            elif terminated and key in planned and key not in stored:
+                stored[key] = (run_id, earlier.info.run_name, _size(earlier))
             else:
-                if key in stored:
-                    self._client.delete_run(stored[key][0])
-                stored[key] = (run_id, earlier.info.run_name, size)
+                self._client.delete_run(run_id)
         added = 0
         for entry in entries:
             run_id, _, size = stored.get(entry.key, ("", "", 0))
@@ -104,7 +103,6 @@ class Store:
         configs: Sequence[dict[str, Any]],
         description: str,
         files: Sequence[Path],
-        folders: Sequence[Path],
         names: Mapping[str, str],
         front: Sequence[str],
         complete: bool,
@@ -128,13 +126,12 @@ class Store:
             params=side_by_side(configs),
             start=None,  # now, not the launch's start, so that it tops the list of its studies
             files=files,
-            folders=folders,
             texts={"config.yaml": yaml.safe_dump(numbered, sort_keys=False)},
             failed=not complete,
         )
         reused = self._reused(synced.former, run)
-        logged = [*(path.name for path in files), *run.texts]
-        logged += [f"{f.name}/{p.relative_to(f)}" for f in folders for p in f.rglob("*") if p.is_file()]
+        parts = [(part, file.parent) for file in files for part in (file, *file.rglob("*"))]
+        logged = [*run.texts, *(str(part.relative_to(root)) for part, root in parts if part.is_file())]
         for former in synced.former:
             if former is not reused:
                 self._client.delete_run(former.info.run_id)
@@ -167,14 +164,13 @@ class Store:
 
     def _runs(self, search: str) -> list[StoredRun]:
         """Return all runs of the experiment that match, the newest first."""
-        page = self._client.search_runs([self.experiment_id], search, max_results=1_000)
-        matching = [*page]
-        while page.token:
-            page = self._client.search_runs(
-                [self.experiment_id], search, max_results=1_000, page_token=page.token
+
+        def page(size: int, token: str | None) -> list[StoredRun]:
+            return self._client.search_runs(
+                [self.experiment_id], search, max_results=size, page_token=token
             )
-            matching += page
-        return matching
+
+        return list(get_results_from_paginated_fn(page, 1_000))  # type: ignore[no-untyped-call]
 
     def _reused(self, former: Sequence[StoredRun], run: Run) -> StoredRun | None:
         """Return the launch's earlier run if it can become this one: neither its parameters nor its
@@ -215,13 +211,16 @@ class Store:
             metrics, params = metrics[_METRICS:], params[_PARAMS:]
         for file in run.files:
             self._client.log_artifact(run_id, str(file))
-        for folder in run.folders:
-            self._client.log_artifacts(run_id, str(folder), folder.name)
         for name, text in run.texts.items():
             self._client.log_text(run_id, text, name)
         end = start + round(1e3 * run.seconds)
         self._client.set_terminated(run_id, "FAILED" if run.failed else "FINISHED", end_time=end)
         return run_id
+
+
+def _size(run: StoredRun) -> int:
+    """Return the number of studies in a run of the store."""
+    return int(run.data.tags.get("srste.size", "1"))
 
 
 def _user() -> str:
