@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from srste.analysis.grouping import grouped
 from srste.store.quantities import flat
 from srste.store.records import Record
 
@@ -104,11 +104,8 @@ class Condition:
 def conditions(records: Iterable[Record]) -> list[Condition]:
     """Return the conditions among these records, in the order of their differing settings."""
     records = list(records)
-    by_name: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_name[record.estimator].append(record)
     variants: dict[str, str] = {}
-    for group in by_name.values():
+    for group in grouped(records, key=lambda record: record.estimator).values():
         labels = labels_of([record.identity["estimator"] for record in group], _short)
         variants |= {r.key: label for r, (_, label) in zip(group, labels, strict=True)}
     groups = labelled_groups(records, lambda record: record.common)
@@ -134,11 +131,9 @@ def labelled_groups(
 ) -> list[tuple[str, list[T]]]:
     """Return the items in groups of equal settings, each with a label of those in which it differs
     from the other groups, sorted by them."""
-    groups: dict[str, list[T]] = defaultdict(list)
-    for item in items:
-        groups[json.dumps(settings(item), sort_keys=True)].append(item)
-    labels = labels_of([settings(group[0]) for group in groups.values()])
-    by_order = sorted(zip(labels, groups.values(), strict=True), key=lambda pair: pair[0][0])
+    groups = list(grouped(items, key=lambda x: json.dumps(settings(x), sort_keys=True)).values())
+    labels = labels_of([settings(group[0]) for group in groups])
+    by_order = sorted(zip(labels, groups, strict=True), key=lambda pair: pair[0][0])
     return [(label, group) for (_, label), group in by_order]
 
 
@@ -159,13 +154,14 @@ def labels_of(
     shown = [n for n in varying if not n.startswith(tuple(f"{g}." for g in groups))]
     brief = [" ".join(one_setting(n, one[n]) for n in shown if n in one) for one in flats]
     # Configurations with the same choices are told apart by the arguments in which they differ.
-    alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for one, label in zip(flats, brief, strict=True):
-        alike[label].append(one)
+    labelled = list(zip(flats, brief, strict=True))
+    alike = grouped(labelled, key=lambda pair: pair[1])
     labels = []
     rest = [n for n in varying if n not in shown]
-    for one, label in zip(flats, brief, strict=True):
-        more = [n for n in rest if len({str(other.get(n)) for other in alike[label]}) > 1 and n in one]
+    for one, label in labelled:
+        more = [
+            n for n in rest if len({str(other.get(n)) for other, _ in alike[label]}) > 1 and n in one
+        ]
         full = " ".join(filter(None, [label, *(one_setting(n, one[n]) for n in more)]))
         labels.append(([_sortable(one.get(n)) for n in [*shown, *rest]], full))
     return labels

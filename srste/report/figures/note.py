@@ -8,7 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from srste.report.conditions import Column, Condition
+from srste.analysis.grouping import grouped
+from srste.report.conditions import Condition
 from srste.report.figures import style
 from srste.report.formatting import loss_words
 
@@ -66,10 +67,7 @@ def _is_above(condition: Condition, batch: int, by: float) -> bool:
 
 
 def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[str, style.Look]) -> None:
-    series: dict[str, list[Column]] = {}
-    for column in condition.columns:
-        series.setdefault(column.series, []).append(column)
-    for name, members in series.items():
+    for name, members in grouped(condition.columns, key=lambda column: column.series).items():
         losses = [condition.post_loss(batch, column) for column in members]
         y = [math.nan if loss is None else loss for loss in losses]
         colour, marker, line = look[name]
