@@ -9,16 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.analysis.statistics.bootstrap import mean_interval
-from srste.analysis.statistics.panel import Array, Panel, Series
+from srste.analysis.statistics.panel import Array, Panel, Series, network_means
 from srste.report.figures import style
 from srste.report.formatting import loss_words
-from srste.report.panels import BATCH, HELDOUT, Setting, drawn, measures, panel
+from srste.report.panels import Setting, drawn, measures, panel
 
 
 def networks_figure(setting: Setting) -> Figure:
     """Draw the mean loss after the best step, on the batch and held out; below, how much lower it
     is than the baseline's on the same batch. Both with 95 % intervals over networks."""
-    shown = [measure for measure in measures(setting) if measure in (BATCH, HELDOUT)]
+    shown = [measure for measure in measures(setting) if measure.panel]
     baselines = setting.baselines
     rows = 2 if baselines else 1
     figure = Figure(figsize=(4.7 * len(shown) + 0.2, 3.3 * rows + 0.6), layout="constrained")
@@ -26,7 +26,7 @@ def networks_figure(setting: Setting) -> Figure:
     for column, measure in enumerate(shown):
         losses = panel(setting, measure)
         _draw_losses(axes[0][column], losses)
-        axes[0][column].set_title("held out" if measure is HELDOUT else "on the batch")
+        axes[0][column].set_title(measure.panel)
         if baselines:
             _draw_gains(axes[1][column], losses, baselines)
         axes[-1][column].set_xlabel("samples N")
@@ -80,7 +80,7 @@ def _draw(
 ) -> list[float]:
     """Draw the means of (networks, batches, sample counts) values with their intervals and return
     them. shift: in places, so that the bars of several estimators do not hide each other."""
-    by_network = [_by_network(values[:, :, i]) for i in range(values.shape[2])]
+    by_network = [network_means(values[:, :, i]) for i in range(values.shape[2])]
     means = np.array([one.mean() if one.size else np.nan for one in by_network])
     ends = np.array([mean_interval(one) for one in by_network])
     places = np.array(series.samples, dtype=float) + 0.12 * shift
@@ -92,13 +92,6 @@ def _draw(
     return [float(mean) for mean in means]
 
 
-def _by_network(values: Array) -> Array:
-    """Return the (networks,) means over batches of the networks that have any."""
-    some = values[~np.isnan(values).all(axis=1)]
-    means: Array = np.nanmean(some, axis=1) if some.size else np.empty(0)
-    return means
-
-
 def _mean(values: Array) -> float:
-    means = _by_network(values)
+    means = network_means(values)
     return float(means.mean()) if means.size else float("nan")
