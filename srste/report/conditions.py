@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 from srste.analysis.grouping import grouped
@@ -55,13 +56,21 @@ class Condition:
     """Comparable studies: of one problem and sampling; they differ in estimator, samples and batch.
 
     label: the settings in which it differs from the other conditions, "" if there is only one.
-    columns: see :func:`ordered`. cells: the record at (batch, column), if there is one.
+    cells: the record at (batch, column), if there is one.
     """
 
     label: str
-    columns: list[Column]
-    batches: list[int]
     cells: dict[tuple[int, Column], Record]
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """Its columns, see :func:`ordered`."""
+        return ordered(column for _, column in self.cells)
+
+    @cached_property
+    def batches(self) -> list[int]:
+        """The numbers of its batches, ascending."""
+        return sorted({batch for batch, _ in self.cells})
 
     @property
     def common(self) -> dict[str, Any]:
@@ -89,6 +98,10 @@ class Condition:
         record = self.cells.get((batch, column))
         return record.best.post_loss if record and record.best else None
 
+    def post_losses(self, batch: int) -> dict[Column, float]:
+        """Return the loss after the best step by column, where there is one."""
+        return {c: loss for c in self.columns if (loss := self.post_loss(batch, c)) is not None}
+
     def mean(self, loss: Callable[[int], float | None]) -> float | None:
         """Return the mean over the batches of a loss by batch; None unless every batch has one."""
         losses = [loss(batch) for batch in self.batches]
@@ -97,33 +110,23 @@ class Condition:
 
     def winners(self, batch: int) -> list[Column]:
         """Return the columns with the lowest loss; several only in an exact tie."""
-        losses = {c: x for c in self.columns if (x := self.post_loss(batch, c)) is not None}
+        losses = self.post_losses(batch)
         return [c for c, loss in losses.items() if loss == min(losses.values())]
 
 
 def conditions(records: Iterable[Record]) -> list[Condition]:
     """Return the conditions among these records, in the order of their differing settings."""
-    records = list(records)
-    variants: dict[str, str] = {}
+    # Of several records of one study, from two launches or versions of the code, the newest.
+    records = sorted(records, key=lambda record: record.created)
+    columns: dict[str, Column] = {}
     for group in grouped(records, key=lambda record: record.estimator).values():
         labels = labels_of([record.identity["estimator"] for record in group], _short)
-        variants |= {r.key: label for r, (_, label) in zip(group, labels, strict=True)}
-    groups = labelled_groups(records, lambda record: record.common)
-    return [_condition(label, group, variants) for label, group in groups]
-
-
-def _condition(label: str, records: list[Record], variants: dict[str, str]) -> Condition:
-    # Of several records of one study, from two launches or versions of the code, the newest.
-    cells = {
-        (r.batch, Column(r.estimator, variants[r.key], r.samples, r.is_control)): r
-        for r in sorted(records, key=lambda r: r.created)
-    }
-    return Condition(
-        label=label,
-        columns=ordered(column for _, column in cells),
-        batches=sorted({batch for batch, _ in cells}),
-        cells=cells,
-    )
+        for r, (_, variant) in zip(group, labels, strict=True):
+            columns[r.key] = Column(r.estimator, variant, r.samples, r.is_control)
+    return [
+        Condition(label, {(r.batch, columns[r.key]): r for r in group})
+        for label, group in labelled_groups(records, lambda record: record.common)
+    ]
 
 
 def labelled_groups(
