@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.analysis.statistics.bootstrap import mean_interval
-from srste.analysis.statistics.panel import Array, Panel, Series, network_means
+from srste.analysis.statistics.panel import Array, Panel, network_means
 from srste.report.figures import style
 from srste.report.formatting import loss_words
 from srste.report.panels import Setting, drawn, measures, panel
@@ -48,12 +48,10 @@ def _draw_losses(axes: Axes, losses: Panel) -> None:
     shown: list[float] = []
     for name, series in losses.series.items():
         if name in names:
-            shift = names.index(name) - (len(names) - 1) / 2
-            shown += _draw(axes, series, series.losses, look[name], name, shift)
+            shown += _draw(axes, losses, name, series.losses, look[name])
         else:
             shown.append(_mean(series.at(None)))
-            colour, _, line = look[name]
-            axes.axhline(shown[-1], color=colour, ls=line, lw=1.4, label=style.in_legend(name))
+            axes.axhline(shown[-1], lw=1.4, **style.line(name, look[name]))
     shown.append(_mean(losses.before))
     style.level(axes, shown[-1], style.BEFORE)
     style.level_or_words(axes, shown, _mean(losses.zero), style.ZERO)
@@ -65,9 +63,8 @@ def _draw_gains(axes: Axes, losses: Panel, baselines: Mapping[str, str]) -> None
     look = style.looks(names, [])
     shown = [0.0]
     for name in (name for name in names if name in baselines):
-        series, baseline = losses.series[name], losses.series[baselines[name]].losses
-        shift = names.index(name) - (len(names) - 1) / 2
-        shown += _draw(axes, series, baseline - series.losses, look[name], None, shift)
+        gains = losses.series[baselines[name]].losses - losses.series[name].losses
+        shown += _draw(axes, losses, name, gains, look[name])
     axes.axhline(0, color=style.BLACK, ls="--", lw=1.2)
     if len(several := set(baselines.values())) == 1:
         gain = _mean(losses.series[several.pop()].at(None) - losses.zero)
@@ -75,19 +72,18 @@ def _draw_gains(axes: Axes, losses: Panel, baselines: Mapping[str, str]) -> None
     style.sample_axes(axes)
 
 
-def _draw(
-    axes: Axes, series: Series, values: Array, look: style.Look, label: str | None, shift: float
-) -> list[float]:
-    """Draw the means of (networks, batches, sample counts) values with their intervals and return
-    them. shift: in places, so that the bars of several estimators do not hide each other."""
+def _draw(axes: Axes, losses: Panel, name: str, values: Array, look: style.Look) -> list[float]:
+    """Draw the means of an estimator's (networks, batches, sample counts) values with their
+    intervals and return them."""
     by_network = [network_means(values[:, :, i]) for i in range(values.shape[2])]
     means = np.array([one.mean() if one.size else np.nan for one in by_network])
     ends = np.array([mean_interval(one) for one in by_network])
-    places = np.array(series.samples, dtype=float) + 0.12 * shift
+    names = drawn(losses)
+    shift = names.index(name) - (len(names) - 1) / 2  # the bars of several do not hide each other
+    places = np.array(losses.series[name].samples, dtype=float) + 0.12 * shift
     axes.errorbar(
         places, means, yerr=np.abs(np.nan_to_num(ends.T - means)),
-        color=look.colour, marker=look.marker, ls=look.line, ms=4, lw=1.3, elinewidth=1, capsize=2,
-        label=None if label is None else style.in_legend(label),
+        marker=look.marker, ms=4, lw=1.3, elinewidth=1, capsize=2, **style.line(name, look),
     )  # fmt: skip
     return [float(mean) for mean in means]
 
