@@ -55,7 +55,7 @@ def compare(gains: ArrayLike) -> Comparison:
     paired = np.asarray(gains, dtype=np.float64)
     means = network_means(paired)
     n = means.size
-    wins = np.where(np.isnan(paired), np.nan, (paired > 0) + 0.5 * (paired == 0))
+    wins = np.heaviside(paired, 0.5)
     low, high = mean_interval(means)
     effect = _effect_size(means)
     return Comparison(
@@ -64,7 +64,7 @@ def compare(gains: ArrayLike) -> Comparison:
         mean=float(means.mean()) if n else math.nan,
         low=low,
         high=high,
-        networks_won=of_independent(int((means > 0).sum() + (means == 0).sum() // 2), n),
+        networks_won=of_independent(int(np.heaviside(means, 0.5).sum()), n),
         batches_won=of_networks(wins),
         sign_p=_sign_test(means),
         wilcoxon_p=_wilcoxon(means),
