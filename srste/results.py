@@ -125,15 +125,13 @@ class Results:
 
 
 def _row(record: Record) -> dict[str, object]:
-    identity = record.identity
-    numbers = {name: quantity(name, record) for name in _QUANTITIES}
     return {
         "estimator": record.estimator,
         "samples": record.samples,
         "batch": record.batch,
-        "seed": identity["seed"],
-        **{part: identity[part]["name"] for part in ("model", "data", "loss", "pretraining")},
-        **numbers,
+        "seed": record.identity["seed"],
+        **{part: record.identity[part]["name"] for part in ("model", "data", "loss", "pretraining")},
+        **{name: quantity(name, record) for name in _QUANTITIES},
         "exact": record.certificate is not None,
         "trials": record.trials,
         "failed": record.failed,

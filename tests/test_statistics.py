@@ -18,12 +18,13 @@ from srste.analysis.statistics.panel import Series
 from srste.analysis.statistics.proportions import of_independent, of_networks
 from srste.analysis.statistics.verdicts import (
     BETTER,
+    FIXED,
     NO_EVIDENCE,
     NOTHING,
     TOO_FEW,
     WORSE,
+    Finding,
     cross_validated,
-    verdict,
 )
 from srste.note2021 import statistics as note
 
@@ -35,6 +36,12 @@ def gains(generator, effect, networks=NETWORKS, batches=BATCHES):
     """Batches of a network share its own effect: they are far from independent."""
     of_network = generator.normal(effect, 1.0, (networks, 1))
     return of_network + generator.normal(0.0, 1.0, (networks, batches))
+
+
+def verdict(comparison, p_value=None):
+    """The verdict by the test's own p-value, or by a corrected one."""
+    p = comparison.wilcoxon_p if p_value is None else p_value
+    return Finding(FIXED, None, comparison, p).verdict
 
 
 def within(count, rate, n=SIMULATIONS, errors=4.0):

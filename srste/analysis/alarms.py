@@ -7,18 +7,15 @@ Each would have caught something in the logs of the 2021 note. Some ring while a
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from itertools import chain, groupby, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
+from srste.analysis.grouping import grouped
 from srste.study.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
-
-T = TypeVar("T")
 
 DRIFT, SAME_RESULT, SMALLEST = "drift", "same result", "smallest learning rate"
 MISSED = "missed decrease"
@@ -57,7 +54,7 @@ class Alarm:
 
 def by_kind(alarms: Iterable[Alarm]) -> dict[str, list[Alarm]]:
     """Return the alarms of each kind, in the order of their first ones."""
-    return _by(alarms, "kind")
+    return grouped(alarms, key=lambda alarm: alarm.kind)
 
 
 class BestStep(NamedTuple):
@@ -130,32 +127,21 @@ def drift(steps: Iterable[BestStep]) -> Drift:
 def fixed_lr_runs(steps: Iterable[BestStep]) -> Iterator[list[BestStep]]:
     """Yield, by batch and series, consecutive sample counts with one fixed learning rate."""
     sampled = [step for step in steps if step.samples is not None and step.fixed is not None]
-    for members in _by(sampled, "batch", "series").values():
-        run: list[BestStep] = []
-        for step in sorted(members, key=lambda s: s.samples or 0):
-            if run and step.fixed and run[-1].fixed and step.fixed[0] != run[-1].fixed[0]:
-                yield run
-                run = []
-            run.append(step)
-        yield run
+    for members in grouped(sampled, key=lambda step: (step.batch, step.series)).values():
+        members.sort(key=lambda step: step.samples or 0)
+        for _, run in groupby(members, key=lambda step: step.fixed and step.fixed[0]):
+            yield list(run)
 
 
 def alarms_in(steps: Iterable[BestStep]) -> list[Alarm]:
     """Return the alarms in the results of one problem's studies, all batches and estimators."""
     steps = list(steps)
-    return [*_not_restored(steps), *_drifting(steps), *_same_results(steps), *_smallest(steps),
-            *_missing(steps)]  # fmt: skip
-
-
-def _by(items: Iterable[T], *attributes: str) -> dict[Any, list[T]]:
-    groups: dict[Any, list[T]] = defaultdict(list)
-    for item in items:
-        groups[attrgetter(*attributes)(item)].append(item)
-    return dict(groups)
+    kinds = (_not_restored, _drifting, _same_results, _smallest, _missing)
+    return list(chain.from_iterable(alarms(steps) for alarms in kinds))
 
 
 def _not_restored(steps: list[BestStep]) -> Iterator[Alarm]:
-    for batch, members in _by(steps, "batch").items():
+    for batch, members in grouped(steps, key=lambda step: step.batch).items():
         losses = sorted(step.pre_loss for step in members)
         if not math.isclose(losses[0], losses[-1], rel_tol=SAME_LOSS):
             yield Alarm(
@@ -164,7 +150,7 @@ def _not_restored(steps: list[BestStep]) -> Iterator[Alarm]:
 
 
 def _drifting(steps: list[BestStep]) -> Iterator[Alarm]:
-    for series, members in _by(steps, "series").items():
+    for series, members in grouped(steps, key=lambda step: step.series).items():
         trend = drift(members)
         if trend.alarming:
             detail = f"{trend.down} of {trend.steps} steps from one N to the next go down"
@@ -173,14 +159,13 @@ def _drifting(steps: list[BestStep]) -> Iterator[Alarm]:
 
 def _same_results(steps: list[BestStep]) -> Iterator[Alarm]:
     drawn = [step for step in steps if step.samples is not None]
-    for series, of_series in _by(drawn, "series").items():
-        for batch, members in _by(of_series, "batch").items():
-            results: dict[tuple[float, float], list[int]] = defaultdict(list)
-            for step in members:
-                results[step.lr, step.post_loss].append(step.samples or 0)
-            for (lr, loss), counts in results.items():
-                if len(counts) > 1:
-                    detail = f"N = {', '.join(map(str, sorted(counts)))}: loss {loss} at {lr:g}"
+    for series, of_series in grouped(drawn, key=lambda step: step.series).items():
+        for batch, members in grouped(of_series, key=lambda step: step.batch).items():
+            results = grouped(members, key=lambda step: (step.lr, step.post_loss))
+            for (lr, loss), same in results.items():
+                if len(same) > 1:
+                    counts = sorted(step.samples or 0 for step in same)
+                    detail = f"N = {', '.join(map(str, counts))}: loss {loss} at {lr:g}"
                     yield Alarm(SAME_RESULT, f"{series} batch {batch}", detail)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from srste.analysis.alarms import MISSED_PART
 from srste.curve import Interval
 from srste.report.conditions import Condition
-from srste.report.formatting import at_most
+from srste.report.formatting import at_most, first
 from srste.store.records import Record
 from srste.study.certificate import Certificate
 
@@ -101,11 +101,9 @@ def evaluated(records: Sequence[Placed]) -> str:
         return ""
     count = reasons.total()
     where = "" if count == len(records) else f"In {count} of {len(records)} studies: "
-    shown = "; ".join(list(reasons)[:REASONS_SHOWN])
-    more = f"; and {len(reasons) - REASONS_SHOWN} more reasons" if len(reasons) > REASONS_SHOWN else ""
     return (
         f"{where}The loss curve is evaluated by forward passes, and says nothing of learning rates that "
-        f"were not tried. It has no exact form: {shown}{more}."
+        f"were not tried. It has no exact form: {first(list(reasons), REASONS_SHOWN, ' reasons')}."
     )
 
 

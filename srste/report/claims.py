@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from srste.analysis.statistics.panel import Panel, Series
+from srste.analysis.statistics.panel import Panel
 from srste.analysis.statistics.proportions import Proportion, of_networks
 from srste.analysis.statistics.verdicts import (
     BETTER,
@@ -86,12 +86,13 @@ def claims(setting: Setting, fixed: int | None = None) -> list[Claim]:
     tested = []
     for measure in measures(setting):
         losses = panel(setting, measure)
-        for first, second in _pairs(setting, losses):
-            tested += [
-                Claim(setting.title, measure, first, second, finding)
-                for finding in findings(_series(losses, first), _series(losses, second), fixed)
-                if finding.comparison.networks
-            ]
+        series = losses.series | {ZERO: constant(losses.zero), BEFORE: constant(losses.before)}
+        tested += [
+            Claim(setting.title, measure, first, second, finding)
+            for first, second in _pairs(setting, losses)
+            for finding in findings(series[first], series[second], fixed)
+            if finding.comparison.networks
+        ]
     return tested
 
 
@@ -112,12 +113,6 @@ def _pairs(setting: Setting, losses: Panel) -> Iterator[tuple[str, str]]:
     for control in controls:
         if control in baselines:
             yield control, baselines[control]
-
-
-def _series(losses: Panel, name: str) -> Series:
-    if name == ZERO:
-        return constant(losses.zero)
-    return constant(losses.before) if name == BEFORE else losses.series[name]
 
 
 def main(every: list[Claim]) -> list[Claim]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
+from srste.analysis.grouping import grouped
 from srste.store.quantities import flat
 from srste.store.records import Record
 
@@ -55,13 +56,21 @@ class Condition:
     """Comparable studies: of one problem and sampling; they differ in estimator, samples and batch.
 
     label: the settings in which it differs from the other conditions, "" if there is only one.
-    columns: see :func:`ordered`. cells: the record at (batch, column), if there is one.
+    cells: the record at (batch, column), if there is one.
     """
 
     label: str
-    columns: list[Column]
-    batches: list[int]
     cells: dict[tuple[int, Column], Record]
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """Its columns, see :func:`ordered`."""
+        return ordered(column for _, column in self.cells)
+
+    @cached_property
+    def batches(self) -> list[int]:
+        """The numbers of its batches, ascending."""
+        return sorted({batch for batch, _ in self.cells})
 
     @property
     def common(self) -> dict[str, Any]:
@@ -89,6 +98,10 @@ class Condition:
         record = self.cells.get((batch, column))
         return record.best.post_loss if record and record.best else None
 
+    def post_losses(self, batch: int) -> dict[Column, float]:
+        """Return the loss after the best step by column, where there is one."""
+        return {c: loss for c in self.columns if (loss := self.post_loss(batch, c)) is not None}
+
     def mean(self, loss: Callable[[int], float | None]) -> float | None:
         """Return the mean over the batches of a loss by batch; None unless every batch has one."""
         losses = [loss(batch) for batch in self.batches]
@@ -97,36 +110,23 @@ class Condition:
 
     def winners(self, batch: int) -> list[Column]:
         """Return the columns with the lowest loss; several only in an exact tie."""
-        losses = {c: x for c in self.columns if (x := self.post_loss(batch, c)) is not None}
+        losses = self.post_losses(batch)
         return [c for c, loss in losses.items() if loss == min(losses.values())]
 
 
 def conditions(records: Iterable[Record]) -> list[Condition]:
     """Return the conditions among these records, in the order of their differing settings."""
-    records = list(records)
-    by_name: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_name[record.estimator].append(record)
-    variants: dict[str, str] = {}
-    for group in by_name.values():
-        labels = labels_of([record.identity["estimator"] for record in group], _short)
-        variants |= {r.key: label for r, (_, label) in zip(group, labels, strict=True)}
-    groups = labelled_groups(records, lambda record: record.common)
-    return [_condition(label, group, variants) for label, group in groups]
-
-
-def _condition(label: str, records: list[Record], variants: dict[str, str]) -> Condition:
     # Of several records of one study, from two launches or versions of the code, the newest.
-    cells = {
-        (r.batch, Column(r.estimator, variants[r.key], r.samples, r.is_control)): r
-        for r in sorted(records, key=lambda r: r.created)
-    }
-    return Condition(
-        label=label,
-        columns=ordered(column for _, column in cells),
-        batches=sorted({batch for batch, _ in cells}),
-        cells=cells,
-    )
+    records = sorted(records, key=lambda record: record.created)
+    columns: dict[str, Column] = {}
+    for group in grouped(records, key=lambda record: record.estimator).values():
+        labels = labels_of([record.identity["estimator"] for record in group], _short)
+        for r, (_, variant) in zip(group, labels, strict=True):
+            columns[r.key] = Column(r.estimator, variant, r.samples, r.is_control)
+    return [
+        Condition(label, {(r.batch, columns[r.key]): r for r in group})
+        for label, group in labelled_groups(records, lambda record: record.common)
+    ]
 
 
 def labelled_groups(
@@ -134,11 +134,9 @@ def labelled_groups(
 ) -> list[tuple[str, list[T]]]:
     """Return the items in groups of equal settings, each with a label of those in which it differs
     from the other groups, sorted by them."""
-    groups: dict[str, list[T]] = defaultdict(list)
-    for item in items:
-        groups[json.dumps(settings(item), sort_keys=True)].append(item)
-    labels = labels_of([settings(group[0]) for group in groups.values()])
-    by_order = sorted(zip(labels, groups.values(), strict=True), key=lambda pair: pair[0][0])
+    groups = list(grouped(items, key=lambda x: json.dumps(settings(x), sort_keys=True)).values())
+    labels = labels_of([settings(group[0]) for group in groups])
+    by_order = sorted(zip(labels, groups, strict=True), key=lambda pair: pair[0][0])
     return [(label, group) for (_, label), group in by_order]
 
 
@@ -159,13 +157,14 @@ def labels_of(
     shown = [n for n in varying if not n.startswith(tuple(f"{g}." for g in groups))]
     brief = [" ".join(one_setting(n, one[n]) for n in shown if n in one) for one in flats]
     # Configurations with the same choices are told apart by the arguments in which they differ.
-    alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for one, label in zip(flats, brief, strict=True):
-        alike[label].append(one)
+    labelled = list(zip(flats, brief, strict=True))
+    alike = grouped(labelled, key=lambda pair: pair[1])
     labels = []
     rest = [n for n in varying if n not in shown]
-    for one, label in zip(flats, brief, strict=True):
-        more = [n for n in rest if len({str(other.get(n)) for other in alike[label]}) > 1 and n in one]
+    for one, label in labelled:
+        more = [
+            n for n in rest if len({str(other.get(n)) for other, _ in alike[label]}) > 1 and n in one
+        ]
         full = " ".join(filter(None, [label, *(one_setting(n, one[n]) for n in more)]))
         labels.append(([_sortable(one.get(n)) for n in [*shown, *rest]], full))
     return labels

@@ -7,19 +7,23 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context
 from typing import Any
 
+import numpy as np
+
 from srste.losses import EXACT
 
 
 def ranges(numbers: Sequence[int]) -> str:
     """Return whole numbers with runs of three and more drawn together: "1, 6-10"."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
+    ascending = np.sort(numbers)
+    runs = np.split(ascending, np.flatnonzero(np.diff(ascending) != 1) + 1)
     short = (f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
     return ", ".join(short)
+
+
+def first(words: Sequence[str], most: int, kind: str = "") -> str:
+    """Return the first words, and how many more there are: "a; b; and 3 more"."""
+    more = [f"and {len(words) - most} more{kind}"] if len(words) > most else []
+    return "; ".join([*words[:most], *more])
 
 
 def p_value(p: float) -> str:

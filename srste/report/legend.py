@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from srste.report.certificate_text import (
     Placed,
@@ -15,6 +16,7 @@ from srste.report.certificate_text import (
     where_it_falls,
 )
 from srste.report.conditions import Condition
+from srste.report.formatting import first
 from srste.store.records import Record
 
 NO_DESCENT, NONE_TRIED, LARGEST = "!", "*", "^"
@@ -55,18 +57,17 @@ def caveat(arranged: list[Condition], marked: bool = True) -> str:
 
 def _mark_lines(records: list[Placed], marked: bool) -> list[str]:
     by_mark = {m: [p for p in records if mark(p.record) == m] for m in (NO_DESCENT, NONE_TRIED, LARGEST)}
-    exact = [p for p in by_mark[NONE_TRIED] if p.record.certificate]
-    others = [p for p in by_mark[NONE_TRIED] if not p.record.certificate]
     ranges = [
-        f"{where_it_falls(p.record.certificate)} ({p.place})" for p in exact if p.record.certificate
+        f"{where_it_falls(c)} ({p.place})" for p in by_mark[NONE_TRIED] if (c := p.record.certificate)
     ]
-    places = f" ({_first([p.place for p in others])})" if exact else ""
+    others = [p.place for p in by_mark[NONE_TRIED] if not p.record.certificate]
+    places = f" ({first(others, PLACES_SHOWN)})" if ranges else ""
     searched = in_range(p.record for p in by_mark[NO_DESCENT])
     tried = "no learning rate that was tried lowers the loss"
     largest = "the largest learning rate that was tried is the best: it may go on."
-    explained = [
+    explained: list[tuple[str, Sequence[object], str]] = [
         (NO_DESCENT, by_mark[NO_DESCENT], f"no learning rate {searched} lowers the loss: certified."),
-        (NONE_TRIED, exact, f"{tried}, but others do: {_first(ranges)}."),
+        (NONE_TRIED, ranges, f"{tried}, but others do: {first(ranges, PLACES_SHOWN)}."),
         (NONE_TRIED, others, f"{tried}{places}."),
         (LARGEST, by_mark[LARGEST], largest),
     ]
@@ -75,11 +76,6 @@ def _mark_lines(records: list[Placed], marked: bool) -> list[str]:
         for m, those, words in explained
         if those
     ]
-
-
-def _first(words: list[str]) -> str:
-    more = f"; and {len(words) - PLACES_SHOWN} more" if len(words) > PLACES_SHOWN else ""
-    return "; ".join(words[:PLACES_SHOWN]) + more
 
 
 def _many_against_one(condition: Condition) -> bool:

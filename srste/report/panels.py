@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 
-from srste.analysis.statistics.panel import Array, Panel, Series
+from srste.analysis.grouping import grouped
+from srste.analysis.statistics.panel import Panel, Series
 from srste.report.conditions import Column, Condition, labelled_groups, ordered
 from srste.store.quantities import quantity
 from srste.store.records import Record
@@ -20,13 +20,15 @@ Value = Callable[[Record], float | None]
 @dataclass(frozen=True)
 class Measure:
     """A loss to compare by. words: what it is; short: the same for a column's heading. before,
-    after, zero: the loss before the step, after it, and of a zero output."""
+    after, zero: the loss before the step, after it, and of a zero output. panel: the title of its
+    panel in a figure, "" if none is drawn."""
 
     words: str
     short: str
     before: Value
     after: Value
     zero: Value
+    panel: str = ""
 
 
 BATCH = Measure(
@@ -35,6 +37,7 @@ BATCH = Measure(
     before=partial(quantity, "pre_loss"),
     after=partial(quantity, "post_loss"),
     zero=partial(quantity, "zero_loss"),
+    panel="on the batch",
 )
 HELDOUT = Measure(
     words="on held-out data, at the learning rate that is best on the batch",
@@ -42,6 +45,7 @@ HELDOUT = Measure(
     before=partial(quantity, "heldout_pre_loss"),
     after=partial(quantity, "heldout_post_loss"),
     zero=partial(quantity, "heldout_zero_loss"),
+    panel="held out",
 )
 HELDOUT_BEST = Measure(
     words="on held-out data, at the learning rate that is best there",
@@ -79,15 +83,13 @@ class Setting:
     def baselines(self) -> dict[str, str]:
         """The baseline's series by series, if the setting has it."""
         series = {record.key: column.series for column, record in self.records}
-        named: dict[str, set[str]] = defaultdict(set)
-        for column, record in self.records:
-            named[record.estimator].add(column.series)
         baselines: dict[str, str] = {}
         for column, record in self.records:
             if record.baseline is None or column.series in baselines:
                 continue
             # By its name if that record is not among these, but for example a newer one of the study.
-            others = {series.get(record.baseline.key, "")} - {""} or named[record.baseline.estimator]
+            named = {c.series for c in self.columns if c.estimator == record.baseline.estimator}
+            others = {series[record.baseline.key]} if record.baseline.key in series else named
             if len(others) == 1:
                 baselines[column.series] = others.pop()
         return baselines
@@ -127,35 +129,27 @@ def panel(setting: Setting, measure: Measure = BATCH) -> Panel:
     networks = sorted(setting.networks)
     batches = sorted({b for condition in setting.networks.values() for b in condition.batches})
     shape = (len(networks), len(batches))
-    before, zero = np.full(shape, np.nan), np.full(shape, np.nan)
-    members: dict[str, list[Column]] = defaultdict(list)
-    for column in setting.columns:
-        members[column.series].append(column)
-    losses = {name: np.full((*shape, len(columns)), np.nan) for name, columns in members.items()}
-    positions = {c: (name, i) for name, columns in members.items() for i, c in enumerate(columns)}
+    before, zero = np.full((2, *shape), np.nan)
+    after = {column: np.full(shape, np.nan) for column in setting.columns}
     for row, seed in enumerate(networks):
         for (batch, column), record in setting.networks[seed].cells.items():
-            place = row, batches.index(batch)
-            _put(before, place, measure.before(record))
-            _put(zero, place, measure.zero(record))
-            name, i = positions[column]
-            _put(losses[name], (*place, i), measure.after(record))
+            for losses, value in (
+                (before, measure.before), (zero, measure.zero), (after[column], measure.after),
+            ):  # fmt: skip
+                if (loss := value(record)) is not None:
+                    losses[row, batches.index(batch)] = loss
+    members = grouped(setting.columns, key=lambda column: column.series)
     series = {
-        name: Series(tuple(column.samples for column in columns), losses[name])
+        name: Series(tuple(c.samples for c in columns), np.stack([after[c] for c in columns], axis=-1))
         for name, columns in members.items()
     }
-    return Panel(tuple(networks), tuple(batches), before, zero, series)
+    return Panel(before, zero, series)
 
 
 def measures(setting: Setting) -> list[Measure]:
     """Return the measures that the setting's studies have."""
     records = [record for _, record in setting.records]
     return [m for m in MEASURES if any(m.before(record) is not None for record in records)]
-
-
-def _put(array: Array, index: tuple[int, ...], value: float | None) -> None:
-    if value is not None:
-        array[index] = value
 
 
 def drawn(losses: Panel) -> list[str]:

@@ -6,13 +6,13 @@ import base64
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
 
 from srste.analysis.alarms import MEANING, Alarm, BestStep, by_kind
+from srste.analysis.grouping import grouped
 from srste.analysis.statistics.paired import FEWEST_NETWORKS
 from srste.report import claims
 from srste.report.certificate_text import overview, placed
@@ -181,10 +181,8 @@ def _figures(
             "are steps that make held-out data worse.",
             figure,
         )
-    series: dict[str, list[BestStep]] = {}
-    for step in steps_of(first):
-        if step.samples is not None:
-            series.setdefault(step.series, []).append(step)
+    sampled = [step for step in steps_of(first) if step.samples is not None]
+    series = grouped(sampled, key=lambda step: step.series)
     if (figure := drift_figure({**series, **logs}, first.label)) is not None:
         yield (
             "drift",
@@ -233,11 +231,11 @@ def _html(
     fixed: int | None,
 ) -> str:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = package_files("srste.report").joinpath("page.html").read_text(encoding="utf-8")
+        loader=jinja2.PackageLoader("srste", "report"), undefined=jinja2.StrictUndefined,
+        autoescape=True, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     records = [record for _, record in stored.values()]
-    return environment.from_string(source).render(
+    return environment.get_template("page.html").render(
         facts=facts,
         chapters=chapters,
         claims=claims,

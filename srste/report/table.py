@@ -139,10 +139,8 @@ def print_table(condition: Condition, console: Console) -> None:
 
 def _print_uncut(table: Table, console: Console) -> None:
     """Print the table in its full width: wrapped lines can be read, cut ones cannot."""
-    width = console.width
-    console.width = max(_width(table, console), width)
-    console.print(table)
-    console.width = width
+    table.width = _width(table, console)
+    console.print(table, crop=False)
 
 
 def text_table(condition: Condition) -> str:

@@ -14,11 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
-from srste.sampling.base import LR, Losses, Trials, failure
-
-
-class _NotFiniteError(Exception):
-    """Ends a trial as failed."""
+from srste.sampling.base import LR, Losses, Trials
 
 
 class Searched:
@@ -79,14 +75,12 @@ class Searched:
             lr = trial.suggest_float(LR, d.low, d.high, log=d.log, step=d.step)
             post_loss = float(losses(np.array([lr]))[0])
             tried.append((lr, post_loss))
-            if not math.isfinite(post_loss):
-                raise _NotFiniteError(failure(post_loss))
-            return post_loss
+            return post_loss if math.isfinite(post_loss) else math.nan  # which ends a trial as failed
 
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # the study's record says which failed
         try:
-            study.optimize(objective, n_trials=self.trials, catch=(_NotFiniteError,))
+            study.optimize(objective, n_trials=self.trials)
         finally:
             optuna.logging.set_verbosity(verbosity)
         lrs, post_losses = np.array(tried).T

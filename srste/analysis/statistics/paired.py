@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import binomtest, rankdata, wilcoxon
 
 from srste.analysis.statistics.bootstrap import mean_interval
+from srste.analysis.statistics.panel import network_means
 from srste.analysis.statistics.proportions import Proportion, of_independent, of_networks
 
 ALPHA = 0.05
@@ -52,20 +53,18 @@ def compare(gains: ArrayLike) -> Comparison:
         the two is missing.
     """
     paired = np.asarray(gains, dtype=np.float64)
-    paired = paired[~np.isnan(paired).all(axis=1)]
-    means = np.nanmean(paired, axis=1)
+    means = network_means(paired)
     n = means.size
-    wins = np.where(np.isnan(paired), np.nan, (paired > 0) + 0.5 * (paired == 0))
+    wins = np.heaviside(paired, 0.5)
     low, high = mean_interval(means)
-    mean = float(means.mean()) if n else math.nan
     effect = _effect_size(means)
     return Comparison(
         networks=n,
         direction=_direction(means),
-        mean=mean,
+        mean=float(means.mean()) if n else math.nan,
         low=low,
         high=high,
-        networks_won=of_independent(int((means > 0).sum() + (means == 0).sum() // 2), n),
+        networks_won=of_independent(int(np.heaviside(means, 0.5).sum()), n),
         batches_won=of_networks(wins),
         sign_p=_sign_test(means),
         wilcoxon_p=_wilcoxon(means),

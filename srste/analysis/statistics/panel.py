@@ -35,12 +35,17 @@ class Series:
 class Panel:
     """Comparable studies of several networks by one measure.
 
-    networks: the seeds. batches: their numbers. before, zero: (networks, batches) losses before the
+    before, zero: (networks, batches) losses before the
     step, and of a model whose output is zero. series: by the name of the estimator.
     """
 
-    networks: tuple[int, ...]
-    batches: tuple[int, ...]
     before: Array
     zero: Array
     series: dict[str, Series]
+
+
+def network_means(values: Array) -> Array:
+    """Return each network's mean over its batches, of (networks, batches) values without those that
+    are nan; networks without any value are left out."""
+    means: Array = np.nanmean(values[~np.isnan(values).all(axis=1)], axis=1)
+    return means

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
 from srste.analysis.statistics.bootstrap import mean_interval
+from srste.analysis.statistics.panel import network_means
 
 CONFIDENCE = 0.95
 
@@ -47,10 +48,8 @@ def of_networks(events: ArrayLike) -> Proportion:
         networks have the same rate, it is Clopper and Pearson's for as many trials as networks.
     """
     values = np.asarray(events, dtype=np.float64)
-    counted = ~np.isnan(values)
-    values, counted = values[counted.any(axis=1)], counted[counted.any(axis=1)]
-    k, n = int(np.nansum(values)), int(counted.sum())
-    rates: NDArray[np.float64] = np.nansum(values, axis=1) / counted.sum(axis=1)
+    k, n = int(np.nansum(values)), int((~np.isnan(values)).sum())
+    rates = network_means(values)
     if rates.size < 3 or np.ptp(rates) == 0:
         same = round(float(rates.mean()) * rates.size) if rates.size else 0
         like = of_independent(same, rates.size)

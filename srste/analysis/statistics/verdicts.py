@@ -44,8 +44,16 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """better, worse, no evidence, too few networks, no studies."""
-        return verdict(self.comparison, self.p_value)
+        """That of the Wilcoxon signed-rank test at 5 %: better, worse, no evidence, too few networks,
+        no studies. The mean must point where the ranks do: an outlier may turn it around."""
+        if self.comparison.networks == 0:
+            return NOTHING
+        if self.comparison.networks < FEWEST_NETWORKS:
+            return TOO_FEW
+        direction = self.comparison.direction
+        if not self.p_value < ALPHA or direction * self.comparison.mean <= 0:
+            return NO_EVIDENCE
+        return BETTER if direction > 0 else WORSE
 
     @property
     def how(self) -> str:
@@ -53,22 +61,6 @@ class Finding:
         if self.rule == FIXED and self.samples is None:
             return "one step each"
         return RULES[self.rule].format(samples=self.samples)
-
-
-def verdict(comparison: Comparison, p_value: float | None = None) -> str:
-    """Return the verdict of the Wilcoxon signed-rank test at 5 %, in words. The mean must point
-    where the ranks do: an outlier may turn it around.
-
-    Args: p_value: the test's, corrected for several; by default uncorrected.
-    """
-    if comparison.networks == 0:
-        return NOTHING
-    if comparison.networks < FEWEST_NETWORKS:
-        return TOO_FEW
-    p = comparison.wilcoxon_p if p_value is None else p_value
-    if not p < ALPHA or comparison.direction * comparison.mean <= 0:
-        return NO_EVIDENCE
-    return BETTER if comparison.direction > 0 else WORSE
 
 
 def constant(values: Array) -> Series:

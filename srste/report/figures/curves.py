@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from srste.store import records
 POINTS = 1_500
 """The most points of a curve; of more, as many are drawn, and the lowest."""
 
+BATCHES_DRAWN = 3
 
-def curves_figure(
-    condition: Condition, folders: Mapping[str, Path], samples: int | None, batches: int = 3
-) -> Figure:
+
+def curves_figure(condition: Condition, folders: Mapping[str, Path], samples: int | None) -> Figure:
     """Draw the loss after ``w - lr g`` against lr on the first batches of a network: the whole
     range, and below it the part around the minima.
 
@@ -29,7 +30,7 @@ def curves_figure(
     """
     chosen = [c for c in condition.columns if c.samples in (None, samples)]
     look = style.column_looks(chosen)
-    shown = condition.batches[:batches]
+    shown = condition.batches[:BATCHES_DRAWN]
     figure = Figure(figsize=(3.4 * len(shown) + 0.9, 6.4), layout="constrained")
     axes = figure.subplots(2, len(shown), squeeze=False)
     for column, batch in enumerate(shown):
@@ -44,7 +45,7 @@ def curves_figure(
             style.level(part, condition.pre_loss(batch), style.BEFORE)
             style.level(part, condition.zero_loss(batch), style.ZERO)
         if stored:
-            _draw(full, stored, look, None)
+            _draw(full, stored, look)
             _zoom(zoomed, stored, look, condition.pre_loss(batch))
         zoomed.set_xlabel("learning rate")
     axes[0][0].set_ylabel(loss_words(condition.common))
@@ -57,13 +58,11 @@ def curves_figure(
 
 
 def _draw(
-    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, style.Look], end: float | None
+    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, style.Look], end: float = math.inf
 ) -> None:
     for column, trials in curves.items():
         order = np.argsort(trials.lr, kind="stable")
-        order = order[~trials.failed[order]]
-        if end is not None:
-            order = order[trials.lr[order] <= end]
+        order = order[(~trials.failed & (trials.lr <= end))[order]]
         if not order.size:
             continue
         drawn = np.unique(np.linspace(0, order.size - 1, min(POINTS, order.size)).round().astype(int))
@@ -72,7 +71,7 @@ def _draw(
         line = dashes if column.samples is None else "-"
         axes.plot(lr, loss, color=colour, ls=line, lw=1.1, label=style.in_legend(column.series))
         best = trials.best()
-        if best is not None and (end is None or trials.lr[best] <= end):
+        if best is not None and trials.lr[best] <= end:
             axes.plot(
                 trials.lr[best], trials.post_loss[best], color=colour, marker=marker,
                 ms=7, mew=1.6, ls="none", zorder=3,

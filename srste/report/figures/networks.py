@@ -9,16 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.analysis.statistics.bootstrap import mean_interval
-from srste.analysis.statistics.panel import Array, Panel, Series
+from srste.analysis.statistics.panel import Array, Panel, network_means
 from srste.report.figures import style
 from srste.report.formatting import loss_words
-from srste.report.panels import BATCH, HELDOUT, Setting, drawn, measures, panel
+from srste.report.panels import Setting, drawn, measures, panel
 
 
 def networks_figure(setting: Setting) -> Figure:
     """Draw the mean loss after the best step, on the batch and held out; below, how much lower it
     is than the baseline's on the same batch. Both with 95 % intervals over networks."""
-    shown = [measure for measure in measures(setting) if measure in (BATCH, HELDOUT)]
+    shown = [measure for measure in measures(setting) if measure.panel]
     baselines = setting.baselines
     rows = 2 if baselines else 1
     figure = Figure(figsize=(4.7 * len(shown) + 0.2, 3.3 * rows + 0.6), layout="constrained")
@@ -26,7 +26,7 @@ def networks_figure(setting: Setting) -> Figure:
     for column, measure in enumerate(shown):
         losses = panel(setting, measure)
         _draw_losses(axes[0][column], losses)
-        axes[0][column].set_title("held out" if measure is HELDOUT else "on the batch")
+        axes[0][column].set_title(measure.panel)
         if baselines:
             _draw_gains(axes[1][column], losses, baselines)
         axes[-1][column].set_xlabel("samples N")
@@ -48,12 +48,10 @@ def _draw_losses(axes: Axes, losses: Panel) -> None:
     shown: list[float] = []
     for name, series in losses.series.items():
         if name in names:
-            shift = names.index(name) - (len(names) - 1) / 2
-            shown += _draw(axes, series, series.losses, look[name], name, shift)
+            shown += _draw(axes, losses, name, series.losses, look[name])
         else:
             shown.append(_mean(series.at(None)))
-            colour, _, line = look[name]
-            axes.axhline(shown[-1], color=colour, ls=line, lw=1.4, label=style.in_legend(name))
+            axes.axhline(shown[-1], lw=1.4, **style.line(name, look[name]))
     shown.append(_mean(losses.before))
     style.level(axes, shown[-1], style.BEFORE)
     style.level_or_words(axes, shown, _mean(losses.zero), style.ZERO)
@@ -65,9 +63,8 @@ def _draw_gains(axes: Axes, losses: Panel, baselines: Mapping[str, str]) -> None
     look = style.looks(names, [])
     shown = [0.0]
     for name in (name for name in names if name in baselines):
-        series, baseline = losses.series[name], losses.series[baselines[name]].losses
-        shift = names.index(name) - (len(names) - 1) / 2
-        shown += _draw(axes, series, baseline - series.losses, look[name], None, shift)
+        gains = losses.series[baselines[name]].losses - losses.series[name].losses
+        shown += _draw(axes, losses, name, gains, look[name])
     axes.axhline(0, color=style.BLACK, ls="--", lw=1.2)
     if len(several := set(baselines.values())) == 1:
         gain = _mean(losses.series[several.pop()].at(None) - losses.zero)
@@ -75,30 +72,22 @@ def _draw_gains(axes: Axes, losses: Panel, baselines: Mapping[str, str]) -> None
     style.sample_axes(axes)
 
 
-def _draw(
-    axes: Axes, series: Series, values: Array, look: style.Look, label: str | None, shift: float
-) -> list[float]:
-    """Draw the means of (networks, batches, sample counts) values with their intervals and return
-    them. shift: in places, so that the bars of several estimators do not hide each other."""
-    by_network = [_by_network(values[:, :, i]) for i in range(values.shape[2])]
+def _draw(axes: Axes, losses: Panel, name: str, values: Array, look: style.Look) -> list[float]:
+    """Draw the means of an estimator's (networks, batches, sample counts) values with their
+    intervals and return them."""
+    by_network = [network_means(values[:, :, i]) for i in range(values.shape[2])]
     means = np.array([one.mean() if one.size else np.nan for one in by_network])
     ends = np.array([mean_interval(one) for one in by_network])
-    places = np.array(series.samples, dtype=float) + 0.12 * shift
+    names = drawn(losses)
+    shift = names.index(name) - (len(names) - 1) / 2  # the bars of several do not hide each other
+    places = np.array(losses.series[name].samples, dtype=float) + 0.12 * shift
     axes.errorbar(
         places, means, yerr=np.abs(np.nan_to_num(ends.T - means)),
-        color=look.colour, marker=look.marker, ls=look.line, ms=4, lw=1.3, elinewidth=1, capsize=2,
-        label=None if label is None else style.in_legend(label),
+        marker=look.marker, ms=4, lw=1.3, elinewidth=1, capsize=2, **style.line(name, look),
     )  # fmt: skip
     return [float(mean) for mean in means]
 
 
-def _by_network(values: Array) -> Array:
-    """Return the (networks,) means over batches of the networks that have any."""
-    some = values[~np.isnan(values).all(axis=1)]
-    means: Array = np.nanmean(some, axis=1) if some.size else np.empty(0)
-    return means
-
-
 def _mean(values: Array) -> float:
-    means = _by_network(values)
+    means = network_means(values)
     return float(means.mean()) if means.size else float("nan")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from srste.report.conditions import Column, Condition
+from srste.analysis.grouping import grouped
+from srste.report.conditions import Condition
 from srste.report.figures import style
 from srste.report.formatting import loss_words
 
@@ -37,7 +38,7 @@ def note_figure(condition: Condition) -> Figure:
         else:
             strip = panel = figure.add_subplot(cell)
         _draw_estimators(panel, condition, batch, look)
-        near = [*_shown(condition, batch), condition.pre_loss(batch)]
+        near = [*condition.post_losses(batch).values(), condition.pre_loss(batch)]
         style.level_or_words(panel, near, condition.zero_loss(batch), style.ZERO)
         if not on_top:
             style.level(panel, condition.pre_loss(batch), style.BEFORE)
@@ -54,35 +55,21 @@ def note_figure(condition: Condition) -> Figure:
     return figure
 
 
-def _shown(condition: Condition, batch: int) -> list[float]:
-    losses = (condition.post_loss(batch, column) for column in condition.columns)
-    return [loss for loss in losses if loss is not None]
-
-
 def _is_above(condition: Condition, batch: int, by: float) -> bool:
     """Return whether the loss before is above all others by that many times their spread."""
-    shown = _shown(condition, batch)
+    shown = condition.post_losses(batch).values()
     return bool(shown) and condition.pre_loss(batch) > max(shown) + by * (max(shown) - min(shown))
 
 
 def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[str, style.Look]) -> None:
-    series: dict[str, list[Column]] = {}
-    for column in condition.columns:
-        series.setdefault(column.series, []).append(column)
-    for name, members in series.items():
-        losses = [condition.post_loss(batch, column) for column in members]
-        y = [math.nan if loss is None else loss for loss in losses]
-        colour, marker, line = look[name]
-        options: dict[str, Any] = {
-            "color": colour,
-            "ls": line,
-            "lw": 1.3,
-            "label": style.in_legend(name),
-        }
+    for name, members in grouped(condition.columns, key=lambda column: column.series).items():
+        y = np.array([condition.post_loss(batch, column) for column in members], dtype=float)
+        options = style.line(name, look[name])
         if members[0].samples is None:
-            panel.axhline(y[0], **options)
+            panel.axhline(y[0], lw=1.3, **options)
         else:
-            panel.plot([c.samples or 0 for c in members], y, marker=marker, ms=4, **options)
+            counts = [column.samples or 0 for column in members]
+            panel.plot(counts, y, marker=look[name].marker, ms=4, lw=1.3, **options)
     panel.margins(y=0.1)
     style.sample_axes(panel)
 

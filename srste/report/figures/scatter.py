@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from srste.analysis.statistics.panel import Array
 from srste.report.figures import style
-from srste.report.panels import BATCH, HELDOUT, Measure, Setting, Value, measures
+from srste.report.panels import BATCH, HELDOUT, Setting, Value, measures
 from srste.store.quantities import quantity
 from srste.store.records import Record
 
@@ -22,19 +24,19 @@ def angle_figure(setting: Setting) -> Figure | None:
     directions. Returns None without a baseline."""
     if not setting.baselines:
         return None
-    panels: list[tuple[str, Value, Value]] = [("on the batch", BATCH.after, BATCH.zero)]
-    if HELDOUT in measures(setting):
-        panels.append(("held out", HELDOUT.after, HELDOUT.zero))
-    figure = Figure(figsize=(4.8 * len(panels), 4.2), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    records = [record for _, record in setting.records]
+    baselines = [setting.baseline_records.get(record.key) for record in records]
+    angles = _values(records, partial(quantity, "angle"))
+    shown = [measure for measure in measures(setting) if measure.panel]
+    figure = Figure(figsize=(4.8 * len(shown), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
     names = ", ".join(dict.fromkeys(setting.baselines.values()))
-    for part, (title, after, zero) in zip(axes, panels, strict=True):
-        gains = _scatter(part, setting, partial(quantity, "angle"), _gain(setting, after, after))
-        of_zero = _values(setting, _gain(setting, after, zero))
-        if of_zero:
-            style.level_or_words(part, gains, float(np.mean(of_zero)), style.ZERO)
+    for part, measure in zip(axes, shown, strict=True):
+        of_baseline = _values(baselines, measure.after)
+        gains = _scatter(part, setting, angles, of_baseline - _values(records, measure.after))
+        _level_of_zero(part, gains, of_baseline - _values(records, measure.zero))
         part.axhline(0, color=style.BLACK, lw=1, ls="--")
-        part.set_title(title)
+        part.set_title(measure.panel)
         part.set_xlabel(f"angle to the {names} direction (degrees)")
     axes[0].set_ylabel(f"gain over {names} (> 0: lower loss)")
     style.shared_legend(figure, axes)
@@ -47,15 +49,17 @@ def heldout_figure(setting: Setting) -> Figure | None:
     learning rate. Returns None where nothing is held out."""
     if HELDOUT not in measures(setting):
         return None
+    records = [record for _, record in setting.records]
+    before = _values(records, HELDOUT.before)
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     axes = figure.subplots()
-    falls = _scatter(axes, setting, _fall(BATCH, BATCH.after), _fall(HELDOUT, HELDOUT.after))
+    on_batch = _values(records, BATCH.before) - _values(records, BATCH.after)
+    falls = _scatter(axes, setting, on_batch, before - _values(records, HELDOUT.after))
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], color=style.GREY, lw=1, ls=":", label="as much on both")
     axes.set_xlim(low, high)
     axes.axhline(0, color=style.BLACK, lw=1, ls="--")
-    of_zero = _values(setting, _fall(HELDOUT, HELDOUT.zero))
-    style.level_or_words(axes, [0.0, *falls], float(np.mean(of_zero)), style.ZERO)
+    _level_of_zero(axes, [0.0, *falls], before - _values(records, HELDOUT.zero))
     axes.set_xlabel("decrease on the batch that the step was computed from")
     axes.set_ylabel("decrease on held-out data (< 0: worse than before)")
     style.shared_legend(figure, [axes])
@@ -63,41 +67,28 @@ def heldout_figure(setting: Setting) -> Figure | None:
     return figure
 
 
-def _gain(setting: Setting, after: Value, loss: Value) -> Value:
-    """Return a function: the baseline's ``after`` on the same batch, less a study's ``loss``."""
-
-    def gain(record: Record) -> float | None:
-        baseline = setting.baseline_records.get(record.key)
-        return _difference(after(baseline) if baseline else None, loss(record))
-
-    return gain
+def _values(records: Iterable[Record | None], value: Value) -> Array:
+    """Return (records,) values; nan where there is no record, or it has none."""
+    return np.array([value(record) if record else None for record in records], dtype=np.float64)
 
 
-def _fall(measure: Measure, after: Value) -> Value:
-    """Return a function: the decrease of a study's loss from before the step."""
-    return lambda record: _difference(measure.before(record), after(record))
+def _level_of_zero(axes: Axes, near: Iterable[float], heights: Array) -> None:
+    """Draw the mean height of a zero output over the studies that have one."""
+    present = heights[~np.isnan(heights)]
+    if present.size:
+        style.level_or_words(axes, near, float(present.mean()), style.ZERO)
 
 
-def _difference(one: float | None, other: float | None) -> float | None:
-    return one - other if one is not None and other is not None else None
-
-
-def _values(setting: Setting, value: Value) -> list[float]:
-    return [x for _, record in setting.records if (x := value(record)) is not None]
-
-
-def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
-    """Draw a point per study, and a large one per estimator for its mean. Returns all heights."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    for column, record in setting.records:
-        at = x(record), y(record)
-        if at[0] is not None and at[1] is not None:
-            points.setdefault(column.series, []).append((at[0], at[1]))
+def _scatter(axes: Axes, setting: Setting, x: Array, y: Array) -> Array:
+    """Draw a point per study, (records,) of them, and a large one per estimator for its mean.
+    Returns the heights that are drawn."""
+    names = np.array([column.series for column, _ in setting.records])
+    present = ~np.isnan(x) & ~np.isnan(y)
     look = style.column_looks(setting.columns)
-    for name in dict.fromkeys(c.series for c in setting.columns):
-        if name not in points:
+    for name in dict.fromkeys(column.series for column in setting.columns):
+        xy = np.column_stack((x, y))[present & (names == name)]
+        if not xy.size:
             continue
-        xy = np.array(points[name])
         drawn = xy[:: -(-len(xy) // MOST_POINTS)]
         colour, marker, _ = look[name]
         axes.scatter(
@@ -111,4 +102,4 @@ def _scatter(axes: Axes, setting: Setting, x: Value, y: Value) -> list[float]:
             mec=colour if marker == "x" else "white",
         )  # fmt: skip
     axes.grid(alpha=0.25)
-    return [height for of_series in points.values() for _, height in of_series]
+    return y[present]

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -44,8 +44,7 @@ def looks(drawn: Iterable[str], fixed: Iterable[str]) -> dict[str, Look]:
     """Return a look by series: drawn ones (with sample counts) in colour, others black, dashed."""
     by_name = {}
     for i, name in enumerate(drawn):
-        colour, marker = _DRAWN[i % len(_DRAWN)]
-        by_name[name] = Look(colour, marker, "-" if i < len(_DRAWN) else "--")
+        by_name[name] = Look(*_DRAWN[i % len(_DRAWN)], "-" if i < len(_DRAWN) else "--")
     for i, name in enumerate(fixed):
         by_name[name] = Look(BLACK, "x", _DASHES[i % len(_DASHES)])
     return by_name
@@ -84,6 +83,11 @@ def level_or_words(axes: Axes, near: Iterable[float], loss: float, label: str) -
 def in_legend(name: str) -> str:
     """Return a label for the name; matplotlib omits labels with a leading underscore."""
     return f" {name}" if name.startswith("_") else name
+
+
+def line(name: str, look: Look) -> dict[str, Any]:
+    """Return matplotlib's options of a line of that name and look."""
+    return {"color": look.colour, "ls": look.line, "label": in_legend(name)}
 
 
 def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
@@ -135,7 +139,7 @@ def rendered(figure: Figure) -> dict[str, bytes]:
 
 
 def _texts(figure: Figure) -> Iterator[Text]:
-    """Yield the texts of the figure without tick labels."""
+    """Yield the texts of the figure without tick labels: powers of ten on a log scale are formulas."""
     yield from figure.texts
     for legend in figure.legends:
         yield from legend.get_texts()
