@@ -247,7 +247,7 @@ def evaluate(pieces: Matrix, lr_max: float, lrs: Vector) -> int:
     """Put the values into the place of the learning rates; quickest if these are in order.
 
     Args: pieces: (P, 4). lrs: (any,).
-    Returns: where the first one is that is not in [0, lr_max], at which it stops; -1 if there is none.
+    Returns: how many are done, up to the first one that is not in [0, lr_max].
     """
     keys = pieces.view(np.uint64)
     piece = 0
@@ -267,7 +267,7 @@ def evaluate(pieces: Matrix, lr_max: float, lrs: Vector) -> int:
             piece = _piece_after(keys, piece if keys[piece, 0] <= place else 0, place)
             lrs[at] = _value(pieces[piece, 1], pieces[piece, 2], pieces[piece, 3], lr)
         k += LANES
-    return -1
+    return len(lrs)
 
 
 @compiled
