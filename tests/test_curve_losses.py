@@ -262,6 +262,10 @@ class TestRefused:
             def __call__(self, outputs, targets):
                 return 2 * super().__call__(outputs, targets)
 
+        class QuarticError(SquaredError):
+            def _each(self, outputs, targets):
+                return super()._each(outputs, targets) ** 2
+
         class RenamedError(SquaredError):
             pass
 
@@ -271,6 +275,7 @@ class TestRefused:
             curve, why = curve_and_reason(model, direction, x, y, 0.5, loss)
             assert why.endswith("has no exact form")
             assert curve.pre_loss == pytest.approx(2 * SquaredError()(model(x), y).item(), rel=1e-6)
+        assert not curve_and_reason(model, direction, x, y, loss=QuarticError())[0].exact
         assert curve_and_reason(model, direction, x, y, loss=RenamedError())[0].exact
 
 

@@ -234,7 +234,8 @@ def test_events_that_are_crowded(monkeypatch):
         (whole,) = curve.descents()
         assert (whole.lo, whole.hi) == (0.0, pytest.approx(0.5, abs=1e-7))
         bounds = curve._pieces._bounds
-        ranges = list(bounds._ranges(*bounds._range(0, len(bounds.keys) - 1), 0.1))
+        begin, end = bounds.floats(0)[0], bounds.floats(len(bounds.keys) - 1)[1]
+        ranges = list(bounds._ranges(float(begin), float(end), 0.1))
         assert (ranges[0][0], ranges[-1][1]) == (np.nextafter(0, 1), 1.0)
         assert all(one[1] == other[0] for one, other in pairwise(ranges))
 

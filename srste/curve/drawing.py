@@ -31,8 +31,6 @@ def draw(curve: LossCurve, ax: Axes | None, points: int) -> Axes:
         lowest = curve.minimum()
         words = f"minimum: {lowest.loss:.4g} at {lowest.lr:.4g}"
         ax.plot(lowest.lr, lowest.loss, "o", color=RED, ms=6, zorder=3, label=words)
-    ax.set_xlabel("learning rate")
-    ax.set_ylabel("loss of the batch")
-    ax.set_xlim(0, curve.lr_max)
+    ax.set(xlabel="learning rate", ylabel="loss of the batch", xlim=(0, curve.lr_max))
     ax.legend(frameon=False)
     return ax

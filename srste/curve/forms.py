@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any
 
 from torch import nn
 
@@ -20,17 +19,18 @@ _AS_BY_DEFAULT = {"reduction": "mean", "weight": None, "ignore_index": -100, "la
 def exact_form(loss: LossFunction) -> ExactLoss:
     """The loss with an exact form that a loss is.
 
-    One of `srste.losses` is told by the class whose ``__call__`` it has, so that a subclass which puts
+    One of `srste.losses` is told by the class whose formula it has, so that a subclass which puts
     another in its place is none; PyTorch's by their settings.
 
     Raises: NotExactError that names it, and what can be passed in its place.
     """
     for kind in EXACT:
-        if type(loss).__call__ is kind.__call__ and isinstance(loss, kind):
+        if isinstance(loss, kind) and _formula(type(loss)) == _formula(kind):
             return loss
     function = loss.func if isinstance(loss, functools.partial) else loss
     if isinstance(function, nn.Module):
-        same_as, settings = _module(function)
+        same_as = _EQUALS.get(type(function)) if is_plain(function) else None
+        settings = {n: getattr(function, n) for n in _AS_BY_DEFAULT if hasattr(function, n)}
     else:
         same_as, settings = _EQUALS.get(function) if inspect.isroutine(function) else None, {}
         if isinstance(loss, functools.partial):
@@ -48,7 +48,6 @@ def exact_form(loss: LossFunction) -> ExactLoss:
     return same_as()
 
 
-def _module(loss: nn.Module) -> tuple[type[ExactLoss] | None, dict[str, Any]]:
-    """The loss that one of PyTorch's modules is, and with which settings."""
-    same_as = _EQUALS.get(type(loss)) if is_plain(loss) else None
-    return same_as, {n: getattr(loss, n) for n in _AS_BY_DEFAULT if hasattr(loss, n)}
+def _formula(kind: type[ExactLoss]) -> tuple[object, object]:
+    """The methods in which one of ours states it."""
+    return kind.__call__, getattr(kind, "_each", None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,9 +15,9 @@ from srste.curve.network.base import (
     Network,
     NotExactError,
     check_direction,
+    check_finite,
     check_lr_max,
     check_model,
-    is_finite,
 )
 from srste.curve.network.sequential import as_float64, chain
 from srste.losses import LossFunction, SquaredError
@@ -125,7 +124,7 @@ class Line:
         """
         if self._versions != _versions(self._parameters):
             raise ValueError("the model's weights have changed since this line was made; make another")
-        if self._chain is not None and inputs.ndim == 2 and self._finite:
+        if self._chain is not None and inputs.ndim == 2 and self._chain.is_finite:
             if inputs.shape[1] != self._chain.features:
                 raise ValueError(
                     f"inputs must be (batch, {self._chain.features}), not {tuple(inputs.shape)}"
@@ -148,15 +147,10 @@ class Line:
             raise
         return network
 
-    @cached_property
-    def _finite(self) -> bool:
-        return self._chain is not None and self._chain.is_finite
-
     def _check_finite(self) -> None:
         for name, parameter in self.model.named_parameters():
-            for what, tensor in ((name, parameter), (f"direction[{name!r}]", self.direction[name])):
-                if not is_finite(as_float64(tensor)):
-                    raise ValueError(f"{what} holds a value that is not finite")
+            check_finite(name, as_float64(parameter))
+            check_finite(f"direction[{name!r}]", as_float64(self.direction[name]))
 
     def at(self, lr: float) -> nn.Module:
         """A copy of the model after the step ``w - lr * direction``, in its own dtype."""

@@ -161,10 +161,7 @@ class ExactCurve(LossCurve):
 
     def __call__(self, lrs: ArrayLike) -> Float64[np.ndarray, "*lrs"]:
         losses = as_lrs(lrs, self.lr_max)
-        flat = losses.reshape(-1)
-        bad = self._pieces.evaluate(flat)
-        if bad >= 0:
-            raise ValueError(f"learning rate {flat[bad]} is outside [0, lr_max={self.lr_max}]")
+        self._pieces.evaluate(losses.reshape(-1))
         return losses
 
     @property
@@ -172,16 +169,15 @@ class ExactCurve(LossCurve):
         return np.unique(self._pieces.starts)
 
     def minimum(self) -> Minimum:
-        return self._minimum
-
-    @cached_property
-    def _minimum(self) -> Minimum:
-        return Minimum(*self._pieces.lowest())
+        return Minimum(*self._lowest[:3])
 
     @property
     def error(self) -> float:
-        _ = self._minimum
-        return self._pieces.error
+        return self._lowest[3]
+
+    @cached_property
+    def _lowest(self) -> tuple[float, float, bool, float]:
+        return self._pieces.lowest()
 
     def descents(self) -> list[Interval]:
         return list(self._descents)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -84,16 +83,39 @@ class ExactLoss(Loss, Protocol):
         ...
 
 
-def like_outputs(targets: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """(batch, out) targets that must have the outputs' shape and be finite. Raises: ValueError."""
-    if targets.shape != shape:
-        raise ValueError(f"targets must be {shape}, not {tuple(targets.shape)}")
-    array = targets.detach().to(device="cpu", dtype=torch.float64).numpy().reshape(shape[0], -1)
-    if not np.isfinite(array).all():
-        raise ValueError("targets holds a value that is not finite")
-    return np.ascontiguousarray(array)
+class MeanOverOutputs:
+    """What the losses share whose mean is over the examples and all of their outputs, each of which is
+    compared with a target of its own."""
 
+    def _each(
+        self, outputs: Float[Tensor, "batch *out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, "batch *out"]:
+        """The loss of each output."""
+        raise NotImplementedError
 
-def number_of(shape: tuple[int, ...]) -> int:
-    """How many numbers a tensor of that shape has."""
-    return math.prod(shape)
+    def __call__(
+        self, outputs: Float[Tensor, "batch *out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, ""]:
+        return self._each(outputs, targets).mean()
+
+    def targets(self, outputs: Float[Tensor, "batch *out"]) -> Shaped[Tensor, "batch *target"]:
+        return outputs
+
+    def terms(self, shape: tuple[int, ...]) -> int:
+        return math.prod(shape)
+
+    def compared(
+        self, targets: Shaped[Tensor, "batch *target"], shape: tuple[int, ...]
+    ) -> Float64[np.ndarray, "batch compared"]:
+        if targets.shape != shape:
+            raise ValueError(f"targets must be {shape}, not {tuple(targets.shape)}")
+        array = targets.detach().to(device="cpu", dtype=torch.float64).numpy().reshape(shape[0], -1)
+        if not np.isfinite(array).all():
+            raise ValueError("targets holds a value that is not finite")
+        return np.ascontiguousarray(array)
+
+    def bound(
+        self, magnitude: Float[Tensor, "batch out"], targets: Shaped[Tensor, "batch *target"]
+    ) -> Float[Tensor, " batch"]:
+        # None is further off than an output of the other sign than its target.
+        return self._each(-magnitude, targets.abs()).mean(dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -73,7 +73,8 @@ class StochasticRounding:
     """
 
     stochastic = True
-    _SCOPES = ("layer", "example", "unit")
+    _SCOPES: ClassVar[dict[str, int | None]] = {"layer": None, "example": 0, "unit": 1}
+    """Of each scope the dimension that is not reduced."""
 
     def __init__(self, tau: float = 1.0, scope: Literal["layer", "example", "unit"] = "layer"):
         if scope not in self._SCOPES:
@@ -84,8 +85,7 @@ class StochasticRounding:
 
     def probability(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """P(q(a) = +1), in [0, 1], shape of ``a`` (batch, units), or (batch, channels, ...)."""
-        every = range(a.ndim)
-        dims = [d for d in every if d != {"layer": None, "example": 0, "unit": 1}[self.scope]]
+        dims = [dim for dim in range(a.ndim) if dim != self._SCOPES[self.scope]]
         highest = a.amax(dims, keepdim=True).clamp_min(0)
         lowest = a.amin(dims, keepdim=True).clamp_max(0)
         # Where no pre-activation has that sign, nothing is divided by that (zero) extreme.

@@ -52,13 +52,13 @@ class Bounds:
         self._bounded = count <= _FEW
         self._width = min(max(_WIDTH, sums.mean_spread * lr_max / _PARTS), _WIDEST)
 
-    def ends(self, pieces: Index | slice) -> tuple[Array, Array]:
-        """(lo, hi): the real numbers where they begin and end."""
+    def ends(self, pieces: Index | slice | int) -> tuple[Array, Array]:
+        """(lo, hi): the real numbers where they begin and end; of one piece, one each."""
         keys, after = self.keys[pieces], self._after[pieces]
         return (keys >> np.uint64(1)).view(np.float64), (after >> np.uint64(1)).view(np.float64)
 
-    def floats(self, pieces: Index | slice) -> tuple[Array, Array]:
-        """(first, last): floats that lie in them."""
+    def floats(self, pieces: Index | slice | int) -> tuple[Array, Array]:
+        """(first, last): floats that lie in them; of one piece, one each."""
         first = np.maximum(first_floats(self.keys[pieces]), SMALLEST)
         return first, np.nextafter(first_floats(self._after[pieces]), -np.inf)
 
@@ -86,19 +86,14 @@ class Bounds:
         firsts, lasts = pieces[np.append(0, apart + 1)], pieces[np.append(apart, len(pieces) - 1)]
         return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
-    def _range(self, first: int, last: int) -> tuple[float, float]:
-        """The floats from the beginning of one piece to the end of another."""
-        (begin,), _ = self.floats(slice(first, first + 1))
-        _, (end,) = self.floats(slice(last, last + 1))
-        return float(begin), float(end)
-
     def _tighten(self, first: int, last: int, width: float) -> None:
         """Tighten the bounds of these pieces by parabolas of a width."""
         pieces = slice(first, last + 1)
         low, up, high = self.low[pieces], self.up[pieces], self.high[pieces]
         before = (low.copy(), up.copy(), high.copy()) if self._bounded else None
         low[:], up[:], high[:] = np.inf, np.inf, -np.inf
-        for begin, end in self._ranges(*self._range(first, last), width):
+        (from_first, _), (_, to_last) = self.floats(first), self.floats(last)
+        for begin, end in self._ranges(float(from_first), float(to_last), width):
             events, error = self._sums.parabolas(width, begin, end)
             table = events[: add_up(events, end, events, True)]
             at = np.searchsorted(self.keys, table.view(np.uint64)[0, 0], side="right") - 1

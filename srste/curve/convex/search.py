@@ -20,7 +20,7 @@ from srste.curve.engine.kernels.positions import SMALLEST, first_floats
 from srste.curve.engine.layout import Steps
 from srste.curve.engine.link_table import Links
 from srste.curve.engine.threads import in_threads, one_blas_thread
-from srste.curve.network.base import ROUNDING, Array, Index, Network
+from srste.curve.network.base import ROUNDING, Array, Index, Network, check_within
 from srste.losses import ExactForm
 
 _EPS = 2.0**-52
@@ -45,7 +45,6 @@ class ConvexSum:
     def __init__(self, sums: StepSum, lr_max: float) -> None:
         self._sums, self._lr_max = sums, lr_max
         self.pre_loss = sums.at(np.uint64(0), 0.0)[0]
-        self.error = 0.0
         self._searches: dict[int, _Lowest] = {}
 
     @property
@@ -57,23 +56,19 @@ class ConvexSum:
         """As `srste.curve.engine.piecewise_loss.Pieces.rounding`: each value is a sum of its own."""
         return np.zeros(len(lrs))
 
-    def evaluate(self, lrs: Array) -> int:
+    def evaluate(self, lrs: Array) -> None:
         """As `srste.curve.engine.piecewise_loss.Pieces.evaluate`."""
-        bad = np.flatnonzero(~((lrs >= 0) & (lrs <= self._lr_max)))
-        if bad.size:
-            return int(bad[0])
+        check_within(lrs, self._lr_max)
         lrs[:] = self._sums.values(lrs)
-        return -1
 
     @cached_property
     def _bounds(self) -> Bounds:
         return Bounds(self._sums, self._lr_max)
 
-    def lowest(self) -> tuple[float, float, bool]:
-        """(lr, loss, attained) of the lowest loss in (0, lr_max]; sets ``error``."""
-        lowest = self._lowest_in(0, len(self._bounds.keys) - 1)
-        self.error = max(lowest.loss - lowest.bound, 0.0)
-        return lowest.lr, lowest.loss, lowest.attained
+    def lowest(self) -> tuple[float, float, bool, float]:
+        """As `srste.curve.engine.piecewise_loss.Pieces.lowest`."""
+        loss, lr, attained, bound = self._lowest_in(0, len(self._bounds.keys) - 1)
+        return lr, loss, attained, max(loss - bound, 0.0)
 
     def below(self, level: float) -> Array:
         """As `srste.curve.engine.piecewise_loss.Pieces.below`."""
@@ -91,26 +86,21 @@ class ConvexSum:
         # Whether the loss is below from where a piece begins, and up to where it ends.
         to_end = np.ones((2, len(pieces)), bool)
         ends = {piece: part for piece, part in unsure.items() if part is not None}
-        for piece, (lo, hi) in ends.items():
-            to_end[:, np.searchsorted(pieces, piece)] = np.equal((lo, hi), self._ends(piece))
+        for piece, part in ends.items():
+            to_end[:, np.searchsorted(pieces, piece)] = np.equal(part, bounds.ends(piece))
         apart = ~(to_end[1, :-1] & to_end[0, 1:] & self._follow(pieces))
         firsts = pieces[np.flatnonzero(np.append(True, apart))].tolist()
         lasts = pieces[np.flatnonzero(np.append(apart, True))].tolist()
         return np.array(
             [
                 (
-                    ends.get(first, self._ends(first))[0],
-                    ends.get(last, self._ends(last))[1],
+                    ends.get(first, bounds.ends(first))[0],
+                    ends.get(last, bounds.ends(last))[1],
                     self._lowest_in(first, last).loss,
                 )
                 for first, last in zip(firsts, lasts, strict=True)
             ]
         )
-
-    def _ends(self, piece: int) -> tuple[float, float]:
-        """The real numbers where a piece begins and ends."""
-        (lo,), (hi,) = self._bounds.ends(slice(piece, piece + 1))
-        return float(lo), float(hi)
 
     def _perhaps_below(self, level: float) -> Index:
         """The pieces on which the loss may be below a level, but for those that with their neighbours
@@ -160,9 +150,9 @@ class ConvexSum:
     def _searched(self, piece: int, level: float) -> _Lowest:
         """By Newton's method on the slope, in a bracket that is halved wherever that does not get on."""
         key = self._bounds.keys[piece]
-        (first,), (last,) = self._bounds.floats(slice(piece, piece + 1))
+        first, last = map(float, self._bounds.floats(piece))
         starts_closed, ends_closed = self._bounds.closed(piece)
-        lo, hi, length = float(first), float(last), np.inf
+        lo, hi, length = first, last, np.inf
         best, seen = _Lowest(np.inf, lo, True, -np.inf), set[float]()
         dip = float(self._bounds.dip[piece])
         t = dip if lo <= dip <= hi else lo + 0.5 * (hi - lo)
@@ -177,7 +167,7 @@ class ConvexSum:
             if f1 == 0:
                 start = self._sums.at(key, first)[0]
                 if start <= f:  # it is level from there
-                    f, t = start, float(first)
+                    f, t = start, first
                 return _Lowest(f, t, True, f)
             # A convex function lies above its tangents, and has its minimum within the bracket.
             beyond = abs(f1) * (t - lo if f1 > 0 else hi - t)
@@ -207,13 +197,13 @@ class ConvexSum:
         lowest = self._lowest_on(piece, level)
         if lowest.loss >= level:
             return None
-        (first,), (last,) = bounds.floats(slice(piece, piece + 1))
-        lo, hi = self._ends(piece)
-        ends = []
-        for end, real_end in ((first, lo), (last, hi)):
+
+        def crossing(end: Array, real_end: Array) -> float:
             at = self._crossing(key, float(end), lowest.lr, level)
-            ends.append(real_end if at == end else at)
-        return ends[0], ends[1]
+            return float(real_end) if at == end else at
+
+        lo, hi = map(crossing, bounds.floats(piece), bounds.ends(piece))
+        return lo, hi
 
     def _crossing(self, key: np.uint64, outside: float, inside: float, level: float) -> float:
         """Where the loss crosses a level between a learning rate outside and one at which it is below;

@@ -100,7 +100,7 @@ class Links:
             if isinstance(link, Dense)
         )
         jumps = aligned(dense)
-        starts, ends, pairs = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 2))]
+        sparse = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2)))]
         jump = start = edge = 0  # where the next ones begin
         for target, (units, width) in enumerate(zip(network.units, widths, strict=True)):
             links = {s: link for (s, t), link in sorted(network.links.items()) if t == target}
@@ -118,9 +118,7 @@ class Links:
                     to = np.stack((link.ends, units + link.ends), 1)
                     pair = rounded(link.pairs, grid[to])
                     rest += low * np.bincount(to.reshape(-1), pair.reshape(-1), 2 * units)
-                    starts.append(link.starts + edge)
-                    ends.append(link.ends)
-                    pairs.append(pair * (high - low))
+                    sparse.append((link.starts + edge, link.ends, pair * (high - low)))
                     into[target].append(Incoming(source, start, True))
                     start += len(link.starts)
                     edge += len(link.ends)
@@ -135,6 +133,7 @@ class Links:
             ]
             for source in layers
         ]
+        starts, ends, pairs = map(np.concatenate, zip(*sparse, strict=True))
         return Links(
             table=LinkTable(
                 outputs=outputs,
@@ -142,9 +141,9 @@ class Links:
                 first=np.array([0, *accumulate(map(len, outgoing))]),
                 outgoing=np.array([*chain(*outgoing)], dtype=np.int64).reshape(-1, 3),
                 jumps=jumps,
-                starts=np.concatenate(starts),
-                ends=np.concatenate(ends),
-                pairs=np.concatenate(pairs),
+                starts=starts,
+                ends=ends,
+                pairs=pairs,
             ),
             into=into,
             grids=grids,

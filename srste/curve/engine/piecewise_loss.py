@@ -9,7 +9,7 @@ from srste.curve.engine.kernels import piecewise as kernels
 from srste.curve.engine.kernels.positions import first_floats
 from srste.curve.engine.link_table import Links
 from srste.curve.engine.threads import in_threads, one_blas_thread, shares, threads
-from srste.curve.network.base import Array, Network
+from srste.curve.network.base import Array, Network, check_within
 from srste.losses import ExactForm
 
 # An example has a few events, or some dozens. Memory that is set aside and not used costs nothing.
@@ -20,8 +20,6 @@ _EVALUATED_AT_ONCE = 20_000  # learning rates that are worth a thread
 
 class Pieces:
     """A loss on [0, lr_max] in pieces, quadratic each, as in `srste.curve.engine.kernels.piecewise`."""
-
-    error = 0.0
 
     def __init__(self, table: Array, lr_max: float) -> None:
         self._table = table
@@ -51,21 +49,23 @@ class Pieces:
         largest: Array = np.maximum(size, np.where(piece > 0, before[piece - 1], 0.0))
         return 4 * np.finfo(float).eps * largest
 
-    def evaluate(self, lrs: Array) -> int:
-        """Put the losses into the place of the learning rates (any,). Returns: where one is that is not
-        in [0, lr_max]; -1 if there is none."""
+    def evaluate(self, lrs: Array) -> None:
+        """Put the losses into the place of the learning rates (any,). Raises: ValueError for one that is
+        not in [0, lr_max]."""
         parts = shares(max(1, min(threads(), len(lrs) // _EVALUATED_AT_ONCE)), len(lrs))
 
-        def work(part: int) -> int:
+        def work(part: int) -> None:
             lrs_of_part = lrs[parts[part].start : parts[part].stop]
-            return kernels.evaluate(self._table, self._lr_max, lrs_of_part)
+            done = kernels.evaluate(self._table, self._lr_max, lrs_of_part)
+            if done < len(lrs_of_part):
+                check_within(lrs_of_part[done:], self._lr_max)
 
-        bad = in_threads(work, len(parts))
-        return next((part.start + at for part, at in zip(parts, bad, strict=True) if at >= 0), -1)
+        in_threads(work, len(parts))
 
-    def lowest(self) -> tuple[float, float, bool]:
-        """(lr, loss, attained) of the lowest loss in (0, lr_max]."""
-        return kernels.lowest(self._table, self._lr_max)
+    def lowest(self) -> tuple[float, float, bool, float]:
+        """(lr, loss, attained) of the lowest loss in (0, lr_max]; and by how much another one may be
+        lower, rounding aside."""
+        return *kernels.lowest(self._table, self._lr_max), 0.0
 
     def below(self, level: float) -> Array:
         """(I, 3): both ends of every interval of (0, lr_max] where the loss is below a level, and the

@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from srste.curve.forward.stepped_model import SteppedModel
 from srste.curve.loss_curve import LossCurve
-from srste.curve.network.base import as_lrs, check_lr_max
+from srste.curve.network.base import as_lrs, check_lr_max, check_within
 from srste.errors import first_line
 from srste.losses import LossFunction
 
@@ -132,9 +132,7 @@ class EvaluatedCurve(LossCurve):
         """See :class:`LossCurve`; inf or nan where the model's losses are."""
         losses = as_lrs(lrs, self.lr_max)
         flat = losses.reshape(-1)
-        outside = np.flatnonzero(~((flat >= 0) & (flat <= self.lr_max)))
-        if len(outside):
-            raise ValueError(f"learning rate {flat[outside[0]]} is outside [0, lr_max={self.lr_max}]")
+        check_within(flat, self.lr_max)
         with self._progress(len(flat)) as advance:
             done = 0
             while done < len(flat):
@@ -230,10 +228,9 @@ class EvaluatedCurve(LossCurve):
         return examples
 
 
-@contextmanager
-def _no_progress(_: int) -> Iterator[Callable[[int], None]]:
+def _no_progress(_: int) -> AbstractContextManager[Callable[[int], None]]:
     """Progress that is not shown."""
-    yield lambda _: None
+    return nullcontext(lambda _: None)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -57,7 +57,8 @@ class SteppedModel:
         for module in self._copy.modules():
             # In training mode these normalise by the batch and only write their running statistics,
             # which batching could not do.
-            if isinstance(module, _NormBase) and module.training and _is_torchs(module):
+            is_torchs = type(module).__module__.startswith("torch.nn.")
+            if isinstance(module, _NormBase) and module.training and is_torchs:
                 module.track_running_stats = False
         self._moving = dict(self._copy.named_parameters())
         self._places = _places(self._copy)
@@ -224,10 +225,6 @@ def _places(model: nn.Module) -> dict[str, str]:
         for name, tensor in (*module._parameters.items(), *module._buffers.items())
         if tensor is not None
     }
-
-
-def _is_torchs(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.nn.")
 
 
 def _only_device(parameters: Mapping[str, Tensor], inputs: Tensor) -> torch.device:

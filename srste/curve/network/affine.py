@@ -70,7 +70,8 @@ def value(x: Any, per_example: bool = False) -> AffineValue:
     )
 
 
-def _check_usable(*values: AffineValue) -> None:
+def check_usable(*values: AffineValue) -> None:
+    """Raises: NotExactError for a value that is unusable."""
     for x in values:
         if x.unusable:
             raise NotExactError(x.unusable)
@@ -78,7 +79,7 @@ def _check_usable(*values: AffineValue) -> None:
 
 def each(function: Function, x: AffineValue) -> AffineValue:
     """A linear function without negative weights. Raises: NotExactError."""
-    _check_usable(x)
+    check_usable(x)
     parts = {part: function(p) for part in _PARTS if (p := getattr(x, part)) is not None}
     averaged = math.ceil(x.a.numel() / max(1, parts["a"].numel()))
     return replace(x, **parts, roundings=x.roundings + averaged, summands=())
@@ -155,39 +156,33 @@ def product(
 ) -> AffineValue:
     """A function that is linear in both, with so many roundings. At most one of them moves, and x
     alone depends on binary units. name: of the place in the model. Raises: NotExactError."""
-    _check_usable(x, w)
+    check_usable(x, w)
     if x.moves and w.moves:
         raise NotExactError(f"{name}: its input moves and so do its weights")
     if w.on_units:
         raise NotExactError(f"{name}: two values that both depend on the step are multiplied")
     if x.on_units and w.per_example:
         raise NotExactError(f"{name}: units are multiplied by what depends on the example")
-    a = function(x.a, w.a)
-    d = function(x.d, w.a) if x.moves else function(x.a, w.d) if w.moves else None
-    response = response_d = magnitude = None
-    if x.response is not None:
-        response = function(x.response, w.a)
-        response_d = function(x.response, w.d) if w.moves else None
-    if x.response_d is not None:
-        response_d = function(x.response_d, w.a)
-    if x.magnitude is not None and w.magnitude is not None:
-        magnitude = function(x.magnitude, w.magnitude)
+
+    def of(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+        return None if one is None or other is None else function(one, other)
+
     return AffineValue(
-        a,
-        d,
-        x.on_units,
-        response,
-        response_d,
-        magnitude,
-        x.roundings + w.roundings + roundings,
-        x.per_example or w.per_example,
+        a=function(x.a, w.a),
+        d=of(x.a, w.d) if x.d is None else of(x.d, w.a),
+        on_units=x.on_units,
+        response=of(x.response, w.a),
+        response_d=of(x.response, w.d) if x.response_d is None else of(x.response_d, w.a),
+        magnitude=of(x.magnitude, w.magnitude),
+        roundings=x.roundings + w.roundings + roundings,
+        per_example=x.per_example or w.per_example,
     )
 
 
 def join(function: Function, values: Sequence[Any]) -> AffineValue:
     """A function that puts several tensors into one. Raises: NotExactError."""
     moving = [value(v) for v in values]
-    _check_usable(*moving)
+    check_usable(*moving)
 
     def joined(part: str) -> Tensor | None:
         parts = [getattr(v, part) for v in moving]

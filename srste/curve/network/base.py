@@ -104,6 +104,13 @@ def check_lr_max(lr_max: float) -> None:
         raise ValueError(f"lr_max={lr_max!r} must be > 0 and finite")
 
 
+def check_within(lrs: Array, lr_max: float) -> None:
+    """Raises: ValueError for a learning rate (any,) that is not in [0, lr_max], or not a number."""
+    outside = lrs[~((lrs >= 0) & (lrs <= lr_max))]
+    if len(outside):
+        raise ValueError(f"learning rate {outside[0]} is outside [0, lr_max={lr_max}]")
+
+
 def as_lrs(lrs: ArrayLike | Tensor, lr_max: float) -> Array:
     """A copy of learning rates as float64, of the same shape.
 

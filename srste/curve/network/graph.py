@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 
 import numpy as np
@@ -24,9 +24,8 @@ from srste.curve.network.base import (
     is_finite,
     on_the_fence,
 )
-from srste.curve.network.interpreter import Levels, Pass, advice, trace
+from srste.curve.network.interpreter import Binarise, Levels, Pass, advice, failing_as, trace
 from srste.curve.network.sequential import as_double
-from srste.errors import first_line
 
 _AT_ONCE = 4_000_000  # numbers of the largest layer in a pass that finds links
 _MOST_EDGES = 50_000_000  # of one link, 1.2 GB
@@ -48,26 +47,29 @@ class Traced:
         self._given, self._direction = model, direction
         self._model = copy.deepcopy(model).to(device="cpu", dtype=torch.float64)
         with torch.random.fork_rng(devices=[]):
-            self._random_state = torch.get_rng_state()
             self._traced = trace(self._model)
-            self._parameters = {}
-            for name, parameter in self._model.named_parameters():
-                moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
-                moving = AffineValue(parameter.detach(), moved if moved.any() else None)
-                self._parameters[id(parameter)] = moving
-            try:
-                self._look_at(inputs)
-                self._check_that_it_is_the_model(inputs)
-            except NotExactError as error:
-                raise NotExactError(f"{error}{advice(self._traced)}") from error
+        self._parameters = {}
+        for name, parameter in self._model.named_parameters():
+            moved = direction[name].detach().to(device="cpu", dtype=torch.float64)
+            moving = AffineValue(parameter.detach(), moved if moved.any() else None)
+            self._parameters[id(parameter)] = moving
+        with self._judged():
+            self._look_at(inputs)
+            self._check_that_it_is_the_model(inputs)
 
     def check(self, inputs: Tensor) -> None:
         """Whether the network is the model's for these inputs too, which are like those that it was made
         from. Raises: NotExactError if it is not."""
+        with self._judged():
+            self._check_that_it_is_the_model(inputs)
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Within it passes leave the random state as it is, and a reason why nothing is exact comes
+        with advice."""
         with torch.random.fork_rng(devices=[]):
-            self._random_state = torch.get_rng_state()
             try:
-                self._check_that_it_is_the_model(inputs)
+                yield
             except NotExactError as error:
                 raise NotExactError(f"{error}{advice(self._traced)}") from error
 
@@ -77,22 +79,17 @@ class Traced:
         self.levels: list[Levels] = []
         example = as_double(inputs[:1].detach().cpu()).clone()
 
-        def look(layer: int, levels: Levels, x: AffineValue) -> AffineValue:
+        def look(_: int, levels: Levels, x: AffineValue) -> AffineValue:
             self.levels.append(levels)
             self.units.append(x.a[0].numel())
             return _units_at(torch.zeros_like(x.a))
 
         try:
-            output = Pass(self._traced, self._parameters, look).output_of(example)
+            *_, output = self._values(example, look)
         except NotExactError as error:
             if error.__cause__ is not None:
-                try:
+                with failing_as(ValueError, "the model does not take these inputs"):
                     _output_of(self._given, inputs, self._direction, None)
-                except NotExactError:
-                    raise
-                except Exception as cause:  # whatever a forward may raise
-                    line = first_line(cause)
-                    raise ValueError(f"the model does not take these inputs: {line}") from cause
             raise
         if output.a.ndim < 1 or len(output.a) != 1:
             raise NotExactError(f"its output for one example has the shape {tuple(output.a.shape)}")
@@ -100,13 +97,12 @@ class Traced:
         self.output_shape = tuple(output.a.shape[1:])
         other = 0.3 - 1.7 * example if example.is_floating_point() else inputs[-1:].detach().cpu()
         self._check_that_examples_are_apart(example, other)
-        self._units_share_row = False
+        # Of zero units, where one row does for all examples; it is cheaper.
+        self._unit_rows: int | None = None
         with suppress(NotExactError):  # a forward may want all its values to have as many rows
-            self._units_share_row = self._can_share_row(example)
-        rows = 1 if self._units_share_row else None
-        self.constants = [
-            None if x.per_example else _beginning(x) for x in self._beginnings(example, rows)
-        ]
+            self._unit_rows = 1 if self._can_share_row(example) else None
+        beginnings = self._beginnings(example, self._unit_rows)
+        self.constants = [None if x.per_example else _beginning(x) for x in beginnings]
         self._example = example
 
     @cached_property
@@ -122,13 +118,10 @@ class Traced:
         inputs: its graph may not show all that it does. On the CPU, since on others products may be less
         precise than their dtype."""
         inputs = inputs[:: math.ceil(len(inputs) / _LOOKED_AT)]
-        try:
+        random_state = torch.get_rng_state()
+        with failing_as(NotExactError, "it does not run on the CPU"):
             real, taken = _output_of(self._given, inputs, self._direction, torch.device("cpu"))
-        except NotExactError:
-            raise
-        except Exception as error:  # whatever a forward may raise
-            raise NotExactError(f"it does not run on the CPU: {first_line(error)}") from error
-        if not torch.equal(self._random_state, torch.get_rng_state()):
+        if not torch.equal(random_state, torch.get_rng_state()):
             raise NotExactError("it draws at random")
         if real.shape != (len(inputs), *self.output_shape):
             raise NotExactError(f"its output has the shape {tuple(real.shape)}")
@@ -150,7 +143,7 @@ class Traced:
                 raise NotExactError("an example's output depends on the other examples of its batch")
 
     def _can_share_row(self, example: Tensor) -> bool:
-        """Whether one row of zero units gives what a row for each example does; it is cheaper."""
+        """Whether one row of zero units gives what a row for each example does."""
         several = example.expand(3, *example.shape[1:])
         each, one = self._beginnings(several, None), self._beginnings(several, 1)
         return all(
@@ -166,8 +159,7 @@ class Traced:
         for first in range(0, units, at_once):
             unit_rows = torch.zeros(min(at_once, units - first), units, dtype=torch.float64)
             unit_rows[:, first : first + len(unit_rows)].fill_diagonal_(1)
-            rows = 1 if self._units_share_row else len(unit_rows)
-            for target, response in enumerate(self._responses(source, unit_rows, example, rows)):
+            for target, response in enumerate(self._responses(source, unit_rows, example)):
                 if target > source:
                     edges[target].append(_edges(response, len(unit_rows), first))
                     if sum(len(begins) for begins, _, _ in edges[target]) > _MOST_EDGES:
@@ -179,24 +171,19 @@ class Traced:
                 begins, ends, pairs = (np.concatenate(part) for part in zip(*parts, strict=True))
                 links[source, target] = _link(units, self.units[target], begins, ends, pairs)
 
-    def _responses(
-        self, source: int, unit_rows: Tensor, example: Tensor, rows: int
-    ) -> list[AffineValue]:
+    def _responses(self, source: int, unit_rows: Tensor, example: Tensor) -> list[AffineValue]:
         """All that is binarised and the output, with what units of a layer that are on add to them."""
-        values: list[AffineValue] = []
 
-        def look(layer: int, _: Levels, x: AffineValue) -> AffineValue:
-            values.append(x)
+        def units(layer: int, _: Levels, x: AffineValue) -> AffineValue:
             response = unit_rows.reshape(-1, *x.a.shape[1:]) if layer == source else None
             return AffineValue(torch.zeros_like(x.a), on_units=True, response=response)
 
-        several = example.expand(rows, *example.shape[1:])
-        values.append(Pass(self._traced, self._parameters, look).output_of(several))
-        return values
+        rows = self._unit_rows or len(unit_rows)
+        return self._values(example.expand(rows, *example.shape[1:]), units)
 
     def beginnings(self, inputs: Tensor, out: Array | None = None) -> list[Array | None]:
-        rows = 1 if self._units_share_row else None
-        parts = [_beginning(x) for x in self._beginnings(as_double(inputs.detach().cpu()), rows)]
+        values = self._beginnings(as_double(inputs.detach().cpu()), self._unit_rows)
+        parts = [_beginning(x) for x in values]
         if out is not None and parts[0] is not None:
             out[:] = parts[0]
             parts[0] = out
@@ -204,11 +191,15 @@ class Traced:
 
     def _beginnings(self, inputs: Tensor, rows: int | None) -> list[AffineValue]:
         """All that is binarised and the output, where binary units are zero in that many rows."""
+        return self._values(inputs, lambda _, __, x: _units_at(torch.zeros_like(x.a[:rows])))
+
+    def _values(self, inputs: Tensor, binarise: Binarise) -> list[AffineValue]:
+        """All that is binarised, and the output."""
         values: list[AffineValue] = []
 
-        def look(_: int, __: Levels, x: AffineValue) -> AffineValue:
+        def look(layer: int, levels: Levels, x: AffineValue) -> AffineValue:
             values.append(x)
-            return _units_at(torch.zeros_like(x.a[:rows]))
+            return binarise(layer, levels, x)
 
         values.append(Pass(self._traced, self._parameters, look).output_of(inputs))
         return values

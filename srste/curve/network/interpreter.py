@@ -10,9 +10,9 @@ What a unit adds to it must be the same for every example: units may be multipli
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +20,17 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from srste.curve.network import operations
-from srste.curve.network.affine import AffineValue, Function, add, each, join, negative, product, value
+from srste.curve.network.affine import (
+    AffineValue,
+    Function,
+    add,
+    check_usable,
+    each,
+    join,
+    negative,
+    product,
+    value,
+)
 from srste.curve.network.base import NotExactError
 from srste.curve.network.sequential import is_plain
 from srste.errors import first_line
@@ -30,6 +40,17 @@ Levels = tuple[float, float]
 Binarise = Callable[[int, Levels, AffineValue], AffineValue]
 
 _NOT_PLAIN = "has hooks, parameters made of others, or another forward than its class"
+
+
+@contextmanager
+def failing_as(kind: type[Exception], what: str) -> Iterator[None]:
+    """Whatever a forward may raise within it becomes of that kind, and one line, after ``what``."""
+    try:
+        yield
+    except NotExactError:
+        raise
+    except Exception as error:
+        raise kind(f"{what}: {first_line(error)}") from error
 
 
 class _Tracer(fx.Tracer):
@@ -91,18 +112,13 @@ class Pass(fx.Interpreter):
             output = self.run(value(inputs, per_example=True))
         if not isinstance(output, AffineValue):
             raise NotExactError(f"the model gives a {type(output).__name__}, not one tensor")
-        if output.unusable:
-            raise NotExactError(output.unusable)
+        check_usable(output)
         return output
 
     def run_node(self, n: fx.Node) -> Any:
         self._place = str(n.target) if n.op == "call_module" else n.name
-        try:
+        with failing_as(NotExactError, self._place):
             return super().run_node(n)
-        except NotExactError:
-            raise
-        except Exception as error:
-            raise NotExactError(f"{self._place}: {first_line(error)}") from error
 
     def _stand_in(
         self, function: Function, x: AffineValue, name: str, reason: str, args: Any, kwargs: Any
@@ -156,13 +172,10 @@ class Pass(fx.Interpreter):
         if isinstance(module, operations.BATCH_NORM):
             return self._batch_norm(module, x)
         kind = type(module)
-        if kind.forward is nn.Linear.forward:
+        if kind.forward in [layer.forward for layer in (nn.Linear, *operations.CONVOLUTIONS)]:
+            function: Any = getattr(module, "_conv_forward", functional.linear)
             w, b = self._parameter(module, "weight"), self._parameter(module, "bias")
-            return self._affine(functional.linear, x, w, b)
-        if kind.forward in [convolution.forward for convolution in operations.CONVOLUTIONS]:
-            w, b = self._parameter(module, "weight"), self._parameter(module, "bias")
-            convolve: Any = module._conv_forward
-            return self._affine(lambda h, v: convolve(h, v, None), x, w, b)
+            return self._affine(lambda h, v: function(h, v, None), x, w, b)
         if kind in operations.LINEAR_MODULES:
             return each(module, x)
         if isinstance(module, operations.DROPOUT):
@@ -178,8 +191,7 @@ class Pass(fx.Interpreter):
     def _binary(self, levels: Levels, x: AffineValue) -> AffineValue:
         low, high = levels
         x = x.sign_of or x
-        if x.unusable:
-            raise NotExactError(x.unusable)
+        check_usable(x)
         if x.constant:
             return value(torch.where(x.a >= 0, high, low), x.per_example)
         self._layers += 1
@@ -269,10 +281,10 @@ class Pass(fx.Interpreter):
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if not _any(lambda _: True, (args, kwargs)):
             return super().call_function(target, args, kwargs)
-        if target is operator.getitem and not isinstance(args[0], AffineValue):
-            return args[0][args[1]]
+        if target in (operator.getitem, getattr) and not isinstance(args[0], AffineValue):
+            return target(*args)
         if target is getattr:
-            return self._attribute(*args) if isinstance(args[0], AffineValue) else getattr(*args)
+            return self._attribute(*args)
         if target in operations.SUMS and kwargs.keys() <= {"alpha"}:
             other = self._times(args[1], kwargs["alpha"]) if kwargs else args[1]
             return add(args[0], other, operations.SUMS[target])
@@ -296,7 +308,7 @@ class Pass(fx.Interpreter):
         if target in operations.IN_PARTS:
             return self._in_parts(target, args[0], args[1:], kwargs)
         if target in operations.JOINS:
-            return join(partial(_joined, target, args[1:], kwargs), args[0])
+            return join(lambda tensors: target(tensors, *args[1:], **kwargs), args[0])
         if target is functional.pad and _pads_linearly(*args, **kwargs):
             return each(lambda part: target(part, *args[1:], **kwargs), args[0])
         if _any(lambda v: not v.constant, (args, kwargs)):
@@ -327,10 +339,8 @@ class Pass(fx.Interpreter):
     def _in_parts(
         self, function: Function, x: AffineValue, rest: Any, named: Any
     ) -> tuple[AffineValue, ...]:
-        def part(k: int) -> Function:
-            return lambda tensor: function(tensor, *rest, **named)[k]
-
-        return tuple(each(part(k), x) for k in range(len(function(x.a, *rest, **named))))
+        count = len(function(x.a, *rest, **named))
+        return tuple(each(lambda p, k=k: function(p, *rest, **named)[k], x) for k in range(count))
 
     def _kernel(
         self,
@@ -377,7 +387,3 @@ def _is_double(args: Any, kwargs: Any) -> bool:
 
 def _pads_linearly(x: Any, pad: Any, mode: str = "constant", value: float | None = None) -> bool:
     return isinstance(x, AffineValue) and (mode != "constant" or not value)
-
-
-def _joined(function: Function, rest: Any, named: Any, tensors: list[Tensor]) -> Any:
-    return function(tensors, *rest, **named)

@@ -20,22 +20,19 @@ KERNELS: frozenset[Function] = frozenset(
 )  # fmt: skip
 """Of an input, weights and a bias."""
 MATRIX_PRODUCTS: frozenset[Function] = frozenset({operator.matmul, torch.matmul, torch.mm, torch.bmm})
+_LINEAR_IN_BOTH = (
+    "flatten", "unflatten", "reshape", "permute", "transpose", "movedim", "squeeze", "unsqueeze",
+    "narrow", "select", "index_select", "clone", "flip", "roll", "mean", "sum",
+)  # fmt: skip
+"""Functions of ``torch`` and methods of its tensors."""
 LINEAR: frozenset[Function] = frozenset(
     {
-        torch.flatten, torch.unflatten, torch.reshape, torch.permute, torch.transpose, torch.movedim,
-        torch.squeeze, torch.unsqueeze, torch.narrow, torch.select, torch.index_select,
-        operator.getitem, torch.clone, torch.flip, torch.roll, torch.mean, torch.sum,
+        *(getattr(torch, name) for name in _LINEAR_IN_BOTH), operator.getitem,
         functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d,
         functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d,
     }
 )  # fmt: skip
-LINEAR_METHODS = frozenset(
-    {
-        "flatten", "unflatten", "reshape", "view", "permute", "transpose", "movedim", "squeeze",
-        "unsqueeze", "narrow", "select", "index_select", "contiguous", "detach", "clone", "flip", "roll",
-        "mean", "sum",
-    }
-)  # fmt: skip
+LINEAR_METHODS = frozenset({*_LINEAR_IN_BOTH, "view", "contiguous", "detach"})
 UNCHANGED = frozenset({"detach", "clone", "contiguous"})
 """Methods that give the value that they are of."""
 UNCHANGING: frozenset[Function] = frozenset({torch.clone, torch.detach})
@@ -44,7 +41,7 @@ CONSTANTS: frozenset[Function] = frozenset({torch.zeros_like, torch.ones_like, t
 TRANSPOSES = frozenset({"T", "mT"})
 """Attributes."""
 IN_PARTS: frozenset[Function] = frozenset({torch.chunk, torch.split, torch.unbind, torch.tensor_split})
-METHODS_IN_PARTS = frozenset({"chunk", "split", "unbind", "tensor_split"})
+METHODS_IN_PARTS = frozenset(function.__name__ for function in IN_PARTS)
 """Linear; they give several."""
 JOINS: frozenset[Function] = frozenset({torch.cat, torch.concat, torch.stack})
 SUMS: dict[Function, int] = {

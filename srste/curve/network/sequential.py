@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class Chain:
         biases = [layer.bias[None] if layer.bias.any() else None for layer in layers]
         self.constants: list[Array | None] = biases
 
-    @property
+    @cached_property
     def is_finite(self) -> bool:
         """Whether all of its weights and of their direction are."""
         return all(is_finite(layer.joint) and is_finite(layer.bias) for layer in self._layers)
@@ -108,15 +108,12 @@ def chain(model: object, direction: object) -> Chain | None:
     wants_linear = True
     for name, module in _flatten(model):
         if wants_linear and type(module) is nn.Linear and is_plain(module):
-            pairs = []
-            for part, parameter in module._parameters.items():
-                moved = direction.get(f"{name}.{part}")
-                if parameter is not None:
-                    # Without one it may share its parameters with another layer.
-                    if not _is_like(moved, parameter):
-                        return None
-                    pairs.append((parameter, moved))
-            parameters += [parameter for parameter, _ in pairs]
+            parts = {f"{name}.{part}": p for part, p in module._parameters.items() if p is not None}
+            # Without one in the direction it may be shared with another layer.
+            if not all(_is_like(direction.get(part), p) for part, p in parts.items()):
+                return None
+            pairs = [(p, direction[part]) for part, p in parts.items()]
+            parameters += parts.values()
             bias = _joint(*pairs[1]) if len(pairs) > 1 else np.zeros(2 * module.out_features)
             layers.append(MovingLayer(_joint(*pairs[0]), bias))
         elif not wants_linear and module is not None and is_plain(module):
@@ -132,12 +129,9 @@ def chain(model: object, direction: object) -> Chain | None:
     return Chain(layers, levels, parameters)
 
 
-def _is_like(moved: object, parameter: Tensor) -> TypeGuard[Tensor]:
-    return isinstance(moved, Tensor) and (moved.shape, moved.dtype, moved.device) == (
-        parameter.shape,
-        parameter.dtype,
-        parameter.device,
-    )
+def _is_like(moved: object, parameter: Tensor) -> bool:
+    parts = ("shape", "dtype", "device")
+    return isinstance(moved, Tensor) and all(getattr(moved, p) == getattr(parameter, p) for p in parts)
 
 
 def _joint(w: Tensor, dw: Tensor) -> Array:

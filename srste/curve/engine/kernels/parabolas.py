@@ -12,7 +12,7 @@ import numpy as np
 
 from srste.curve.engine.kernels.compiling import compiled, grown, inlined
 from srste.curve.engine.kernels.convex_losses import loss_of, spread_of
-from srste.curve.engine.kernels.piecewise import add
+from srste.curve.engine.kernels.piecewise import add, dip_of
 from srste.curve.engine.kernels.positions import SMALLEST, START, first_float, position_of, real_number
 from srste.curve.engine.layout import BitMatrix, BitVector, IntVector, Matrix, Steps, Vector
 
@@ -175,9 +175,7 @@ def bound(
         while piece + 1 < len(keys) and keys[piece + 1] <= table_keys[row, 0]:
             piece += 1
         c0, c1, c2 = table[row, 1], table[row, 2], table[row, 3]
-        at = hi if c1 < 0 else lo
-        if c2 > 0:
-            at = min(max(-c1 / (2 * c2), lo), hi)
+        at = dip_of(c1, c2, lo, hi)
         least = (c2 * at + c1) * at + c0
         most = max((c2 * lo + c1) * lo + c0, (c2 * hi + c1) * hi + c0)
         if math.isnan(

@@ -188,6 +188,14 @@ def add_up(events: Matrix, lr_max: float, pieces: Matrix, in_place: bool) -> int
 
 
 @inlined
+def dip_of(c1: float, c2: float, lo: float, hi: float) -> float:
+    """Where ``c1 t + c2 t^2`` is lowest in [lo, hi]; what is not convex by rounding alone is a line."""
+    if c2 > 0:
+        return min(max(-c1 / (2 * c2), lo), hi)
+    return hi if c1 < 0 else lo
+
+
+@inlined
 def _value(c0: float, c1: float, c2: float, lr: float) -> float:
     """A loss of zero can come out of the cancelling sums as a few ulps below it."""
     return max((c2 * lr + c1) * lr + c0, 0.0)
@@ -247,7 +255,7 @@ def evaluate(pieces: Matrix, lr_max: float, lrs: Vector) -> int:
     """Put the values into the place of the learning rates; quickest if these are in order.
 
     Args: pieces: (P, 4). lrs: (any,).
-    Returns: where the first one is that is not in [0, lr_max], at which it stops; -1 if there is none.
+    Returns: how many are done, up to the first one that is not in [0, lr_max].
     """
     keys = pieces.view(np.uint64)
     piece = 0
@@ -267,7 +275,7 @@ def evaluate(pieces: Matrix, lr_max: float, lrs: Vector) -> int:
             piece = _piece_after(keys, piece if keys[piece, 0] <= place else 0, place)
             lrs[at] = _value(pieces[piece, 1], pieces[piece, 2], pieces[piece, 3], lr)
         k += LANES
-    return -1
+    return len(lrs)
 
 
 @compiled
@@ -284,8 +292,7 @@ def lowest(pieces: Matrix, lr_max: float) -> tuple[float, float, bool]:
         if hi < lo:
             continue  # no float in it, or t = 0 alone
         c0, c1, c2 = pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
-        downhill = hi if c1 < 0 else lo
-        dip = min(max(-c1 / (2 * c2), lo), hi) if c2 > 0 else downhill
+        dip = dip_of(c1, c2, lo, hi)
         at_dip = _value(c0, c1, c2, dip)
         if at_dip < value:  # the first, hence the smallest learning rate, wins a tie
             best, lr, value, at_left, at_right = piece, dip, at_dip, dip == lo, dip == hi
@@ -338,10 +345,7 @@ def below(pieces: Matrix, lr_max: float, level: float) -> Matrix:
         if left > right:
             joins = False
             continue
-        dip = right if c1 < 0 else left
-        if c2 > 0:
-            dip = min(max(-c1 / (2 * c2), left), right)
-        low = _value(c0, c1, c2, dip)
+        low = _value(c0, c1, c2, dip_of(c1, c2, left, right))
         if joins and left == lo:
             intervals[count - 1, 1] = right
             intervals[count - 1, 2] = min(intervals[count - 1, 2], low)
