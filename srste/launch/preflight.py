@@ -320,7 +320,6 @@ def _check_overrides(parsed: list[Override], composer: Composer) -> None:
         values = value.list if isinstance(value, ChoiceSweep) else [value]
         if all(isinstance(one, dict) for one in values):
             continue  # set key by key
-        group = key.replace(".", "/")
-        if "." in key and composer.is_group(group):
+        if "." in key and (group := composer.as_typed(key)) != key:
             choice = line.partition("=")[2]
             raise UserError(f"{line}: a choice is made with a slash, {group}={choice}")
