@@ -141,7 +141,7 @@ class _TaskQueue:
             self.ended.add(number)
             job = self.contents.jobs[number]
             if error is not None:
-                reporter().job_failed(job.folder, error)
+                reporter().failures[job.folder] = error
                 continue
             for key in job.studies:
                 reporter().study_done(key, reused=False)
@@ -163,7 +163,7 @@ class _TaskQueue:
 
     def _fail(self, numbers: Sequence[int], why: str) -> None:
         for number in numbers:
-            reporter().job_failed(self.contents.jobs[number].folder, why)
+            reporter().failures[self.contents.jobs[number].folder] = why
 
 
 def _scheduler(options: Options, root: Path) -> Local | Slurm:
