@@ -8,6 +8,7 @@ import pickle
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.singleton import Singleton
@@ -82,6 +83,7 @@ def fan_out(
         raise SystemExit(2) from error
 
 
+@dataclass
 class _TaskQueue:
     """Submits tasks as there are free slots, and follows them by status files and scheduler.
 
@@ -89,16 +91,13 @@ class _TaskQueue:
     the scheduler has taken any task.
     """
 
-    def __init__(
-        self, scheduler: Local | Slurm, root: Path, statuses: Path, contents: Contents, stored: set[str]
-    ) -> None:
-        self.scheduler = scheduler
-        self.root = root
-        self.statuses = statuses
-        self.contents = contents
-        self.logged = set(stored)
-        self.ended: set[int] = set()
-        self.accepted = False
+    scheduler: Local | Slurm
+    root: Path
+    statuses: Path
+    contents: Contents
+    logged: set[str]
+    ended: set[int] = field(default_factory=set)
+    accepted: bool = False
 
     def run(self, works: list[Work]) -> None:
         """Run the tasks until all have ended. Raises: UserError when the scheduler takes none."""
