@@ -8,6 +8,7 @@ soon as one that counts imports it, or a configuration names it.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
@@ -66,6 +67,11 @@ def versions() -> dict[str, str]:
     """Return the versions of srste, Python and :data:`PACKAGES`."""
     packages = {name: version(name) for name in PACKAGES}
     return {"srste": srste.__version__, "python": platform.python_version(), **packages}
+
+
+def now() -> str:
+    """Return the time, UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 @cache
