@@ -76,13 +76,13 @@ def composes(loaders, *overrides, **options):
 def test_every_choice(loaders, choice):
     composes(loaders, choice, "seed=1", "samples=3", "hydra.sweep.dir='a, b'", "+new=[1, x]", "~cache")
     composes(loaders, "seed=2", choice, "hydra.sweep.dir='a, b'", "device=cuda")
-    assert len(loaders[1]._composed) == 1
+    assert loaders[1]._composed.cache_info().currsize == 1
 
 
 @pytest.mark.parametrize("choice", ["sampling=tpe", "experiment=note_raw", "hydra/launcher=slurm"])
 def test_a_whole_mapping_is_left_to_hydra(loaders, choice):
     composes(loaders, choice, "samples=3", "hydra.sweep.dir='a, b'", "+new={a: 1}", "~cache")
-    assert len(loaders[1]._composed) == 0
+    assert loaders[1]._composed.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_job_of_a_sweep(loaders):
         one, other = (loader.load_sweep_config(master, line) for loader in loaders)
         assert everything(one) == everything(other)
         assert one.hydra.sweep.subdir == other.hydra.sweep.subdir == f"samples={samples}"
-    assert len(remembering._composed) == 1
+    assert remembering._composed.cache_info().currsize == 1
 
 
 def test_what_is_given_out_may_be_changed(loaders):

@@ -17,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_missing()
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["run"]:
-        return _run(given[1:])
+        sys.argv = ["srste run", *given[1:]]
+        from srste.commands.train import main as run
+
+        return run(given[1:])
     with tolerant_streams("srste"):
         arguments = _parser().parse_args(given)
         try:
@@ -34,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    of_launches = argparse.ArgumentParser(add_help=False)
+    of_launches.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="of a launch, or of several"
+    )
     parser = argparse.ArgumentParser(prog="srste", description=__doc__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     commands.add_parser(
@@ -43,14 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     sync = commands.add_parser(
         "sync",
+        parents=[of_launches],
         help="put the records of launches into MLflow",
         description="Puts the records of launches into MLflow: what is not there yet, each once, at any "
         "time after the jobs, also from a folder that was copied from a cluster.",
     )
     sync.set_defaults(run=_sync)
-    sync.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="of a launch, or of several"
-    )
     sync.add_argument("--uri", help="of the store; by default the launch's own, or where MLflow looks")
     sync.add_argument("--experiment", help="its name; by default the launch's own")
     sync.add_argument(
@@ -73,14 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--rerun", action="store_true", help="run it ourselves, beside it")
     report = commands.add_parser(
         "report",
+        parents=[of_launches],
         help="the statistics and figures of launches as one HTML page",
         description="Writes one self-contained HTML page about the records below these folders: "
         "verdicts, figures, tables, alarms; beside it a folder with the figures and tables as files.",
     )
     report.set_defaults(run=_report)
-    report.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="of a launch, or of several"
-    )
     report.add_argument("--out", type=Path, metavar="HTML", help="by default report.html in the folder")
     report.add_argument(
         "--samples", type=int, metavar="N", help="that was fixed beforehand; by default the smallest"
@@ -97,14 +100,6 @@ def _parser() -> argparse.ArgumentParser:
 
 _WIDTH = 200
 """The width of tables that go into a file or a pipe."""
-
-
-def _run(argv: list[str]) -> int:
-    """Run studies; Hydra parses the arguments."""
-    sys.argv = ["srste run", *argv]
-    from srste.commands.train import main as run
-
-    return run(argv)
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from srste.networks.activations import estimating
 from srste.networks.rounding import Quantiser
 from srste.networks.surrogates import Surrogate
 from srste.problem.task import Batch, Task, buffers_kept
+from srste.randomness import Stream
 
 
 class StraightThrough:
@@ -43,20 +44,14 @@ class StraightThrough:
     ) -> None:
         if draws not in ("nested", "independent"):
             raise ValueError(f"`StraightThrough(draws={draws})` must be one of nested, independent")
-        axes = {
-            "quantiser": quantiser,
-            "surrogate": surrogate,
-            "aggregation": aggregation,
-            "normalisation": normalisation,
-        }
-        for name, axis in axes.items():
-            if not callable(axis):
-                raise ValueError(f"`StraightThrough({name}={axis})` must be one of its group's choices")
         self.quantiser = quantiser
         self.surrogate = surrogate
         self.aggregation = aggregation
         self.normalisation = normalisation
         self.draws = draws
+        for name in ("quantiser", "surrogate", "aggregation", "normalisation"):
+            if not callable(axis := getattr(self, name)):
+                raise ValueError(f"`StraightThrough({name}={axis})` must be one of its group's choices")
 
     @property
     def stochastic(self) -> bool:
@@ -74,6 +69,13 @@ class StraightThrough:
     def _gradient(self, task: Task, batch: Batch, samples: int, sample: int) -> Direction:
         of_all = () if self.draws == "nested" else ("of", samples)
         generator = task.stream("rounding", "batch", batch.index, "sample", sample, *of_all)
-        model = task.model
-        with buffers_kept(model), estimating(model, self.quantiser, self.surrogate, generator):
-            return gradient_of(task.loss(model(batch.inputs), batch.targets), model)
+        return gradient_through(self.quantiser, self.surrogate, task, batch, generator)
+
+
+def gradient_through(
+    quantiser: Quantiser, surrogate: Surrogate, task: Task, batch: Batch, generator: Stream
+) -> Direction:
+    """The gradient by one forward-backward pass with these in every binary activation."""
+    model = task.model
+    with buffers_kept(model), estimating(model, quantiser, surrogate, generator):
+        return gradient_of(task.loss(model(batch.inputs), batch.targets), model)

@@ -18,8 +18,6 @@ from srste.launch.choices import conf_folder
 from srste.launch.folders import affects_results
 from srste.launch.range_syntax import expand
 
-_FLAGS = ("help", "hydra_help", "resolve", "run", "multirun", "shell_completion")
-_WITH_VALUE = ("cfg", "package", "config_path", "config_name", "config_dir", "info")
 _CONFIGURATIONS = ("config_dir", "config_name", "config_path")
 _COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
 
@@ -54,11 +52,14 @@ class CommandLine:
 
     def argv(self, overrides: Sequence[str]) -> list[str]:
         """Return the same options with other overrides, in an order that Hydra accepts."""
-        given = vars(self.options)
-        flags = [f"--{name.replace('_', '-')}" for name in _FLAGS if given[name]]
-        with_value = [name for name in _WITH_VALUE if given[name] is not None]
-        values = [f"--{name.replace('_', '-')}={given[name]}" for name in with_value]
-        return [*flags, *values, *overrides]
+        words = []
+        for name, value in vars(self.options).items():
+            option = f"--{name.replace('_', '-')}"
+            if value is True:
+                words.append(option)
+            elif isinstance(value, str):
+                words.append(f"{option}={value}")
+        return [*words, *overrides]
 
 
 def program() -> str:
@@ -102,7 +103,6 @@ def read(argv: Sequence[str], config_dir: Path) -> CommandLine:
         except UnicodeEncodeError as error:
             raise UserError(f"{word}: must be in UTF-8") from error
     options = _parsed(argv)
-    given = vars(options)
     if options.experimental_rerun is not None:
         raise UserError(
             f"--experimental-rerun={options.experimental_rerun}: not taken here, since it opens a "
@@ -111,7 +111,7 @@ def read(argv: Sequence[str], config_dir: Path) -> CommandLine:
     helping = options.help or options.hydra_help
     if options.resolve and not (options.cfg or options.help):
         raise UserError("--resolve: only together with --cfg or --help")
-    if sum(bool(given[name]) for name in _COMMANDS) > 1 and not helping:
+    if sum(bool(getattr(options, name)) for name in _COMMANDS) > 1 and not helping:
         raise UserError(
             "only one of --run, --multirun, --cfg, --info and --shell-completion can be given"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,10 @@ class Composer:
                 raise
         return loosened, self.compose(loosened, mode)
 
-    def is_group(self, key: str) -> bool:
-        """Return whether the key, with slashes, is a group of choices."""
-        return self.loader.is_group(self.config_name, (), key)
+    def as_typed(self, key: str) -> str:
+        """Return a key as it is typed, with slashes where it is a group of choices."""
+        group = key.replace(".", "/")
+        return group if "/" in group and self.loader.is_group(self.config_name, (), group) else key
 
     def _load(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
         return self.loader.load_configuration(self.config_name, list(overrides), mode, from_shell=False)
@@ -71,13 +72,7 @@ class Composer:
     def _split(self, overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
         """Return the overrides that select files, and those that set values in the result."""
         parsed = parse(overrides, self.loader)
-        search = tuple(line_of(o) for o in parsed if o.key_or_group == "hydra.searchpath")
-
-        def is_choice(override: Override) -> bool:
-            is_group = self.loader.is_group(self.config_name, search, override.key_or_group)
-            return is_group and not isinstance(override.value(), dict)
-
-        choices = [line_of(o) for o in parsed if line_of(o) in search or is_choice(o)]
+        choices = [line_of(o) for o in self.loader.choices_in(parsed, self.config_name)]
         return choices, [o for o in parsed if line_of(o) not in choices]
 
     def _loosened(self, overrides: list[str], mode: RunMode) -> list[str]:
@@ -161,12 +156,7 @@ class Composer:
         chosen = OmegaConf.select(config, "hydra.runtime.choices").get(group)
         explicit = f"{group}={chosen}" in config.hydra.overrides.task and chosen and group != key
         given = f" with {group}={chosen}" if explicit else ""
-        return f"{line}: no such key{given}; {nearest_key(key, keys, self._as_typed)}"
-
-    def _as_typed(self, key: str) -> str:
-        """Return a key as it is typed, with slashes where it is a group of choices."""
-        group = key.replace(".", "/")
-        return group if "/" in group and self.is_group(group) else key
+        return f"{line}: no such key{given}; {nearest_key(key, keys, self.as_typed)}"
 
 
 def _search_path(config_dir: str, more: str | None) -> ConfigSearchPath:
@@ -180,15 +170,12 @@ def _search_path(config_dir: str, more: str | None) -> ConfigSearchPath:
 
 def _keys(config: DictConfig, near: str) -> list[str]:
     """Return all dotted keys, parents before children; those of `hydra` only if ``near`` is one."""
-    keys: list[str] = []
+    keys = _keys_below(OmegaConf.to_container(config, resolve=False))
+    return [key for key in keys if near.startswith("hydra.") or key.partition(".")[0] != "hydra"]
 
-    def walk(node: Any, prefix: str) -> None:
-        for key, value in node.items():
-            if prefix == "" and key == "hydra" and not near.startswith("hydra."):
-                continue
-            keys.append(f"{prefix}{key}")
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}.")
 
-    walk(OmegaConf.to_container(config, resolve=False), "")
-    return keys
+def _keys_below(node: Any) -> Iterator[str]:
+    for key, value in node.items():
+        yield str(key)
+        if isinstance(value, dict):
+            yield from (f"{key}.{below}" for below in _keys_below(value))

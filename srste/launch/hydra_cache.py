@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -25,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from srste.launch.overrides import line_of
 
-_OF_HYDRA = re.compile(r"hydra([./]|$)")
+_OF_HYDRA = re.compile(r"(?!hydra\.sweep\.subdir$)hydra([./]|$)")
 
 
 class CachingLoader(ConfigLoaderImpl):
@@ -34,9 +33,9 @@ class CachingLoader(ConfigLoaderImpl):
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
-        self._composed: dict[tuple[Any, ...], bytes] = {}
+        self._composed = cache(self._compose_choices)
         self._parse = cache(OverridesParser.create().parse_override)
-        self._repository = cache(self._read_repository)
+        self._caching_repository = cache(self._parse_overrides_and_create_caching_repo)
         self.is_group = cache(self._is_group)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -62,19 +61,25 @@ class CachingLoader(ConfigLoaderImpl):
             config_name, overrides, run_mode, from_shell, validate_sweep_overrides
         )
 
-    def _compose(self, config_name: str | None, parsed: list[Override], run_mode: RunMode) -> DictConfig:
+    def choices_in(self, parsed: list[Override], config_name: str | None) -> list[Override]:
+        """Return those overrides that select files; the others set values in the result."""
         search = tuple(line_of(o) for o in parsed if o.key_or_group == "hydra.searchpath")
 
-        def is_value(override: Override) -> bool:
-            # Hydra's settings, but for the job's folder, are the same in all jobs of a sweep: they are
-            # cached with the choices.
-            key = override.key_or_group
-            of_hydra = _OF_HYDRA.match(key) and key != "hydra.sweep.subdir"
-            return not of_hydra and not self.is_group(config_name, search, key)
+        def is_choice(override: Override) -> bool:
+            is_group = self.is_group(config_name, search, override.key_or_group)
+            return is_group and not isinstance(override.value(), dict)
 
-        values = [o for o in parsed if is_value(o)]
-        choices = [o for o in parsed if not is_value(o)]
-        config = self._of_choices(config_name, choices, run_mode)
+        return [o for o in parsed if line_of(o) in search or is_choice(o)]
+
+    def _compose(self, config_name: str | None, parsed: list[Override], run_mode: RunMode) -> DictConfig:
+        # Hydra's settings, but for the job's folder, are the same in all jobs of a sweep: they are
+        # cached with the choices.
+        of_files = self.choices_in(parsed, config_name)
+        choices = [o for o in parsed if o in of_files or _OF_HYDRA.match(o.key_or_group)]
+        values = [o for o in parsed if o not in choices]
+        # Pickled by this process; copy.deepcopy takes six times as long.
+        pickled = self._composed(config_name, run_mode, *map(line_of, choices))
+        config: DictConfig = pickle.loads(pickled)  # noqa: S301
         self._apply_overrides_to_config(values, config)
 
         # `hydra.overrides` ends with the choices; Hydra lists all overrides in the order given.
@@ -90,27 +95,13 @@ class CachingLoader(ConfigLoaderImpl):
         )
         return config
 
-    def _of_choices(
-        self, config_name: str | None, choices: list[Override], run_mode: RunMode
-    ) -> DictConfig:
-        """Return a new copy of the configuration that these choices compose."""
-        lines = [line_of(choice) for choice in choices]
-        key = (config_name, run_mode, *lines)
-        if key not in self._composed:
-            composed = super().load_configuration(config_name, lines, run_mode)
-            self._composed[key] = pickle.dumps(composed)
-        # Pickled by this process; copy.deepcopy takes six times as long.
-        config: DictConfig = pickle.loads(self._composed[key])  # noqa: S301
-        return config
+    def _compose_choices(self, config_name: str | None, run_mode: RunMode, *choices: str) -> bytes:
+        """Return the configuration that these choices compose, pickled."""
+        return pickle.dumps(super().load_configuration(config_name, list(choices), run_mode))
 
     def _is_group(self, config_name: str | None, search: tuple[str, ...], key: str) -> bool:
         """Return whether the key is a group. search: the overrides of `hydra.searchpath`."""
-        return self._repository(config_name, search).group_exists(key)
-
-    def _read_repository(
-        self, config_name: str | None, search: tuple[str, ...]
-    ) -> CachingConfigRepository:
-        return self._parse_overrides_and_create_caching_repo(config_name, list(search))[1]
+        return self._caching_repository(config_name, search)[1].group_exists(key)
 
 
 def _is_simple(override: Override) -> bool:

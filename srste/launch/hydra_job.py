@@ -36,7 +36,7 @@ def job(config: DictConfig) -> None:
         if not is_launching():
             raise
         name = folder.relative_to(root).as_posix()
-        reporter().job_failed(name, f"{type(error).__name__}: {first_line(error)}")
+        reporter().failures[name] = f"{type(error).__name__}: {first_line(error)}"
         if isinstance(error, OSError):  # such as a full disk, where a traceback does not help
             log.error("%s", first_line(error))
         else:

@@ -76,7 +76,8 @@ def build(node: Mapping[str, Any]) -> Any:
 class Job:
     """One job's configuration, resolved and checked: every part of it can be built.
 
-    baseline: the estimator that this one is compared with; None if there is none.
+    baseline: the estimator that this one is compared with; None if there is none. estimators: the
+    baseline, if there is one, and the estimator, each after its configuration.
 
     Args:
         elsewhere: whether the job runs on another machine, with devices of its own.
@@ -105,8 +106,11 @@ class Job:
         self._data: Data = self._part("data")
         self._loss: Loss = self._part("loss")
         self._part("model")
-        has_baseline = self.baseline_config is not None
-        self.baseline: Estimator | None = self._part("estimator.baseline") if has_baseline else None
+        self.baseline: Estimator | None = None
+        self.estimators: list[tuple[Plain, Estimator]] = [(self.config["estimator"], self.estimator)]
+        if self.baseline_config is not None:
+            self.baseline = self._part("estimator.baseline")
+            self.estimators.insert(0, (self.baseline_config, self.baseline))
         for key, heldout in _DRAWN.items():
             value, most = self._at(key), self._data.most(heldout)
             if value is not None and most is not None and value > most:
@@ -183,14 +187,6 @@ class Job:
         """The configuration of the baseline; None if there is none."""
         node: Plain | None = self.config["estimator"].get("baseline")
         return node
-
-    @property
-    def estimators(self) -> list[tuple[Plain, Estimator]]:
-        """The baseline, if there is one, and the estimator, each after its configuration."""
-        of_job = [(self.config["estimator"], self.estimator)]
-        if self.baseline_config is not None and self.baseline is not None:
-            of_job.insert(0, (self.baseline_config, self.baseline))
-        return of_job
 
     def problem(self) -> Problem:
         """Return the problem, with the network before pretraining."""

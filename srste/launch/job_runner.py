@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import time
 from dataclasses import dataclass
@@ -237,7 +236,7 @@ def _summary(baseline: Record) -> Baseline:
 def _circumstances() -> dict[str, Any]:
     """Return when and by which code something is computed, as records and pretrainings hold it."""
     return {
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "created": provenance.now(),
         "git_commit": provenance.git_commit(),
         "versions": provenance.versions(),
     }

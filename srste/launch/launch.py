@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -12,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srste.errors import UserError, address_without_password, first_line, printable, without_password
+from srste.errors import UserError, first_line, printable, without_password
 from srste.launch import preflight
-from srste.launch.command_line import program, program_command
+from srste.launch.command_line import program
 from srste.launch.launch_folder import locked, refuse_foreign_files, tidy
 from srste.launch.preflight import Plan
 from srste.launch.progress import Reporter, reporting
@@ -93,29 +92,20 @@ def _environment(uri: str | None) -> Iterator[None]:
 
 
 def _run_plan(task: Callable[[], Any], plan: Plan) -> int:
-    manifest.refuse_another_command(plan.folder_key, plan.root, plan.overrides, plan.multirun)
+    manifest.refuse_another_command(plan.folder_key, plan.root, plan.launch)
     store = None
-    if plan.tracking["name"] != "none":
+    if plan.launch.tracking["name"] != "none":
         from srste.tracking import open_store
 
         try:
-            store = open_store(plan.tracking, launching=True)
+            store = open_store(plan.launch.tracking, launching=True)
         except UserError as error:
             raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
     _cancel_left_over(plan.root)
     tidy(plan.root, plan.contents)
     started = time.perf_counter()
     earlier = manifest.read_contents(plan.root)
-    command = shlex.join([*map(address_without_password, plan.typed)])
-    this = manifest.open_launch(
-        plan.root,
-        plan.name,
-        plan.overrides,
-        plan.multirun,
-        f"{program_command()} {command}".strip(),
-        plan.tracking,
-        plan.contents,
-    )
+    this = manifest.open_launch(plan.root, plan.launch, plan.contents)
     sys.argv[1:] = plan.argv
     _announce(plan, earlier)
     with reporting(len(plan.contents.studies)) as reporter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -37,12 +38,10 @@ def _complaint(line: str, error: Exception) -> str:
         return f"{line}: {in_one_line(error)}"
     hint = "quote a value that holds spaces or signs"
     key, equals, value = line.partition("=")
-    try:
-        OverridesParser.create().parse_override(f"{key}={quoted(value)}")
-    except HydraException:
-        equals = ""
     if equals and key:
-        hint += f', as in "{key}={quoted(value)}"'
+        with suppress(HydraException):
+            OverridesParser.create().parse_override(f"{key}={quoted(value)}")
+            hint += f', as in "{key}={quoted(value)}"'
     return f"{line or repr(line)}: not an override, which is written key=value; {hint}"
 
 

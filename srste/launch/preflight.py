@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -17,49 +19,41 @@ from omegaconf import DictConfig, OmegaConf
 from srste.errors import UserError, address_without_password, in_one_line
 from srste.launch import folders
 from srste.launch.cluster.options import Options, SlurmOptions, options_of
-from srste.launch.command_line import CommandLine, read
+from srste.launch.command_line import CommandLine, program_command, read
 from srste.launch.composer import Composer
 from srste.launch.job_config import KEYS, Job
 from srste.launch.job_runner import Folders, group_of
 from srste.launch.overrides import key_of_line, line_of, parse, quoted
 from srste.launch.sweep import CHECKED_SWEEPER, hand_over, job_lines, parameters
 from srste.launch.validation import plain
-from srste.store.manifest import Contents, JobContents
-from srste.store.provenance import key_of
+from srste.store.manifest import Contents, JobContents, Launch
+from srste.store.provenance import key_of, now
+
+_UNTRACKED = {"uri": None, "experiment": "srste", "granularity": "study"}
+"""What the configuration `tracking=none` leaves out."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A checked launch.
 
-    root: its folder; folder_key: the setting that names it; name: for people, what determines its
-    results; overrides: the same, written out and sorted; typed: the command line as it was typed;
+    root: its folder; folder_key: the setting that names it; launch: as its manifest is to have it;
     jobs: in Hydra's order; contents: what they compute; argv: for Hydra, ellipses written out,
     passwords left out; secret_uri: of the store, with its password; None if it has none.
     """
 
     root: Path
     folder_key: str
-    name: str
-    overrides: list[str]
-    typed: list[str]
-    multirun: bool
+    launch: Launch
     jobs: list[Job]
     contents: Contents
     argv: list[str]
     secret_uri: str | None
 
     @property
-    def tracking(self) -> dict[str, Any]:
-        """The tracking that all jobs share, without password."""
-        nothing = {"uri": None, "experiment": "srste", "granularity": "study"}
-        tracking: dict[str, Any] = self.jobs[0].config["tracking"]
-        return nothing | tracking
-
-    @property
     def wants_report(self) -> bool:
         """Whether it ends with a report: a multirun without `report=false`."""
-        return self.multirun and all(job.config["report"] for job in self.jobs)
+        return self.launch.multirun and all(job.config["report"] for job in self.jobs)
 
     @property
     def estimators_without_samples(self) -> list[str]:
@@ -143,10 +137,15 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | list[str]:
     return Plan(
         root=composed.root,
         folder_key=folder_key,
-        name=" ".join(filter(folders.affects_results, command.typed)) or folders.DEFAULTS,
-        overrides=list(map(address_without_password, command.result_settings)),
-        typed=list(argv),
-        multirun=multirun,
+        launch=Launch(
+            id=uuid.uuid4().hex,
+            name=" ".join(filter(folders.affects_results, command.typed)) or folders.DEFAULTS,
+            overrides=list(map(address_without_password, command.result_settings)),
+            multirun=multirun,
+            command=f"{program_command()} {shlex.join(map(address_without_password, argv))}".strip(),
+            created=now(),
+            tracking=_UNTRACKED | composed.jobs[0].config["tracking"],  # which all jobs share
+        ),
         jobs=composed.jobs,
         contents=_contents(composed.jobs, composed.subdirs),
         argv=hydra_argv,
@@ -320,7 +319,6 @@ def _check_overrides(parsed: list[Override], composer: Composer) -> None:
         values = value.list if isinstance(value, ChoiceSweep) else [value]
         if all(isinstance(one, dict) for one in values):
             continue  # set key by key
-        group = key.replace(".", "/")
-        if "." in key and composer.is_group(group):
+        if "." in key and (group := composer.as_typed(key)) != key:
             choice = line.partition("=")[2]
             raise UserError(f"{line}: a choice is made with a slash, {group}={choice}")

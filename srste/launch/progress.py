@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import (
@@ -45,10 +45,10 @@ class _Timer:
     def is_due(self) -> bool:
         """Return whether the last line is old enough, and start to wait for the next if so."""
         now = time.monotonic()
-        is_due = now - self._last >= SECONDS_BETWEEN_LINES
-        if is_due:
-            self._last = now
-        return is_due
+        if now - self._last < SECONDS_BETWEEN_LINES:
+            return False
+        self._last = now
+        return True
 
 
 class Reporter:
@@ -64,14 +64,8 @@ class Reporter:
         self.failures: dict[str, str] = {}
         self.refused: UserError | None = None
         self._timer = _Timer()
-        self._bar: Progress | None = None
-        if screen.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-                TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-                console=screen,
-            )  # fmt: skip
-            self._bar.add_task("studies", total=total)
+        self._bar = _bar(screen, TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"))
+        self._bar.add_task("studies", total=total)
 
     def study_done(self, key: str, reused: bool) -> None:
         """Count a study that has its record; a study that several jobs share counts once."""
@@ -79,40 +73,29 @@ class Reporter:
             return
         self.done.add(key)
         self.reused += reused
-        if self._bar is not None:
-            self._bar.advance(_STUDIES)
-        elif self.total is not None and self._timer.is_due():
+        self._bar.advance(_STUDIES)
+        if self._bar.disable and self.total is not None and self._timer.is_due():
             done = len(self.done)
             rate = (done - self.reused) / self._timer.elapsed
             left = f", {(self.total - done) / rate:.0f} s left" if rate else ""
             log.info("%d of %d studies done%s", done, self.total, left)
 
-    def job_failed(self, folder: str, why: str) -> None:
-        """Keep the reason why the job of that folder failed."""
-        self.failures[folder] = why
-
     def show_tasks(self, running: int, waiting: int) -> None:
         """Show the number of tasks of a scheduler beside the bar."""
-        if self._bar is not None:
-            self._bar.update(_STUDIES, description=f"studies ({running} tasks, {waiting} to come)")
+        self._bar.update(_STUDIES, description=f"studies ({running} tasks, {waiting} to come)")
 
     def pretraining(self, steps: int) -> Callable[[int], None]:
         """Announce a pretraining; returns a callback for the steps done since its last call."""
         bar, timer, done = self._bar, _Timer(), 0
-        if bar is None:
+        task = bar.add_task("pretraining", total=steps)
+        if bar.disable:
             log.info("Pretraining: %d steps", steps)
-            task = None
-        else:
-            task = bar.add_task("pretraining", total=steps)
 
         def advance(count: int) -> None:
             nonlocal done
             done += count
-            if bar is not None and task is not None:
-                bar.advance(task, count)
-                if done >= steps:
-                    bar.remove_task(task)
-            elif timer.is_due():
+            bar.update(task, completed=done, visible=done < steps)
+            if bar.disable and timer.is_due():
                 log.info("Pretraining: %d of %d steps done", done, steps)
 
         return advance
@@ -123,26 +106,32 @@ class Reporter:
 
         Shown in the launching process only, and after two seconds.
         """
-        bar, task, done = self._bar, None, 0
-        timer = _Timer()
+        bar, timer, task, done = self._bar, _Timer(), None, 0
 
         def advance(count: int) -> None:
             nonlocal task, done
             done += count
             if self is not _active or timer.elapsed < SECONDS_BEFORE_SHOWN:
                 return
-            if bar is not None:
-                task = bar.add_task("learning rates", total=total) if task is None else task
-                bar.update(task, completed=done)
-            elif timer.is_due():
+            task = bar.add_task("learning rates", total=total) if task is None else task
+            bar.update(task, completed=done)
+            if bar.disable and timer.is_due():
                 left = (total - done) * timer.elapsed / done
                 log.info("%d of %d learning rates evaluated, %.0f s left", done, total, left)
 
         try:
             yield advance
         finally:
-            if bar is not None and task is not None:
+            if task is not None:
                 bar.remove_task(task)
+
+
+def _bar(screen: Console, *more: TextColumn | TimeElapsedColumn, transient: bool = False) -> Progress:
+    """Return a bar that is shown if the screen is a terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), *more,
+        TimeRemainingColumn(), console=screen, transient=transient, disable=not screen.is_terminal,
+    )  # fmt: skip
 
 
 _active: Reporter | None = None
@@ -164,23 +153,16 @@ def reporting(total: int | None) -> Iterator[Reporter]:
     global _active
     _active = Reporter(total, console(sys.stderr))
     bar = _active._bar
-    if bar is not None:
-        bar.start()
     try:
-        yield _active
+        with nullcontext() if bar.disable else bar:  # rich 13 ends a disabled bar with an empty line
+            yield _active
     finally:
-        if bar is not None:
-            bar.stop()
         _active = None
 
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a bar on a terminal for work after the jobs; yields a callback for each step done."""
-    screen = console(sys.stderr)
-    with Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal,
-    ) as bar:  # fmt: skip
+    with _bar(console(sys.stderr), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -40,15 +40,13 @@ def _handler(handler: Any, numbers: tuple[int, ...]) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-@contextmanager
-def raise_terminated() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the program by an exception, as Ctrl-C does."""
+def raise_terminated() -> AbstractContextManager[None]:
+    """Let SIGTERM and SIGHUP end the program by an exception within the block, as Ctrl-C does."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Terminated(number)
 
-    with _handler(end, (signal.SIGTERM, signal.SIGHUP)):
-        yield
+    return _handler(end, (signal.SIGTERM, signal.SIGHUP))
 
 
 @contextmanager
@@ -63,9 +61,7 @@ def deferred() -> Iterator[None]:
             os.kill(os.getpid(), received[0])
 
 
-@contextmanager
-def ignored(*numbers: int) -> Iterator[None]:
+def ignored(*numbers: int) -> AbstractContextManager[None]:
     """Ignore these signals (by default all that would end the program) within the block, also in
     the processes started there."""
-    with _handler(signal.SIG_IGN, numbers or ENDING):
-        yield
+    return _handler(signal.SIG_IGN, numbers or ENDING)

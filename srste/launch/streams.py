@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import TextIOBase
-from typing import TextIO, cast
+from typing import TextIO
 
 
 def open_missing() -> None:
@@ -88,15 +88,13 @@ class TolerantStream(TextIOBase):
 def tolerant_streams(program: str) -> Iterator[None]:
     """Let standard output and standard error fail without an exception within the block; at its end
     a failure of the first is reported on the second, in the program's name."""
-    before = sys.stdout, sys.stderr
     out, err = TolerantStream(sys.stdout), TolerantStream(sys.stderr)
-    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
-    try:
-        yield
-    finally:
-        out.flush()
-        if out.failure is not None:
-            lost = "what came after is not shown, and is done all the same"
-            print(f"{program}: standard output ended early ({out.failure}): {lost}", file=err)
-        err.flush()
-        sys.stdout, sys.stderr = before
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            yield
+        finally:
+            out.flush()
+            if out.failure is not None:
+                lost = "what came after is not shown, and is done all the same"
+                print(f"{program}: standard output ended early ({out.failure}): {lost}", file=err)
+            err.flush()

@@ -34,15 +34,10 @@ def _rule(is_allowed: Callable[[Any], bool], allowed: str) -> Rule:
     return lambda value: None if is_allowed(value) else allowed
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def integer(least: int) -> Rule:
     """Allow integers of at least ``least``."""
     return _rule(
-        lambda value: _is_number(value) and isinstance(value, int) and value >= least,
-        f"must be a whole number >= {least}",
+        lambda value: type(value) is int and value >= least, f"must be a whole number >= {least}"
     )
 
 
@@ -52,7 +47,8 @@ def one_of(*words: str) -> Rule:
 
 
 POSITIVE = _rule(
-    lambda value: _is_number(value) and 0 < float(str(value)) < math.inf, "must be a number > 0"
+    lambda value: type(value) in (int, float) and 0 < float(str(value)) < math.inf,
+    "must be a number > 0",
 )
 BOOLEAN = _rule(lambda value: isinstance(value, bool), "must be true or false")
 TEXT = _rule(lambda value: isinstance(value, str) and bool(value.strip()), "must be a text, not empty")

@@ -6,11 +6,11 @@ from typing import Literal
 
 import torch
 
-from srste.estimators.base import Direction, Normalisation, gradient_of
-from srste.networks.activations import estimating
+from srste.estimators.base import Direction, Normalisation
+from srste.estimators.straight_through import gradient_through
 from srste.networks.rounding import Quantiser, Sign
 from srste.networks.surrogates import Surrogate
-from srste.problem.task import Batch, Task, buffers_kept
+from srste.problem.task import Batch, Task
 
 
 class NeverZeroed:
@@ -70,6 +70,4 @@ class NeverZeroed:
 
     def _gradient(self, task: Task, batch: Batch, quantiser: Quantiser) -> Direction:
         generator = task.stream("rounding", "batch", batch.index, "sample", 1)
-        model = task.model
-        with buffers_kept(model), estimating(model, quantiser, self.surrogate, generator):
-            return gradient_of(task.loss(model(batch.inputs), batch.targets), model)
+        return gradient_through(quantiser, self.surrogate, task, batch, generator)

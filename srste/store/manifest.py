@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import urllib.parse
-import uuid
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -89,28 +87,19 @@ class Contents:
         return frozenset([*self.studies, *groups, *self.pretrainings])
 
 
-def refuse_another_command(key: str, root: Path, overrides: list[str], multirun: bool) -> None:
+def refuse_another_command(key: str, root: Path, launch: Launch) -> None:
     """Raise UserError if the folder holds the launch of another command. key: of the setting that
     names the folder."""
     earlier = read_launch(root)
-    if earlier and (earlier.overrides, earlier.multirun) != (overrides, multirun):
+    if earlier and (earlier.overrides, earlier.multirun) != (launch.overrides, launch.multirun):
         raise UserError(
             f"{key}={root}: holds the launch of another command ({earlier.command}); name another folder"
         )
 
 
-def open_launch(
-    root: Path,
-    name: str,
-    overrides: list[str],
-    multirun: bool,
-    command: str,
-    tracking: dict[str, Any],
-    contents: Contents,
-) -> Launch:
-    """Write the launch into its folder, made if missing; an earlier one there is continued."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    launch = Launch(uuid.uuid4().hex, name, overrides, multirun, command, now, tracking)
+def open_launch(root: Path, launch: Launch, contents: Contents) -> Launch:
+    """Write the launch into its folder, made if missing; an earlier one there is continued. Returns
+    the launch that was written."""
     if earlier := read_launch(root):
         launch = replace(launch, id=earlier.id, name=earlier.name, created=earlier.created)
     root.mkdir(parents=True, exist_ok=True)

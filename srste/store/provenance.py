@@ -6,8 +6,7 @@ the record, of the classes that the study's `_target_`s name, and of all modules
 soon as one that counts imports it, or a configuration names it.
 """
 
-from __future__ import annotations
-
+import datetime
 import os
 import platform
 import subprocess
@@ -63,6 +62,11 @@ def versions() -> dict[str, str]:
     """Return the versions of srste, Python and :data:`PACKAGES`."""
     packages = {name: version(name) for name in PACKAGES}
     return {"srste": srste.__version__, "python": platform.python_version(), **packages}
+
+
+def now() -> str:
+    """Return the time, UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 @cache

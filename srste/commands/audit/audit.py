@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -32,13 +31,9 @@ from srste.store.records import Record
 AGREES, DIFFERS = Text("agrees"), Text("DIFFERS", "bold red")
 
 
-@dataclass(frozen=True)
-class Rerun:
-    """Our own run. name: of the estimator that is compared with the log's. counts: by the keys of
-    the note's statistics."""
-
-    name: str
-    counts: dict[str, Proportion]
+Rerun = dict[str, dict[str, Proportion]]
+"""Our own run: the counts by the keys of the note's statistics, by the name of the estimator that is
+compared with the log's."""
 
 
 def audit(logs: Sequence[Path], claims: Path | None, rerun: bool, console: Console) -> None:
@@ -54,10 +49,10 @@ def audit(logs: Sequence[Path], claims: Path | None, rerun: bool, console: Conso
         if rerun and not of_log.rerun:
             raise UserError(f"--rerun: the claims name no run of our own for {log.path.name}")
     for log, of_log in with_claims:
-        _print(log, of_log, _rerun(log, of_log) if rerun else [], console)
+        _print(log, of_log, _rerun(log, of_log) if rerun else {}, console)
 
 
-def _print(log: Log, claims: Claims, ours: list[Rerun], console: Console) -> None:
+def _print(log: Log, claims: Claims, ours: Rerun, console: Console) -> None:
     counts = f"N = {ranges(log.samples)}" if log.samples else "no sample counts"
     console.print(f"\n{log.path}", style="bold")
     console.print(f"{len(log.lines)} studies: {len(log.batches)} batches, {counts}")
@@ -66,14 +61,14 @@ def _print(log: Log, claims: Claims, ours: list[Rerun], console: Console) -> Non
     for label in log.labels:
         # The claims and our own run are about the first.
         first = label == log.labels[0]
-        console.print(_table(log, label, claims if first else Claims(), ours if first else []))
+        console.print(_table(log, label, claims if first else Claims(), ours if first else {}))
     if claims.counts and not log.labels:
         console.print("No estimator with sample counts: what is claimed cannot be counted")
     _print_learning_rates(log, claims, console)
     _print_alarms(log.alarms, console)
 
 
-def _table(log: Log, label: str, claims: Claims, ours: list[Rerun]) -> Table:
+def _table(log: Log, label: str, claims: Claims, ours: Rerun) -> Table:
     title = f"[{label}]" if len(log.labels) > 1 else None
     table = Table(
         title=title and Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
@@ -83,13 +78,13 @@ def _table(log: Log, label: str, claims: Claims, ours: list[Rerun]) -> Table:
     table.add_column("log", justify="right")
     table.add_column("")
     table.add_column("on batches", overflow="fold")
-    for run in ours:
-        table.add_column(f"our run: {run.name}", justify="right", overflow="fold")
+    for name in ours:
+        table.add_column(f"our run: {name}", justify="right", overflow="fold")
     for key, (words, _) in STATISTICS.items():
         claimed, counted = claims.counts.get(key), log.count(key, label)
         verdict = "" if claimed is None else AGREES if claimed == counted.k else DIFFERS
         batches = ranges(log.batches_of(key, label)) or "-"
-        of_runs = [str(run.counts[key]) for run in ours]
+        of_runs = [str(counts[key]) for counts in ours.values()]
         claim = "-" if claimed is None else str(claimed)
         table.add_row(words, claim, str(counted), verdict, batches, *of_runs)
     return table
@@ -131,7 +126,7 @@ def _print_alarms(alarms: list[Alarm], console: Console) -> None:
             console.print(f"  ... and {len(of_kind) - len(shown)} more")
 
 
-def _rerun(log: Log, claims: Claims) -> list[Rerun]:
+def _rerun(log: Log, claims: Claims) -> Rerun:
     """Run or resume the experiment that the claims name, and compute the same statistics."""
     records: dict[str, Record] = {}
     for number, line in enumerate(claims.rerun, 1):
@@ -151,9 +146,7 @@ def _rerun(log: Log, claims: Claims) -> list[Rerun]:
         raise UserError(
             f"{log.path.name}: rerun: must be of one setting, with estimators that have a baseline"
         )
-    ours = panel(together[0])
-    return [
-        Rerun(name, note_statistics(ours, name, together[0].baselines[name]))
-        for name in drawn(ours)
-        if name in together[0].baselines
-    ]
+    ours, baselines = panel(together[0]), together[0].baselines
+    return {
+        name: note_statistics(ours, name, baselines[name]) for name in drawn(ours) if name in baselines
+    }

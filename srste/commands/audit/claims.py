@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from srste.errors import UserError, first_line
+from srste.launch.validation import integer
 from srste.note2021.statistics import STATISTICS
 
 OF_THE_NOTE = Path(__file__).parent / "note_2021.yaml"
@@ -109,7 +110,6 @@ def _mapping(plain: Any, where: str, allowed: tuple[str, ...]) -> dict[str, Any]
 
 
 def _count(value: Any, where: str, most: int | None = None) -> None:
-    fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if not fits or (most is not None and value > most):
+    if integer(0)(value) or (most is not None and value > most):
         at_most = "" if most is None else f", at most {most}"
         raise UserError(f"{where}={value}: must be a whole number >= 0{at_most}")

@@ -8,6 +8,7 @@ import pickle
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.singleton import Singleton
@@ -82,6 +83,7 @@ def fan_out(
         raise SystemExit(2) from error
 
 
+@dataclass
 class _TaskQueue:
     """Submits tasks as there are free slots, and follows them by status files and scheduler.
 
@@ -89,16 +91,13 @@ class _TaskQueue:
     the scheduler has taken any task.
     """
 
-    def __init__(
-        self, scheduler: Local | Slurm, root: Path, statuses: Path, contents: Contents, stored: set[str]
-    ) -> None:
-        self.scheduler = scheduler
-        self.root = root
-        self.statuses = statuses
-        self.contents = contents
-        self.logged = set(stored)
-        self.ended: set[int] = set()
-        self.accepted = False
+    scheduler: Local | Slurm
+    root: Path
+    statuses: Path
+    contents: Contents
+    logged: set[str]
+    ended: set[int] = field(default_factory=set)
+    accepted: bool = False
 
     def run(self, works: list[Work]) -> None:
         """Run the tasks until all have ended. Raises: UserError when the scheduler takes none."""
@@ -141,7 +140,7 @@ class _TaskQueue:
             self.ended.add(number)
             job = self.contents.jobs[number]
             if error is not None:
-                reporter().job_failed(job.folder, error)
+                reporter().failures[job.folder] = error
                 continue
             for key in job.studies:
                 reporter().study_done(key, reused=False)
@@ -163,7 +162,7 @@ class _TaskQueue:
 
     def _fail(self, numbers: Sequence[int], why: str) -> None:
         for number in numbers:
-            reporter().job_failed(self.contents.jobs[number].folder, why)
+            reporter().failures[self.contents.jobs[number].folder] = why
 
 
 def _scheduler(options: Options, root: Path) -> Local | Slurm:

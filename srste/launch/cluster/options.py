@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 from omegaconf import DictConfig
 
@@ -21,24 +21,26 @@ _FORBIDDEN = (
     "--(array|job-name|requeue|no-requeue|parsable|clusters|cluster|output|error|signal|open-mode|wait|"
     "test-only|wrap|dependency|nodes|partition|account|time|mem|cpus-per-task|gpus-per-node|export)(=|$)"
 )
-_OTHER_OPTIONS = (
+_OTHER_OPTION = matching(
+    rf"(?!{_FORBIDDEN})--[a-z][a-z-]*(=.+)?",
     "an option of sbatch, as --qos=long, that neither has a key of its own nor is the launcher's: not "
-    "array, job-name, output, error, signal, (no-)requeue, clusters, dependency, export, parsable, wait"
+    "array, job-name, output, error, signal, (no-)requeue, clusters, dependency, export, parsable, wait",
 )
+
+
+def _option(default: Any, rule: Rule) -> Any:
+    """Declare an option: its value where none is given, and what is allowed."""
+    return field(default=default, metadata={"rule": rule})
 
 
 @dataclass(frozen=True)
 class LocalOptions:
     """workers: concurrent processes; None: one per core. jobs_per_task: None: spread evenly."""
 
-    workers: int | None = None
-    jobs_per_task: int | None = None
+    workers: int | None = _option(None, nullable(integer(1)))
+    jobs_per_task: int | None = _option(None, nullable(integer(1)))
 
     name: ClassVar[str] = "local_parallel"
-    rules: ClassVar[dict[str, Rule]] = {
-        "workers": nullable(integer(1)),
-        "jobs_per_task": nullable(integer(1)),
-    }
 
     @property
     def concurrency(self) -> int:
@@ -58,32 +60,19 @@ class LocalOptions:
 class SlurmOptions:
     """See `conf/hydra/launcher/slurm.yaml`."""
 
-    partition: str | None = None
-    account: str | None = None
-    time: int = 60
-    memory: str = "2G"
-    cpus: int = 1
-    gpus: int = 0
-    array_parallelism: int = 100
-    jobs_per_task: int = 10
-    requeues: int = 3
-    setup: list[str] = field(default_factory=list)
-    sbatch: list[str] = field(default_factory=list)
+    partition: str | None = _option(None, nullable(TEXT))
+    account: str | None = _option(None, nullable(TEXT))
+    time: int = _option(60, integer(1))
+    memory: str = _option("2G", matching(r"\d+[KMGT]?", "a number with K, M, G or T, as 2G"))
+    cpus: int = _option(1, integer(1))
+    gpus: int = _option(0, integer(0))
+    array_parallelism: int = _option(100, integer(1))
+    jobs_per_task: int = _option(10, integer(1))
+    requeues: int = _option(3, integer(0))
+    setup: Sequence[str] = _option((), each(TEXT))
+    sbatch: Sequence[str] = _option((), each(_OTHER_OPTION))
 
     name: ClassVar[str] = "slurm"
-    rules: ClassVar[dict[str, Rule]] = {
-        "partition": nullable(TEXT),
-        "account": nullable(TEXT),
-        "time": integer(1),
-        "memory": matching(r"\d+[KMGT]?", "a number with K, M, G or T, as 2G"),
-        "cpus": integer(1),
-        "gpus": integer(0),
-        "array_parallelism": integer(1),
-        "jobs_per_task": integer(1),
-        "requeues": integer(0),
-        "setup": each(TEXT),
-        "sbatch": each(matching(rf"(?!{_FORBIDDEN})--[a-z][a-z-]*(=.+)?", _OTHER_OPTIONS)),
-    }
 
     @property
     def sbatch_options(self) -> dict[str, str | bool]:
@@ -128,11 +117,12 @@ def options_of(node: DictConfig) -> Options | None:
     kind = _OF_TARGET.get(values.pop("_target_", ""))
     if kind is None:
         return None
+    rules: dict[str, Rule] = {option.name: option.metadata["rule"] for option in fields(kind)}
     for key, value in values.items():
-        if key not in kind.rules:
-            keys = ", ".join(kind.rules)
+        if key not in rules:
+            keys = ", ".join(rules)
             raise UserError(f"hydra.launcher.{key}={value}: no such key; known are {keys}")
-        if complaint := kind.rules[key](value):
+        if complaint := rules[key](value):
             raise UserError(f"hydra.launcher.{key}={value}: {complaint}")
     return kind(**values)
 

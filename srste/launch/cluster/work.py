@@ -79,8 +79,7 @@ class Work:
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = _RETRIES
         self._stopping = False
         if self.launching_process is not None:
-            process = self.launching_process
-            threading.Thread(target=_end_with, args=(process,), daemon=True).start()
+            threading.Thread(target=_end_with, args=(self.launching_process,), daemon=True).start()
         Singleton.set_state(self.singletons)
         setup_globals()
         for number, config in self.jobs:
