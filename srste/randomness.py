@@ -8,8 +8,6 @@ PyTorch's CPU generator is not used: it keeps 32 bits of its seed, which collide
 half) at about 80,000 streams.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The results of launches, read from their folders, as data frames, verdicts and a report."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

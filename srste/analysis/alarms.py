@@ -4,8 +4,6 @@ Each would have caught something in the logs of the 2021 note. Some ring while a
 (`srste.study.checks`), others in the results of several studies, given as :class:`BestStep`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

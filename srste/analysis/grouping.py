@@ -1,7 +1,5 @@
 """Groups of things that share a key."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar

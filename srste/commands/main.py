@@ -1,7 +1,5 @@
 """`srste`: runs studies, and does what can be done with records that are there already."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

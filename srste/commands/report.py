@@ -1,7 +1,5 @@
 """`python -m srste report`: writes the report of stored records."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

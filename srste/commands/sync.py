@@ -1,7 +1,5 @@
 """`python -m srste sync`: logs the records of launches to MLflow, at any later time."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

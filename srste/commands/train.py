@@ -1,7 +1,5 @@
 """The command that runs studies: `python train.py`, or `srste run`."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import warnings

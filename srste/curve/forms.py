@@ -1,7 +1,5 @@
 """Which losses have an exact curve: those of `srste.losses`, and PyTorch's that are the same."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 

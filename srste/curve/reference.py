@@ -4,8 +4,6 @@ Slow, and short enough to read in one go: what the kernels do is held to it, and
 an ``nn.Sequential`` of linear layers with a binary activation between each two, and squared error.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Mapping
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Angles between directions, tensor by tensor, and random directions at a given angle."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """What an estimator is, and the axes it is made of: aggregation and normalisation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Protocol
 

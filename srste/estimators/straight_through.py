@@ -1,7 +1,5 @@
 """The straight-through estimator, deterministic (STE) or with stochastic rounding (sr-STE)."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from srste.estimators.base import Aggregation, Direction, Normalisation, gradient_of

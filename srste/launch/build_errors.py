@@ -1,7 +1,5 @@
 """Messages on parts of a configuration that cannot be built or run, with the typed keys."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from traceback import walk_tb

@@ -1,7 +1,5 @@
 """Builds parts by their names in conf/, for the functions of the public face."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Parses the command line: Hydra's options, in any place, and the overrides between them."""
 
-from __future__ import annotations
-
 import io
 import sys
 from argparse import Namespace

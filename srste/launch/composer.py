@@ -1,7 +1,5 @@
 """Composes the overrides of a command line, or names the one that does not compose."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The folders of a launch and of its jobs: their names and the checks of them."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections import Counter

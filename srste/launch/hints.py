@@ -1,7 +1,5 @@
 """Suggestions for words and keys that do not exist."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Sequence
 

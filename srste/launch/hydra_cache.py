@@ -5,8 +5,6 @@ of milliseconds; then it sets single values in the result, which takes one or tw
 sweep differ in many values and in few choices.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The function that Hydra runs: one job, in the launching process or in another one."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

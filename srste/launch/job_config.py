@@ -1,7 +1,5 @@
 """A job's configuration: checking it, building its parts, and what identifies its studies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One job: an estimator at one number of samples, on every batch; each study leaves a record."""
 
-from __future__ import annotations
-
 import logging
 import time
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ names of :mod:`srste.store.files` and :mod:`srste.store.records` are removed, an
 that the launch writes to.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Parses and writes overrides in Hydra's grammar."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """Composes and checks every job of a command line, so that bad input is refused before any work."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

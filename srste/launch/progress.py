@@ -1,7 +1,5 @@
 """Progress of a launch: a bar on a terminal, lines in the log elsewhere."""
 
-from __future__ import annotations
-
 import io
 import logging
 import sys

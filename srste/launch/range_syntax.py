@@ -1,7 +1,5 @@
 """Expands `1,2,...,10` in overrides, which Hydra does not know, and contracts it for people."""
 
-from __future__ import annotations
-
 import re
 from decimal import Decimal
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Context managers for the signals that end a launch: turn them into exceptions, defer, ignore."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

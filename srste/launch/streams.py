@@ -3,8 +3,6 @@
 The files, the report and the runs of a launch are made whether or not its output is still read.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 Hydra's sweeper would expand the sweep again, and `shuffle` gives another order each time.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

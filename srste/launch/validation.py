@@ -1,7 +1,5 @@
 """Plain values of a configuration, and rules for them."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Checks of arguments that several parts share."""
 
-from __future__ import annotations
-
 import math
 
 

@@ -1,7 +1,5 @@
 """Binary activations in the place of a network's own sign modules."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -1,7 +1,5 @@
 """The line format of the 2021 note's raw logs: writing and reading, to compare with the note."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Gradients that are never zeroed, as the logs of the 2021 note suggest."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

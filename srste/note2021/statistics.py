@@ -5,8 +5,6 @@ best step of sr-STE at each sample count. It is 1 where the batch is counted, 0 
 studies are missing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

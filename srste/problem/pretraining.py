@@ -1,7 +1,5 @@
 """Pretraining of the student."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable

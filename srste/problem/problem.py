@@ -1,7 +1,5 @@
 """The problem: a student network, its batches, and the loss to decrease. A task for estimators."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

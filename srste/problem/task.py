@@ -1,7 +1,5 @@
 """What an estimator is given: a model, the loss to decrease, examples and named random streams."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

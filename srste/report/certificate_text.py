@@ -1,7 +1,5 @@
 """Sentences on what exact curves tell beyond the learning rates that were tried."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

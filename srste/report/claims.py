@@ -1,7 +1,5 @@
 """The claims that a report tests, and their verdicts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Records arranged in tables: by condition and batch, a column per estimator and sample count."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """Consoles that print text verbatim."""
 
-from __future__ import annotations
-
 import sys
 from typing import IO
 

@@ -1,7 +1,5 @@
 """Numbers and names in words."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context

@@ -1,7 +1,5 @@
 """The results of a launch: tables in the terminal, files in its folder, texts of its MLflow run."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from textwrap import fill

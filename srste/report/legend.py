@@ -1,7 +1,5 @@
 """The legend of the tables: what their marks mean, and what they do not show."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Records as arrays over networks, batches and sample counts, for the statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial

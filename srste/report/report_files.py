@@ -1,7 +1,5 @@
 """The files of a report: a page and, beside it, a folder of its figures and tables."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from srste.errors import UserError

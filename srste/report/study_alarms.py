@@ -1,7 +1,5 @@
 """The alarms of a condition: those of each study, and those that need several."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from srste.analysis.alarms import Alarm, BestStep, alarms_in

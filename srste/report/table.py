@@ -1,7 +1,5 @@
 """The table of a condition, for the terminal and as CSV."""
 
-from __future__ import annotations
-
 import io
 import math
 import statistics

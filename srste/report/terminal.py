@@ -1,7 +1,5 @@
 """The verdicts and alarms of a report for the terminal."""
 
-from __future__ import annotations
-
 from rich import box
 from rich.console import Console
 from rich.table import Table

@@ -1,7 +1,5 @@
 """What a sampling is, and the trials of a study as columns."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol

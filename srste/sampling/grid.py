@@ -1,7 +1,5 @@
 """Every multiple of a step, exhaustively."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 

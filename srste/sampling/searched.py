@@ -1,7 +1,5 @@
 """Any of Optuna's samplers, proposing one learning rate after the other."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import warnings

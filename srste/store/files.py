@@ -1,7 +1,5 @@
 """Files and folders that are either complete or absent."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

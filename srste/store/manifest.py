@@ -1,7 +1,5 @@
 """The manifest of a launch, kept in its folder: its name and id, and the studies it asks for."""
 
-from __future__ import annotations
-
 import json
 import os
 import urllib.parse

@@ -1,7 +1,5 @@
 """The cache of pretrained networks, by key, shared by all jobs."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -1,7 +1,5 @@
 """Numbers and settings of a record by name, as tables and runs have them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from srste.store.records import Record

@@ -5,8 +5,6 @@ complete or absent. The JSON holds its own checksum, the table's, and the key of
 the result. Nothing in it is executed: JSON and Parquet are data.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import uuid

@@ -11,8 +11,6 @@ a literal. If a package that is not installed imports computed names, or files b
 modules count. Not recognised: such imports in installed modules, code in strings, data files.
 """
 
-from __future__ import annotations
-
 import ast
 import pkgutil
 import sys

@@ -1,7 +1,5 @@
 """The certificate of a study: what its exact loss curve tells over all learning rates."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from srste.curve import ExactCurve, Interval

@@ -1,8 +1,6 @@
 """Checks made while a study runs: that draws change the direction, that the estimator leaves the
 weights as they were, and that the step moves every tensor that it may move."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

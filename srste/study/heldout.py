@@ -1,7 +1,5 @@
 """Losses of the updated model on held-out examples."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -5,8 +5,6 @@ decides the sign of a pre-activation that is almost zero; a replay checks whethe
 the difference.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

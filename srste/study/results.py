@@ -1,7 +1,5 @@
 """What a study reports of its best trial."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """One study: a direction, its loss curve, trials of learning rates, and the best trial replayed."""
 
-from __future__ import annotations
-
 import logging
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What every estimator keeps to, as tests to inherit."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 
 import torch

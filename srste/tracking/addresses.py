@@ -1,7 +1,5 @@
 """Addresses of stores: as given, as passed to MLflow, as shown in commands."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import urllib.parse

@@ -1,7 +1,5 @@
 """The artifact location of an experiment."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable
 from contextlib import suppress

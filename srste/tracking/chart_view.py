@@ -4,8 +4,6 @@ MLflow stores a shared view as an experiment tag; this makes one. It charts the 
 learning rate (MLflow's default is against the trial's number) and the gain over the baseline.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import zlib

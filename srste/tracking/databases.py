@@ -1,7 +1,5 @@
 """MLflow's databases: checked before MLflow changes them, and created atomically."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

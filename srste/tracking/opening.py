@@ -1,7 +1,5 @@
 """Opening a store: whatever would keep it from taking runs is reported before any work."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shlex

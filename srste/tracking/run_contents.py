@@ -1,7 +1,5 @@
 """The runs in MLflow, made from records: of a study, of a job's studies, of a pretraining."""
 
-from __future__ import annotations
-
 import datetime
 import statistics
 from collections.abc import Callable, Iterable, Sequence

@@ -4,8 +4,6 @@ Everything is idempotent: a run has the launch's id and its own key as tags, and
 has are not written again. Unfinished runs are replaced, duplicates deleted.
 """
 
-from __future__ import annotations
-
 import getpass
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The cluster bootstrap: networks are resampled, each with all of its batches."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import bootstrap, norm, t

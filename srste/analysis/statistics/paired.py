@@ -1,7 +1,5 @@
 """Paired differences over networks, with intervals, tests and effect sizes."""
 
-from __future__ import annotations
-
 import gc
 import math
 from collections.abc import Sequence

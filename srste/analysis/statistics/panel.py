@@ -1,7 +1,5 @@
 """Losses as arrays over networks, batches and sample counts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

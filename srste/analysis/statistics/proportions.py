@@ -1,7 +1,5 @@
 """Proportions: k of n, with an interval."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

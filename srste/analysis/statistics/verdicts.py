@@ -7,8 +7,6 @@
   "some N is better", which is no evidence, since the lowest of ten tries wins by being ten.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

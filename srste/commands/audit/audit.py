@@ -1,7 +1,5 @@
 """`python -m srste audit`: compares the claims on a log with the log and with a run of our own."""
 
-from __future__ import annotations
-
 import math
 import shlex
 import subprocess

@@ -1,7 +1,5 @@
 """Reads the claims on logs from a YAML file."""
 
-from __future__ import annotations
-
 import fnmatch
 import math
 from collections.abc import Sequence

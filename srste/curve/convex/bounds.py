@@ -1,7 +1,5 @@
 """The pieces of a loss that is convex between events, and within which bounds the loss is on each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

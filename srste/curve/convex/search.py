@@ -5,8 +5,6 @@ be, and where a level may be crossed, parabolas tell (`srste.curve.convex.bounds
 is searched, convex as it is on each piece.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A sum of losses that are convex and smooth between events, and what is read off it one by one."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import cached_property

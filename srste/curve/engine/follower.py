@@ -1,7 +1,5 @@
 """The examples of a batch followed through their flips, in blocks."""
 
-from __future__ import annotations
-
 import math
 import threading
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Each alias carries its Numba type, from which `srste.curve.engine.kernels.compil
 signature of a kernel.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Losses that are polynomials between events: squared and absolute error."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from srste.curve.engine.follower import CurveInputs, Follower, blocks_by_thread, scratch

@@ -1,7 +1,5 @@
 """The threads on which a curve is computed, and those of NumPy's products beneath them."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """A model on its way along a direction: real forward passes after the step ``w - lr * g``."""
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence

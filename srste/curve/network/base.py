@@ -5,8 +5,6 @@ everything is linear in t: the pre-activations of a layer are ``a - t d``, made 
 the inputs and the biases and of the columns (w, dw) of those units of earlier layers that link to it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Networks of any build along a direction, read off passes of affine values through their forward."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Iterator, Mapping

@@ -7,8 +7,6 @@ between two flips, as that of binary units is. Then every pre-activation is line
 What a unit adds to it must be the same for every example: units may be multiplied by constants alone.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Which of PyTorch's functions, methods and modules are linear, and in what."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any

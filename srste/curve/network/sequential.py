@@ -1,7 +1,5 @@
 """Linear layers with a binarisation between each two: read off the modules, in no time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property

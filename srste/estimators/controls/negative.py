@@ -1,7 +1,5 @@
 """Control: the direction opposite to STE's."""
 
-from __future__ import annotations
-
 from srste.estimators.base import Aggregation, Direction, Normalisation
 from srste.estimators.straight_through import StraightThrough
 from srste.networks.rounding import Sign

@@ -1,7 +1,5 @@
 """Control: a random direction."""
 
-from __future__ import annotations
-
 import torch
 
 from srste.estimators.base import Direction, Normalisation

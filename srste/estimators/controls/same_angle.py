@@ -1,7 +1,5 @@
 """Control: a random direction at the angle at which another estimator differs from STE."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from srste.estimators.angles import angle_between, turned

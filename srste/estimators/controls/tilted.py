@@ -1,7 +1,5 @@
 """Control: the STE direction, tilted at random."""
 
-from __future__ import annotations
-
 from srste.estimators.angles import turned
 from srste.estimators.base import Aggregation, Direction, Normalisation
 from srste.estimators.straight_through import StraightThrough

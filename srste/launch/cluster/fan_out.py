@@ -1,7 +1,5 @@
 """Packs a sweep's jobs into tasks, submits the tasks to a scheduler, and waits for their end."""
 
-from __future__ import annotations
-
 import logging
 import os
 import pickle

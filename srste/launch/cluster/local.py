@@ -1,7 +1,5 @@
 """Runs tasks as processes of this machine, by submitit's local executor."""
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Sequence

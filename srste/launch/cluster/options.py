@@ -1,7 +1,5 @@
 """The settings of the launchers, checked before anything is submitted."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

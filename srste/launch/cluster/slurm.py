@@ -4,8 +4,6 @@ submitit's own monitoring is not used: it hangs where a cluster keeps no account
 the state NODE_FAIL, in which a requeued job stays for some seconds, for the end of the job.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import os

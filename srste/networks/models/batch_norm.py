@@ -1,7 +1,5 @@
 """The multilayer perceptron with batch norm before every binary activation."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from torch import nn

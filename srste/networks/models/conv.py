@@ -1,7 +1,5 @@
 """A small convolutional network with binary activations and full-precision weights."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from srste.networks.activations import BinaryActivation

@@ -1,7 +1,5 @@
 """The multilayer perceptron with binary activations and full-precision weights."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from torch import nn

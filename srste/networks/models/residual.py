@@ -1,7 +1,5 @@
 """A network of binary layers with sums past them."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from srste.networks.activations import BinaryActivation

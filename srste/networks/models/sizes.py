@@ -1,7 +1,5 @@
 """The sizes that models are given."""
 
-from __future__ import annotations
-
 
 def check_sizes(owner: object, **sizes: int) -> None:
     """Raises: ValueError: `Owner(size=...)` must be an integer >= 1."""

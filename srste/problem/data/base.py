@@ -1,7 +1,5 @@
 """What data is: a source of examples for a problem."""
 
-from __future__ import annotations
-
 from typing import Any, Protocol
 
 import torch

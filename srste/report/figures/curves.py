@@ -1,7 +1,5 @@
 """Loss curves: loss against learning rate, estimators overlaid, minima marked."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

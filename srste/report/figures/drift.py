@@ -1,7 +1,5 @@
 """The loss at a fixed learning rate against N(N+1)/2: straight if gradients add up."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Means over networks of the loss and the gain over the baseline, against the number of samples."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The note's figure: loss after the best step against samples, a panel per batch."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

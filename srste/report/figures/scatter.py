@@ -1,7 +1,5 @@
 """Scatter plots of studies: gain against angle, and held-out against in-batch decrease."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 

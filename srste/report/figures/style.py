@@ -1,8 +1,6 @@
 """The style of all figures, with colours for colour-blind readers and markers for print, and how
 they are written."""
 
-from __future__ import annotations
-
 import io
 import math
 import warnings
