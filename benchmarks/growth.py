@@ -33,7 +33,7 @@ from loss_curve import DIRECTIONS, LRS, cases, loop
 from matplotlib.figure import Figure
 from timing import least_seconds
 
-from srste.report.figures.style import BLACK, looks
+from srste.report.palette import BLACK, looks
 
 MEMORY_BAR = 2.0  # GiB
 LOOP = "loop"

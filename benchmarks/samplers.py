@@ -47,7 +47,8 @@ from sampler_runs import (
     prepare,
 )
 
-from srste.report.figures.style import BLACK, looks, save, shared_legend
+from srste.report.figures.style import save, shared_legend
+from srste.report.palette import BLACK, looks
 
 LOWEST_DRAWN = 1e-7
 """What is below is as good as the minimum, and would leave no room for the rest of a figure."""

@@ -105,7 +105,7 @@ class Results:
         """
         page = Path(path)
         try:
-            write(self._gathered, page, samples, {})
+            write(self._gathered, self._gathered.chapters(samples), page, samples, {})
         except UserError as error:
             raise ValueError(str(error)) from error
         return page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from dataclasses import replace
 
@@ -249,24 +250,21 @@ class TestLosses:
             assert sum(f"<!-- {words} -->" in picture for picture in pictures) == 1
 
 
+def csv_rows(run):
+    return list(csv.DictReader(io.StringIO(run.texts["studies.csv"])))
+
+
 class TestMLflow:
     def test_a_study_s_run_has_the_certificate(self, each):
         path, record = each["squared_error", "mlp"][1]["sr_ste"]
         run = study_run(path, record)
         metrics = {m.key: m.value for m in run.metrics}
         of = record.certificate
-        assert metrics["best/exact_lr"] == of.lr
-        assert metrics["best/exact_loss"] == of.loss
-        assert metrics["best/attained"] == of.attained
-        assert metrics["best/exact_error"] == of.error == 0
-        assert metrics["best/regret"] == of.regret
-        assert metrics["best/regret_fraction"] == of.regret_fraction
-        assert metrics["descent/exists"] == 1
-        assert metrics["descent/intervals"] == of.intervals
-        assert metrics["descent/total"] == of.total
-        for name in ("first", "smallest", "largest"):
-            span = getattr(of, name)
-            assert [metrics[f"descent/{name}_{end}"] for end in ("lo", "hi")] == [span.lo, span.hi]
+        assert metrics["learning rate of the lowest loss"] == of.lr
+        assert metrics["lowest loss at any learning rate"] == of.loss
+        stored = json.loads(next(file for file in run.files if file.name == "record.json").read_bytes())
+        assert stored["certificate"]["regret"] == of.regret
+        assert stored["certificate"]["largest"]["hi"] == of.largest.hi
         assert (run.tags["curve"], run.tags["loss"], run.tags["model"]) == (
             "exact", "squared_error", "mlp",
         )  # fmt: skip
@@ -276,26 +274,26 @@ class TestMLflow:
         path, record = each["squared_error", "mlp"][1]["sr_ste"]
         bare = Certificate(5e-324, record.pre_loss, False, 0.0, 0.1, None, 0, 0.0, None, None, None)
         names = {m.key for m in study_run(path, replace(record, certificate=bare)).metrics}
-        assert {"best/exact_lr", "best/regret", "descent/exists", "descent/intervals"} <= names
-        assert "best/regret_fraction" not in names
-        assert not [n for n in names if n.endswith(("_lo", "_hi"))]
+        assert "learning rate of the lowest loss" in names
         run = study_run(path, replace(record, certificate=None, not_exact="why"))
-        assert not [
-            m.key for m in run.metrics if m.key.startswith(("descent/", "best/exact", "best/reg"))
-        ]
+        assert not [m.key for m in run.metrics if "lowest" in m.key]
         assert (run.tags["curve"], run.tags["not_exact"]) == ("evaluated", "why")
 
     def test_a_job_s_run_has_it_by_batch_and_on_the_average(self, each):
-        _, record = each["squared_error", "mlp"][1]["sr_ste"]
+        path, record = each["squared_error", "mlp"][1]["sr_ste"]
         other = replace(record, identity=record.identity | {"batch": 2})
         other = replace(other, certificate=replace(record.certificate, regret=1.0, loss=0.5))
-        run = job_run([record, other])
+        run = job_run([(path, record), (path, other)])
         metrics = {(m.key, m.step): m.value for m in run.metrics}
-        assert metrics["batch/regret", 1] == record.certificate.regret
-        assert metrics["mean/regret", 0] == pytest.approx((record.certificate.regret + 1) / 2)
-        assert metrics["batch/exact_loss", 2] == 0.5
-        assert metrics["mean/descent_exists", 0] == 1
-        rows = list(csv.DictReader(io.StringIO(run.texts["studies.csv"])))
+        lowest = "lowest loss at any learning rate"
+        assert metrics[f"batch/{lowest}", 1] == record.certificate.loss
+        assert metrics[f"batch/{lowest}", 2] == 0.5
+        assert metrics[lowest, 0] == pytest.approx((record.certificate.loss + 0.5) / 2)
+        assert float(csv_rows(run)[1]["regret"]) == 1.0
+        trials = run.tables["trials.parquet"]()
+        assert len(trials) == 2 * record.trials
+        assert set(trials["batch"].to_pylist()) == {1, 2}
+        rows = csv_rows(run)
         assert float(rows[0]["descent_first_hi"]) == record.certificate.first.hi
         assert run.tags["curve"] == "exact"
 
@@ -330,8 +328,8 @@ class TestEvaluated:
         studies = [run for run in runs if run.data.tags["kind"] == "study"]
         assert {run.data.tags["curve"] for run in studies} == {"evaluated"}
         assert all("normalises by the batch" in run.data.tags["not_exact"] for run in studies)
-        assert all("heldout/post_loss" in run.data.metrics for run in studies)
-        assert not [k for run in studies for k in run.data.metrics if "exact" in k or "descent" in k]
+        assert all("held-out loss after the step" in run.data.metrics for run in studies)
+        assert not [k for run in studies for k in run.data.metrics if "lowest" in k]
 
     def test_a_coarse_grid_and_its_table(self, tmp_path):
         _, found = done(tmp_path, "model=batch_norm", "sampling.step=0.05")

@@ -106,7 +106,7 @@ class TestAtTheEnd:
 
 
 class TestMLflow:
-    def test_a_flat_run_a_study_one_of_the_pretraining_one_of_the_launch(self, store):
+    def test_a_run_a_study_one_of_the_pretraining_one_an_estimator_one_of_the_launch(self, store):
         assert runs_of(store, "study").keys() == {
             *(f"sr_ste N={n} batch {b}" for n in (1, 2, 3) for b in (1, 2)),
             "ste batch 1",
@@ -114,38 +114,81 @@ class TestMLflow:
         }
         assert list(runs_of(store, "pretraining")) == ["pretraining adam seed 0"]
         assert len(runs_of(store, "launch")) == 1
-        assert len(store[1]) == 10
-        assert all("mlflow.parentRunId" not in r.data.tags for r in store[1])
+        assert runs_of(store, "summary").keys() == {"STE", "sr-STE"}
+        assert len(store[1]) == 12
+
+    def test_studies_are_folded_under_their_launch_and_summaries_are_not(self, store):
+        (launch,) = runs_of(store, "launch").values()
+        for run in store[1]:
+            folded = run.data.tags["kind"] in ("study", "pretraining")
+            assert run.data.tags.get("mlflow.parentRunId") == (launch.info.run_id if folded else None)
         assert all(r.info.status == "FINISHED" for r in store[1])
 
     def test_metrics_are_the_record_s(self, sweep, store):
         found = studies(sweep[0] / "multirun")
         for name, run in runs_of(store, "study").items():
             record, metrics = found[name][0], run.data.metrics
-            assert metrics["best/pre_loss"] == record.pre_loss
-            assert metrics["best/post_loss"] == record.best.post_loss
-            assert metrics["best/lr"] == record.best.lr
-            assert metrics["best/decrease"] == record.pre_loss - record.best.post_loss
-            assert metrics["replay/post_loss"] == record.best.replayed_post_loss
-            assert metrics["heldout/pre_loss"] == record.heldout.pre_loss
-            assert metrics["heldout/post_loss"] == record.heldout.post_loss
-            assert metrics["heldout/best_loss"] == record.heldout.best_loss
-            assert metrics["heldout/best_lr"] == record.heldout.best_lr
-            assert metrics["zero/loss"] == record.zero_loss
+            assert metrics["loss before the step"] == record.pre_loss
+            assert metrics["loss after the best step"] == record.best.post_loss
+            assert metrics["best learning rate"] == record.best.lr
+            assert metrics["held-out loss before the step"] == record.heldout.pre_loss
+            assert metrics["held-out loss after the step"] == record.heldout.post_loss
             exact = record.certificate
-            assert metrics["best/exact_lr"] == exact.lr <= 0.5
-            assert metrics["best/exact_loss"] == exact.loss <= record.best.post_loss
-            assert metrics["best/attained"] == exact.attained
-            assert metrics["best/regret"] == exact.regret
-            assert metrics["best/regret_fraction"] == exact.regret_fraction
-            assert metrics["descent/exists"] == 1
-            assert metrics["descent/intervals"] == exact.intervals
-            assert metrics["descent/largest_hi"] == exact.largest.hi
+            assert metrics["learning rate of the lowest loss"] == exact.lr <= 0.5
+            assert metrics["lowest loss at any learning rate"] == exact.loss <= record.best.post_loss
             assert run.data.tags["curve"] == "exact"
             if record.samples:
-                assert metrics["baseline/post_loss"] == record.baseline.post_loss
                 gain = record.baseline.post_loss - record.best.post_loss
-                assert metrics["baseline/gain"] == gain
+                assert metrics["gain over the baseline"] == gain
+
+    def test_summaries_have_the_means_at_every_n(self, sweep, store):
+        """The figure of the note: MLflow's chart draws a metric against its steps."""
+        found = studies(sweep[0] / "multirun")
+        client, _ = store
+        ste = np.mean([found[f"ste batch {b}"][0].best.post_loss for b in (1, 2)])
+        for name, run in runs_of(store, "summary").items():
+            history = {
+                metric: {m.step: m.value for m in client.get_metric_history(run.info.run_id, metric)}
+                for metric in (
+                    "N",
+                    "loss after the best step",
+                    "gain over STE",
+                    "held-out gain over STE",
+                )
+            }
+            assert history["N"] == {1: 1.0, 2: 2.0, 3: 3.0}
+            for n in (1, 2, 3):
+                of = "ste" if name == "STE" else f"sr_ste N={n}"
+                of_batch = [found[f"{of} batch {b}"][0] for b in (1, 2)]
+                loss = np.mean([record.best.post_loss for record in of_batch])
+                assert history["loss after the best step"][n] == pytest.approx(loss, rel=1e-15)
+                assert history["gain over STE"][n] == pytest.approx(ste - loss, abs=1e-15)
+                heldout = [
+                    found[f"ste batch {r.batch}"][0].heldout.post_loss - r.heldout.post_loss
+                    for r in of_batch
+                ]
+                gain = pytest.approx(np.mean(heldout), abs=1e-15)
+                assert history["held-out gain over STE"][n] == gain
+
+    def test_colours_tell_estimators_apart_and_are_darker_for_more_samples(self, store):
+        colours = {
+            name: run.data.tags["mlflow.runColor"] for name, run in runs_of(store, "summary").items()
+        }
+        assert colours["STE"] == "#000000" != colours["sr-STE"]
+        runs = runs_of(store, "study")
+        shades = [runs[f"sr_ste N={n} batch 1"].data.tags["mlflow.runColor"] for n in (1, 2, 3)]
+        assert shades[-1].lower() == colours["sr-STE"].lower()
+        light = [sum(bytes.fromhex(shade[1:])) for shade in shades]
+        assert light == sorted(light, reverse=True)
+        assert len(set(light)) == 3
+
+    def test_a_study_leads_to_its_launch_and_its_baseline(self, store):
+        (launch,) = runs_of(store, "launch").values()
+        runs = runs_of(store, "study")
+        note = runs["sr_ste N=2 batch 1"].data.tags["mlflow.note.content"]
+        assert f"runs/{launch.info.run_id})" in note
+        assert f"runs/{runs['ste batch 1'].info.run_id})" in note
+        assert "baseline" not in runs["ste batch 1"].data.tags["mlflow.note.content"]
 
     def test_tags_to_filter_and_group_by(self, store):
         tags = runs_of(store, "study")["sr_ste N=3 batch 2"].data.tags
@@ -154,8 +197,8 @@ class TestMLflow:
                     "seed": "0"}  # fmt: skip
         assert expected.items() <= tags.items()
         assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|unknown", tags["mlflow.source.git.commit"])
-        assert tags["version.torch"]
-        assert tags["version.srste"]
+        # What a person reads: versions are in the record.
+        assert not [tag for tag in tags if tag.startswith(("version.", "srste."))]
         assert runs_of(store, "study")["ste batch 1"].data.tags["samples"] == "-"
 
     def test_the_whole_configuration_is_on_every_run(self, store):
@@ -175,13 +218,14 @@ class TestMLflow:
         client, _ = store
         run = runs_of(store, "study")["sr_ste N=2 batch 1"]
         history = {
-            key: client.get_metric_history(run.info.run_id, f"trial/{key}")
-            for key in ("lr", "pre_loss", "post_loss")
+            key: client.get_metric_history(run.info.run_id, f"trials/{key}")
+            for key in ("learning rate", "loss before the step", "loss after the step")
         }
         assert {len(points) for points in history.values()} <= {319, 320}
-        assert min(p.value for p in history["post_loss"]) == run.data.metrics["best/post_loss"]
-        assert all(p.value == (p.step + 1) / 10_000 for p in history["lr"])
-        assert {p.value for p in history["pre_loss"]} == {run.data.metrics["best/pre_loss"]}
+        losses, metrics = history["loss after the step"], run.data.metrics
+        assert min(p.value for p in losses) == metrics["loss after the best step"]
+        assert all(p.value == (p.step + 1) / 10_000 for p in history["learning rate"])
+        assert {p.value for p in history["loss before the step"]} == {metrics["loss before the step"]}
 
     def test_all_trials_are_in_the_artifact(self, store):
         client, _ = store
@@ -196,16 +240,33 @@ class TestMLflow:
         assert [p.step for p in history] == list(range(40))
         assert history[-1].value < history[0].value
 
-    def test_the_launch_s_run_carries_the_figure(self, store):
+    def test_the_launch_s_run_has_the_answer_and_the_report(self, sweep, store):
         client, _ = store
         (run,) = runs_of(store, "launch").values()
         assert run.info.run_name.startswith("multirun: estimator=sr_ste samples=1,2,...,3")
-        assert run.data.params["samples"] == "1, 2, 3"
+        assert run.data.params["samples"] == "1,2,3"
         assert run.data.params["pretraining.steps"] == "40"
-        assert run.data.tags["version.torch"]
-        assert "mean" in run.data.tags["mlflow.note.content"]
+        note = run.data.tags["mlflow.note.content"]
+        assert note.startswith(
+            f"[Report: statistics, figures, curves](#/experiments/1/runs/{run.info.run_id}"
+        )
+        assert "The loss after sr-STE's best step is" in note
+        assert "| sr-STE | 3 |" in note
+        assert run.data.metrics["sr-STE: best N"] in (1, 2, 3)
+        assert run.info.end_time - run.info.start_time > 1_000, "its duration is the launch's"
+        config = yaml.safe_load(
+            Path(client.download_artifacts(run.info.run_id, "config.yaml")).read_text()
+        )
+        assert config["versions"]["torch"]
         names = {a.path for a in client.list_artifacts(run.info.run_id)}
-        assert {"figure.png", "table.txt", "results.csv", "note.log", "config.yaml"} <= names
+        assert {
+            "figure.png",
+            "table.txt",
+            "results.csv",
+            "note.log",
+            "config.yaml",
+            "report.html",
+        } <= names
 
 
 class TestAgain:
@@ -233,7 +294,7 @@ class TestAgain:
         overrides = yaml.safe_load((only(folder / "multirun") / "multirun.yaml").read_text())
         # As a killed launch would leave it: a run of this launch that never ended.
         launch = json.loads((only(folder / "multirun") / "launch.json").read_text())["id"]
-        tags = {"srste.launch": launch, "srste.key": "cut off", "kind": "study"}
+        tags = {"mlflow.srste.launch": launch, "mlflow.srste.key": "cut off", "kind": "study"}
         store[0].create_run("1", tags=tags, run_name="cut off")
         done = train(folder, "-m", *overrides["hydra"]["overrides"]["task"], "report=false")
         assert done.returncode == 0, done.stderr
@@ -327,4 +388,4 @@ def test_a_short_study_is_logged_point_by_point(tmp_path):
     assert done.returncode == 0, done.stderr
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     run = next(r for r in client.search_runs(["1"]) if r.data.tags["kind"] == "study")
-    assert len(client.get_metric_history(run.info.run_id, "trial/post_loss")) == 700
+    assert len(client.get_metric_history(run.info.run_id, "trials/loss after the step")) == 700

@@ -90,10 +90,12 @@ def test_the_same_files_report_and_runs(cells, shell, way):
         assert (root / name).read_bytes() == (expected / name).read_bytes(), name
     runs = runs_in(f"sqlite:///{folders[way]}/mlflow.db")
     kinds = [run.data.tags["kind"] for run in runs]
-    assert sorted(kinds) == ["launch", "study", "study", "study"]
+    assert sorted(kinds) == ["launch", "study", "study", "study", "summary", "summary"]
     launch = runs[kinds.index("launch")]
     assert "sr-STE" in launch.data.tags["mlflow.note.content"]
-    assert json.loads((root / "launch.json").read_text())["id"] == launch.data.tags["srste.launch"]
+    assert (
+        json.loads((root / "launch.json").read_text())["id"] == launch.data.tags["mlflow.srste.launch"]
+    )
 
 
 def test_run_in_the_kernel_prints_what_a_shell_shows(cells, shell):

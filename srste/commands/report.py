@@ -10,8 +10,11 @@ from srste.analysis.alarms import BestStep
 from srste.commands.audit.findings import Log
 from srste.errors import UserError
 from srste.launch.results import read_results
-from srste.report.report import Facts, Report, write_report
-from srste.report.terminal import print_alarms, print_verdicts
+from srste.report.chapters import Chapter, chapters
+from srste.report.conditions import conditions
+from srste.report.page import Facts
+from srste.report.report import Report, write_report
+from srste.report.terminal import print_alarms, print_answers
 from srste.store import records
 from srste.store.files import find_files
 from srste.store.manifest import LAUNCH
@@ -28,6 +31,17 @@ class Gathered:
     records: dict[str, tuple[Path, Record]]
     damaged: list[Path]
     facts: Facts
+
+    def chapters(self, samples: int | None = None) -> list[Chapter]:
+        """Return what there is to say of each setting.
+
+        Args: samples: the sample count that was fixed beforehand; None: the smallest.
+        Raises: UserError for a sample count that no record has.
+        """
+        counts = sorted({r.samples for _, r in self.records.values() if r.samples is not None})
+        if samples is not None and samples not in counts:
+            raise UserError(f"--samples={samples}: must be one of {', '.join(map(str, counts))}")
+        return chapters(conditions(record for _, record in self.records.values()), samples)
 
 
 def gather(folders: Sequence[Path]) -> Gathered:
@@ -56,22 +70,20 @@ def gather(folders: Sequence[Path]) -> Gathered:
 
 
 def write(
-    gathered: Gathered, page: Path, samples: int | None, drifts: Mapping[str, Sequence[BestStep]]
+    gathered: Gathered,
+    said: Sequence[Chapter],
+    page: Path,
+    samples: int | None,
+    drifts: Mapping[str, Sequence[BestStep]],
 ) -> Report:
     """Write the report of these records.
 
-    Args: page: its HTML. samples: the sample count that was fixed beforehand; None: the smallest.
-        drifts: the steps of logs, by name.
-    Raises: UserError for another suffix of the page, a sample count that no record has, or a page
-        that would overwrite another file.
+    Args: said: their chapters for ``samples``, the sample count that was fixed beforehand. page: its
+        HTML. drifts: the steps of logs, by name.
+    Raises: UserError for another suffix of the page, or one that would overwrite another file.
     """
     _check_suffix(page)
-    if samples is not None:
-        counts = sorted({r.samples or 0 for _, r in gathered.records.values()})
-        if samples not in counts:
-            allowed = ", ".join(str(n) for n in counts if n)
-            raise UserError(f"--samples={samples}: must be one of {allowed}")
-    return write_report(gathered.records, page, gathered.facts, samples, drifts)
+    return write_report(said, gathered.records, page, gathered.facts, samples, drifts)
 
 
 def _check_suffix(page: Path) -> None:
@@ -105,9 +117,10 @@ def report(
             f"{len(gathered.damaged)} records, the first in {gathered.damaged[0]}",
             soft_wrap=True,
         )  # fmt: skip
-    written = write(gathered, page, samples, drifts)
-    print_verdicts(written.chapters, console)
-    print_alarms([alarm for chapter in written.chapters for alarm in chapter.alarms], console)
+    said = gathered.chapters(samples)
+    write(gathered, said, page, samples, drifts)
+    print_answers(said, console)
+    print_alarms([alarm for chapter in said for alarm in chapter.alarms], console)
     console.print(
         f"Report: {page}; its figures and tables in {page.with_suffix('')}",
         soft_wrap=True,

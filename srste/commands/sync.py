@@ -10,7 +10,8 @@ from pathlib import Path
 
 from srste.errors import UserError, address_without_password, first_line
 from srste.launch.launch_folder import locked
-from srste.launch.results import LaunchResults, read_results, report_on, track
+from srste.launch.results import LaunchResults, read_results, report_on
+from srste.launch.tracked import track
 from srste.report.launch_files import write_files
 from srste.store.files import find_files
 from srste.store.manifest import LAUNCH
@@ -80,7 +81,7 @@ def _sync(results: LaunchResults) -> None:
             page = report_on(results, Path(scratch)).page
             files += [page, page.with_suffix("")]
         try:
-            added = track(results, store, files)
+            added = track(results, results.chapters, store, files)
         except StoreError as error:
             raise UserError(f"{root}: MLflow did not take everything ({first_line(error)})") from error
     missing = results.n_missing(results.contents)

@@ -56,7 +56,7 @@ RULES: dict[str, Rule] = {
     "draws": one_of("nested", "independent"),
     "tracking.uri": TEXT,
     "tracking.experiment": NAME,
-    "tracking.granularity": one_of("study", "job"),
+    "tracking.granularity": one_of("auto", "study", "job"),
 }
 """The checks before anything is built; the parts check the rest of their arguments themselves."""
 

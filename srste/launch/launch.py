@@ -20,14 +20,13 @@ from srste.launch.progress import Reporter, reporting
 from srste.launch.signals import exit_code, raise_terminated
 from srste.launch.streams import tolerant_streams
 from srste.report.console import console
-from srste.report.launch_files import FIGURES_DRAWN, show, write_files
+from srste.report.launch_files import FIGURES_DRAWN, write_files
+from srste.report.legend import caveat
 from srste.store import manifest, records
 from srste.store.manifest import Contents, Launch
 from srste.store.sources import changed_since_read
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from srste.launch.results import LaunchResults
     from srste.tracking import Store
 
@@ -41,6 +40,7 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
     0: done. 1: a job failed or was lost. 2: the user's input was refused, or the tracking server
     stopped answering. 130, or 128 and a signal's number: interrupted.
     """
+    started = time.perf_counter()
     with tolerant_streams(program()), raise_terminated():
         try:
             _refuse_changed_code()
@@ -50,7 +50,7 @@ def launch(task: Callable[[], Any], argv: list[str], config_dir: Path) -> int:
                 return _run(task)
             refuse_foreign_files(plan.folder_key, plan.root, plan.contents, plan.wants_report)
             with locked(plan.root), _environment(plan.secret_uri):
-                return _run_plan(task, plan)
+                return _run_plan(task, plan, started)
         except UserError as error:
             _print_error(printable(without_password(str(error))))
             return 2
@@ -91,7 +91,7 @@ def _environment(uri: str | None) -> Iterator[None]:
             os.environ[_MLFLOW] = before
 
 
-def _run_plan(task: Callable[[], Any], plan: Plan) -> int:
+def _run_plan(task: Callable[[], Any], plan: Plan, started: float) -> int:
     manifest.refuse_another_command(plan.folder_key, plan.root, plan.launch)
     store = None
     if plan.launch.tracking["name"] != "none":
@@ -103,13 +103,15 @@ def _run_plan(task: Callable[[], Any], plan: Plan) -> int:
             raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
     _cancel_left_over(plan.root)
     tidy(plan.root, plan.contents)
-    started = time.perf_counter()
     earlier = manifest.read_contents(plan.root)
     this = manifest.open_launch(plan.root, plan.launch, plan.contents)
     sys.argv[1:] = plan.argv
     _announce(plan, earlier)
+    launch_run = _begin(store, this)
     with reporting(len(plan.contents.studies)) as reporter:
         code = _run(task)
+    if code or reporter.refused is not None:
+        _interrupt(store, launch_run, time.perf_counter() - started)
     if reporter.refused is not None:
         raise reporter.refused
     if code:
@@ -119,7 +121,27 @@ def _run_plan(task: Callable[[], Any], plan: Plan) -> int:
             f"records are kept in {plan.root}, and the same command goes on from there"
         )
         return code
-    return _finish(plan, this, store, reporter, time.perf_counter() - started)
+    return _finish(plan, this, store, reporter, started)
+
+
+def _begin(store: Store | None, launch: Launch) -> str | None:
+    """Show the launch as running in MLflow. Returns the id of its run; None where it has none."""
+    if store is None:
+        return None
+    from srste.tracking import StoreError
+
+    with suppress(*StoreError):  # what fails is said by the jobs, and repeated at the end
+        return store.begin(launch)
+    return None
+
+
+def _interrupt(store: Store | None, launch_run: str | None, seconds: float) -> None:
+    if store is None or launch_run is None:
+        return
+    from srste.tracking import StoreError
+
+    with suppress(*StoreError):
+        store.interrupt(launch_run, seconds)
 
 
 def _announce(plan: Plan, earlier: Contents | None) -> None:
@@ -158,67 +180,64 @@ def _run(task: Callable[[], Any]) -> int:
     return 0
 
 
-def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, seconds: float) -> int:
-    """Show the results, write their files, and track them. Returns the exit code."""
+def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, started: float) -> int:
+    """Show the answers, write their files, and track them. Returns the exit code."""
     from srste.launch.results import results_in, show_lost
-    from srste.report.study_alarms import alarms_of
-    from srste.report.terminal import print_alarms
+    from srste.report.terminal import print_alarms, print_answers
 
     results = results_in(plan.root, this, plan.contents)
-    conditions = results.conditions
-    printer = console()
-    if conditions:
-        show(conditions, printer)
+    conditions, printer = results.conditions, console()
     files: list[Path] = []
     try:
         files = write_files(conditions, plan.root)
     except OSError as error:
         _print_error(f"no tables and figures: {first_line(error)}")
-
+    if conditions:
+        print_answers(results.chapters, printer)
+        printer.print(f"\n{caveat(conditions, marked=False)}")
+    print_alarms([alarm for chapter in results.chapters for alarm in chapter.alarms], printer)
+    page = _report(results) if plan.wants_report and results.records else None
+    files += [page, page.with_suffix("")] if page else []
+    tracked = store is None or _track(results, store, files, time.perf_counter() - started)
     trials = sum(record.trials for _, record in results.records.values())
     reused = f", {reporter.reused} reused" if reporter.reused else ""
     printer.print(
-        f"\n{len(results.records)} studies{reused}, {trials:,} trials in {seconds:.0f} s; "
-        f"records, tables and figures in {plan.root}",
+        f"\n{len(results.records)} studies{reused}, {trials:,} trials, in "
+        f"{time.perf_counter() - started:.0f} s; records, tables and figures in {plan.root}",
         soft_wrap=True,
     )  # fmt: skip
-    print_alarms([alarm for one in conditions for alarm in alarms_of(one)], printer)
-    if plan.wants_report and results.records:
-        files += _report(results, printer)
     if len(conditions) > FIGURES_DRAWN:
         printer.print(f"Figures: of the first {FIGURES_DRAWN} of {len(conditions)} conditions")
-    tracked = store is None or _track(results, store, files, printer)
+    if page:
+        printer.print(f"Report: {page}", style=f"link {page.absolute().as_uri()}", soft_wrap=True)
+    if store and tracked:
+        printer.print(f"Charts: {store.charts(this)}", soft_wrap=True)
     show_lost(results, reporter.failures, printer)
     return 1 if results.lost else 0 if tracked else 2
 
 
-def _report(results: LaunchResults, printer: Console) -> list[Path]:
-    """Print the verdicts and write the page. Returns the page and its folder."""
+def _report(results: LaunchResults) -> Path | None:
+    """Write the page. Returns it; None where it could not be written."""
     from srste.launch.results import report_on
-    from srste.report.terminal import print_verdicts
 
     try:
-        report = report_on(results, results.root)
+        return report_on(results, results.root).page
     except (OSError, UserError) as error:
         _print_error(f"no report: {first_line(error)}")
-        return []
-    print_verdicts(report.chapters, printer)
-    printer.print(f"Report: {report.page}", soft_wrap=True)
-    return [report.page, report.page.with_suffix("")]
+        return None
 
 
-def _track(results: LaunchResults, store: Store, files: list[Path], printer: Console) -> bool:
+def _track(results: LaunchResults, store: Store, files: list[Path], seconds: float) -> bool:
     """Log the results and files to MLflow. Returns whether that worked."""
-    from srste.launch.results import track
+    from srste.launch.tracked import track
     from srste.tracking import StoreError
 
     try:
-        track(results, store, files)
+        track(results, results.chapters, store, files, seconds)
     except StoreError as error:
         _print_error(
             f"MLflow did not take everything ({first_line(error)}); the records are kept "
             f"in {results.root}, and the same command, or python -m srste sync, puts them there later"
         )
         return False
-    printer.print(f"Charts: {store.charts(results.launch)}", soft_wrap=True)
     return True

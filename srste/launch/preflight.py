@@ -27,6 +27,9 @@ from srste.launch.validation import plain
 from srste.store.manifest import Contents, JobContents, Launch
 from srste.store.provenance import key_of, now
 
+RUN_A_STUDY = 500
+"""The most studies that have a run each in MLflow unless the launch says so."""
+
 _UNTRACKED = {"uri": None, "experiment": "srste", "granularity": "study"}
 """What the configuration `tracking=none` leaves out."""
 
@@ -132,6 +135,10 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | list[str]:
         hydra_argv = [*map(address_without_password, hydra_argv), safe]
         lines = [[*map(address_without_password, line), safe] for line in lines]
     hand_over(lines)
+    contents = _contents(composed.jobs, composed.subdirs)
+    tracking = _UNTRACKED | composed.jobs[0].config["tracking"]  # which all jobs share
+    if tracking["granularity"] == "auto":
+        tracking["granularity"] = "study" if len(contents.studies) <= RUN_A_STUDY else "job"
     return Plan(
         root=composed.root,
         folder_key=folder_key,
@@ -142,10 +149,10 @@ def check(argv: Sequence[str], config_dir: Path) -> Plan | list[str]:
             multirun=multirun,
             command=f"{program_command()} {shlex.join(map(address_without_password, argv))}".strip(),
             created=now(),
-            tracking=_UNTRACKED | composed.jobs[0].config["tracking"],  # which all jobs share
+            tracking=tracking,
         ),
         jobs=composed.jobs,
-        contents=_contents(composed.jobs, composed.subdirs),
+        contents=contents,
         argv=hydra_argv,
         secret_uri=secret_uri,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from srste.launch.job_runner import read_pretraining
-from srste.launch.progress import counting
+from srste.report.chapters import Chapter, chapters
 from srste.report.conditions import Condition, conditions
-from srste.report.launch_files import description, front, names
 from srste.report.report_files import NAME
 from srste.store import records
 from srste.store.manifest import Contents, JobContents, Launch, read_contents, read_launch
@@ -24,7 +21,6 @@ from srste.store.records import Record
 
 if TYPE_CHECKING:
     from srste.report.report import Report
-    from srste.tracking import Store
 
 LOST_SHOWN = 20
 
@@ -44,6 +40,11 @@ class LaunchResults:
     def conditions(self) -> list[Condition]:
         """The records by condition, for tables and figures."""
         return conditions(record for _, record in self.records.values())
+
+    @cached_property
+    def chapters(self) -> list[Chapter]:
+        """What there is to say of each setting."""
+        return chapters(self.conditions)
 
     @property
     def lost(self) -> list[JobContents]:
@@ -66,37 +67,6 @@ def results_in(root: Path, launch: Launch, contents: Contents) -> LaunchResults:
     damaged: list[Path] = []
     stored = records.find_studies(root, contents.studies, damaged)
     return LaunchResults(root, launch, contents, stored, damaged)
-
-
-def track(results: LaunchResults, store: Store, files: list[Path]) -> int:
-    """Make the store hold the results and these files and folders. Returns the number of new runs.
-    Raises: StoreError."""
-    from srste.tracking import entries
-
-    launch, contents, conditions = results.launch, results.contents, results.conditions
-    pretrainings = [p for key in contents.pretrainings if (p := read_pretraining(results.root, key))]
-    wanted = entries(results.records.values(), pretrainings, launch.tracking["granularity"])
-    with counting("MLflow", len(wanted)) as step:
-        synced = store.sync(launch, wanted, contents.everything, step)
-    lost = results.lost
-    complaint = f"**{len(lost)} of {len(contents.jobs)} jobs are missing.**\n\n" if lost else ""
-    store.track_launch(
-        launch,
-        synced,
-        configs=_configurations(results),
-        description=complaint + description(conditions),
-        files=files,
-        names=names(conditions),
-        front=front(conditions),
-        complete=not lost,
-    )
-    return synced.added
-
-
-def _configurations(results: LaunchResults) -> list[dict[str, object]]:
-    """Return the jobs' configurations, each once, in order of condition."""
-    cells = [record for condition in results.conditions for record in condition.cells.values()]
-    return list({json.dumps(r.config, sort_keys=True): r.config for r in cells}.values())
 
 
 def show_lost(results: LaunchResults, reasons: Mapping[str, str], console: Console) -> None:
@@ -123,7 +93,8 @@ def show_lost(results: LaunchResults, reasons: Mapping[str, str], console: Conso
 
 def report_on(results: LaunchResults, folder: Path) -> Report:
     """Write the launch's report, ``report.html`` and a folder of its figures and tables."""
-    from srste.report.report import Facts, write_report
+    from srste.report.page import Facts
+    from srste.report.report import write_report
 
     facts = Facts(results.launch.title, results.launch.command, results.n_missing(results.contents))
-    return write_report(results.records, folder / NAME, facts)
+    return write_report(results.chapters, results.records, folder / NAME, facts)

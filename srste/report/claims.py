@@ -22,7 +22,7 @@ from srste.note2021.statistics import STATISTICS, Losses
 from srste.report.formatting import p_value, percent, signed
 from srste.report.panels import BATCH, Measure, Setting, drawn, measures, panel
 
-BEFORE, ZERO = "the loss before", "a zero output"
+BEFORE, ZERO = "no step", "a zero output"
 SYMBOLS = {BETTER: "▲", WORSE: "▼", NO_EVIDENCE: "○", TOO_FEW: "-", NOTHING: "-"}
 
 
@@ -38,10 +38,8 @@ class Claim:
 
     @property
     def title(self) -> str:
-        """For example "sr-STE better than STE?"."""
-        if self.second == BEFORE:
-            return f"{self.first} lowers the loss?"
-        return f"{self.first} better than {self.second}?"
+        """For example "sr-STE against STE"."""
+        return f"{self.first} against {self.second}"
 
     @property
     def words(self) -> str:
@@ -60,9 +58,9 @@ class Claim:
         words += f", p {p if p.startswith('<') else '= ' + p}"
         if verdict == NO_EVIDENCE:
             if gains.needed is None:
-                words += "; a million networks would not tell"
+                words += "; no effect that a million networks would show"
             elif gains.needed > gains.networks:
-                words += f"; {gains.needed:,} networks would tell"
+                words += f"; would take {gains.needed:,} networks to show"
         return words
 
 

@@ -41,6 +41,14 @@ def percent(rate: float) -> str:
     return "-" if math.isnan(rate) else f"{100 * rate:.0f} %"
 
 
+def duration(seconds: float) -> str:
+    """Return for example "40 s", "5 min" or "3 h"."""
+    for unit, size in (("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1, seconds):.0f} s"
+
+
 def at_most(value: float) -> str:
     """Return two significant digits, rounded up, so that "at most" is true of them."""
     return f"{float(Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)):g}"

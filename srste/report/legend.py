@@ -1,6 +1,5 @@
 """The legend of the tables: what their marks mean, and what they do not show."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from srste.report.certificate_text import (
@@ -37,19 +36,12 @@ def caveat(arranged: list[Condition], marked: bool = True) -> str:
 
     marked: whether the tables have the marks; if not, the lines say in how many studies.
     """
-    rivals = any(len(condition.columns) > 1 for condition in arranged)
     records = placed(arranged)
     lines = [
-        "Loss on the batch the step was computed from" + (", the lowest in bold." if rivals else "."),
-        "zero output: the loss of a student that gives zero for everything.",
+        "Losses are those on the batch that the step was computed from, unless held out.",
         *_mark_lines(records, marked),
         *filter(None, (nearness(records), evaluated(records))),
     ]
-    if any(_many_against_one(condition) for condition in arranged):
-        lines.append(
-            "Not yet evidence: where several sample counts face one step of another estimator, the "
-            "lowest of many often wins by chance alone, and need not be lower on fresh data."
-        )
     return "\n".join(lines)
 
 
@@ -62,7 +54,7 @@ def _mark_lines(records: list[Placed], marked: bool) -> list[str]:
     places = f" ({first(others, PLACES_SHOWN)})" if ranges else ""
     searched = in_range(p.record for p in by_mark[NO_DESCENT])
     tried = "no learning rate that was tried lowers the loss"
-    largest = "the largest learning rate that was tried is the best: it may go on."
+    largest = "the best learning rate is the largest that was tried: raise sampling.lr_max."
     explained: list[tuple[str, Sequence[object], str]] = [
         (NO_DESCENT, by_mark[NO_DESCENT], f"no learning rate {searched} lowers the loss: certified."),
         (NONE_TRIED, ranges, f"{tried}, but others do: {first(ranges, PLACES_SHOWN)}."),
@@ -74,9 +66,3 @@ def _mark_lines(records: list[Placed], marked: bool) -> list[str]:
         for m, those, words in explained
         if those
     ]
-
-
-def _many_against_one(condition: Condition) -> bool:
-    """Return whether series with different numbers of sample counts are compared."""
-    by_series = Counter(column.series for column in condition.columns)
-    return len(set(by_series.values())) > 1

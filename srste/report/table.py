@@ -1,4 +1,4 @@
-"""The table of a condition, for the terminal and as CSV."""
+"""The table of a condition as text, and that of all studies as CSV."""
 
 import io
 import math
@@ -7,12 +7,10 @@ from collections import Counter
 from functools import partial
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from srste.report.conditions import Column, Condition, ordered
-from srste.report.console import UNLIMITED, console
+from srste.report.conditions import Column, Condition
+from srste.report.console import console
 from srste.report.legend import mark
 from srste.store.files import csv_text
 from srste.store.quantities import CERTIFIED, quantity
@@ -40,47 +38,45 @@ def _decimals(condition: Condition) -> int:
     return min(7, max(4, math.ceil(2 - math.log10(typical)))) if typical else 4
 
 
-def _table(condition: Condition, columns: list[Column], part: str) -> Table:
-    """Return the table of some of the columns; the winner is the one among *all* of them."""
+def text_table(condition: Condition) -> str:
+    """Return a row per batch and a column per estimator and sample count as plain text, in its full
+    width; the winner is the lowest of all columns."""
     decimals = _decimals(condition)
     padding = " " * max(len(mark(record)) for record in condition.cells.values())  # to align digits
-    title = f"Loss after the best step{': ' + condition.label if condition.label else ''}{part}"
     rivals = len(condition.columns) > 1
-    table = _headed(title, "batch", columns, rivals)
+    table = Table(
+        title=f"Loss after the best step{': ' + condition.label if condition.label else ''}",
+        title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    headings = (_heading(condition.columns, column) for column in condition.columns)
+    for heading in ("batch", "before", ZERO_HEADING, *headings):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if rivals:
+        table.add_column("wins", no_wrap=True)
     for batch in condition.batches:
-        winners = condition.winners(batch)
         losses = (condition.pre_loss(batch), condition.zero_loss(batch))
-        cells: list[Text | str] = [str(batch), *(f"{loss:.{decimals}f}" for loss in losses)]
-        for column in columns:
+        cells = [str(batch), *(f"{loss:.{decimals}f}" for loss in losses)]
+        for column in condition.columns:
             loss = condition.post_loss(batch, column)
             record = condition.cells.get((batch, column))
             text = "failed" if record else "-"
             if record and loss is not None:
                 text = f"{loss:.{decimals}f}{mark(record).ljust(len(padding))}"
-            cells.append(Text(text, style="bold green" if column in winners else ""))
+            cells.append(text)
         table.add_row(*cells, *([_wins(condition, batch)] if rivals else []))
     if len(condition.batches) > 1:
         table.add_section()
-        means = _means(condition, columns, decimals, padding)
+        means = _means(condition, decimals, padding)
         table.add_row("mean", *means, *([_wins_count(condition)] if rivals else []))
-    return table
+    buffer = io.StringIO()
+    console(buffer).print(table, crop=False)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _headed(title: str, first: str, columns: list[Column], wins: bool) -> Table:
-    """Return an empty table: ``first``, losses before and of a zero output, the columns."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column(first, justify="right" if first == "batch" else "left", no_wrap=True)
-    for heading in ("before", ZERO_HEADING, *(_heading(columns, column) for column in columns)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if wins:
-        table.add_column("wins", no_wrap=True)
-    return table
-
-
-def _means(condition: Condition, columns: list[Column], decimals: int, padding: str = "") -> list[str]:
+def _means(condition: Condition, decimals: int, padding: str) -> list[str]:
     """Return the means over the batches: before the step, of a zero output, of every column."""
     losses = [condition.mean(condition.pre_loss), condition.mean(condition.zero_loss)]
-    means = [condition.mean(partial(condition.post_loss, column=column)) for column in columns]
+    means = [condition.mean(partial(condition.post_loss, column=c)) for c in condition.columns]
     shown = ["-" if mean is None else f"{mean:.{decimals}f}{padding}" for mean in means]
     return [*(f"{loss:.{decimals}f}" for loss in losses), *shown]
 
@@ -93,59 +89,6 @@ def _wins_count(condition: Condition) -> str:
         return "-"
     series, count = counts.most_common(1)[0]
     return f"{series} {count} of {len(condition.batches)}"
-
-
-def _in_parts(condition: Condition, console: Console) -> list[Table]:
-    """Return the condition in as few tables as fit the console's width, with the columns of the one
-    or two deterministic estimators in each."""
-    fixed = [c for c in condition.columns if c.samples is None]
-    if len(fixed) > 2 or len(fixed) == len(condition.columns):
-        fixed = []
-    moving = [c for c in condition.columns if c not in fixed]
-    tables: list[Table] = []
-    for count in range(1, len(moving) + 1):
-        size = math.ceil(len(moving) / count)
-        parts = [moving[i : i + size] for i in range(0, len(moving), size)]
-        numbers = [f" ({i} of {len(parts)})" if len(parts) > 1 else "" for i in range(1, len(parts) + 1)]
-        tables = [_table(condition, fixed + p, n) for p, n in zip(parts, numbers, strict=True)]
-        if max(_width(table, console) for table in tables) <= console.width:
-            break
-    return tables
-
-
-def print_summary(arranged: list[Condition], console: Console) -> None:
-    """Print a line per condition: the mean over its batches of every column."""
-    columns = ordered(column for condition in arranged for column in condition.columns)
-    decimals = max(_decimals(condition) for condition in arranged)
-    title = f"Loss after the best step, mean over the batches of each of {len(arranged)} conditions"
-    table = _headed(title, "condition", columns, wins=True)
-    for condition in arranged:
-        means = _means(condition, columns, decimals)
-        table.add_row(condition.label, *means, _wins_count(condition))
-    _print_uncut(table, console)
-
-
-def _width(table: Table, console: Console) -> int:
-    return console.measure(table, options=console.options.update(max_width=UNLIMITED)).maximum
-
-
-def print_table(condition: Condition, console: Console) -> None:
-    """Print the table, in several parts where the console is too narrow for one."""
-    for table in _in_parts(condition, console):
-        _print_uncut(table, console)
-
-
-def _print_uncut(table: Table, console: Console) -> None:
-    """Print the table in its full width: wrapped lines can be read, cut ones cannot."""
-    table.width = _width(table, console)
-    console.print(table, crop=False)
-
-
-def text_table(condition: Condition) -> str:
-    """Return the table as plain text in its full width."""
-    buffer = io.StringIO()
-    print_table(condition, console(buffer))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
 _QUANTITIES = (

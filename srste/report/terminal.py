@@ -1,4 +1,6 @@
-"""The verdicts and alarms of a report for the terminal."""
+"""The answers and alarms of a launch for the terminal."""
+
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -6,14 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from srste.analysis.alarms import MEANING, Alarm, by_kind
-from srste.analysis.statistics.paired import FEWEST_NETWORKS
-from srste.analysis.statistics.verdicts import BETTER, CHOSEN, FIXED, WORSE
-from srste.report.claims import SYMBOLS, Claim, grid, undecidable
+from srste.analysis.statistics.verdicts import BETTER, NOTHING, TOO_FEW, WORSE, Finding
+from srste.report.chapters import Chapter
+from srste.report.claims import SYMBOLS
 from srste.report.formatting import signed
-from srste.report.report import Chapter
+from srste.report.summary import Row
 
 _STYLES = {BETTER: "bold blue", WORSE: "bold red"}
-SETTINGS_SHOWN = 6
+TABLES_SHOWN, SETTINGS_SHOWN = 3, 20
+"""Of how many settings tables and answers are shown."""
 
 
 def print_alarms(alarms: list[Alarm], console: Console) -> None:
@@ -26,44 +29,64 @@ def print_alarms(alarms: list[Alarm], console: Console) -> None:
         )
 
 
-def print_verdicts(chapters: list[Chapter], console: Console) -> None:
-    """Print a table per setting: the claims, and a verdict by each measure."""
+def print_answers(chapters: Sequence[Chapter], console: Console) -> None:
+    """Print, per setting, a table with a row per estimator and number of samples, and the answer; of
+    more than a few settings only the answers in one sentence."""
     for chapter in chapters[:SETTINGS_SHOWN]:
-        shown = [c for c in chapter.claims if c.finding.rule in (FIXED, CHOSEN)]
-        if shown and undecidable(shown):
-            networks = len(chapter.setting.networks)
-            console.print(
-                f"{chapter.setting.title}: {networks} network{'s' if networks > 1 else ''}, and a "
-                f"verdict needs {FEWEST_NETWORKS}: sweep the seed (seed=0,1,...,19)",
-                soft_wrap=True,
-            )  # fmt: skip
-        elif shown:
-            console.print(_table(chapter, shown))
+        if len(chapters) <= TABLES_SHOWN:
+            console.print(Text(_title(chapter), "italic"))
+            console.print(_table(chapter))
+        label = f"{chapter.setting.label}: " if chapter.setting.label else ""
+        console.print(Text(f"{label}{chapter.answer.headline}", "bold"))
+        if len(chapters) <= TABLES_SHOWN:
+            for sentence in chapter.answer.details:
+                console.print(f"- {sentence}")
     if len(chapters) > SETTINGS_SHOWN:
-        console.print(f"... and {len(chapters) - SETTINGS_SHOWN} more settings")
+        console.print(f"... and {len(chapters) - SETTINGS_SHOWN} more settings, in the report")
 
 
-def _table(chapter: Chapter, shown: list[Claim]) -> Table:
+def _title(chapter: Chapter) -> str:
     networks = len(chapter.setting.networks)
-    table = Table(
-        title=Text(f"Verdicts over {networks} networks: {chapter.setting.title}"),
-        title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
-    )  # fmt: skip
-    table.add_column("claim")
-    table.add_column("asked")
-    measures = dict.fromkeys(c.measure.short for c in shown)
-    for short in measures:
-        table.add_column(short)
-    for title, by_rule in grid(shown).items():
-        for place, (how, by_measure) in enumerate(by_rule.items()):
-            cells = [_cell(by_measure.get(short)) for short in measures]
-            table.add_row("" if place else Text(title), how.partition(",")[0], *cells)
+    batches = max(len(condition.batches) for condition in chapter.setting.networks.values())
+    over = f"{networks} networks" if networks > 1 else f"the {batches} batches of one network"
+    label = f": {chapter.setting.label}" if chapter.setting.label else ""
+    return f"\nLoss after the best step, mean over {over}{label}"
+
+
+def _table(chapter: Chapter) -> Table:
+    networks = len(chapter.setting.networks)
+    baselines = ", ".join(dict.fromkeys(one.baseline for one in chapter.summaries if one.baseline))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("estimator")
+    table.add_column("N", justify="right")
+    table.add_column("loss", justify="right")
+    if baselines:
+        table.add_column(f"gain over {baselines}" + (" [95 %]" if networks > 1 else ""))
+        table.add_column("won", justify="right")
+        if any(row.heldout for one in chapter.summaries for row in one.rows):
+            table.add_column("held out")
+    for one in chapter.summaries:
+        for place, row in enumerate(one.rows):
+            cells = [
+                Text("" if place else one.series), "" if row.samples is None else str(row.samples),
+                f"{row.loss:.5f}", *_gain_cells(row),
+            ]  # fmt: skip
+            table.add_row(*cells[: len(table.columns)])
     return table
 
 
-def _cell(claim: Claim | None) -> Text:
-    if claim is None:
-        return Text("-")
-    verdict = claim.finding.verdict
-    text = Text(f"{SYMBOLS[verdict]} {verdict}", style=_STYLES.get(verdict, ""))
-    return text.append(f" {signed(claim.finding.comparison.mean)}", style="not bold")
+def _gain_cells(row: Row) -> list[Text | str]:
+    if row.gain is None:
+        return ["", "", ""]
+    gains = row.gain.comparison
+    ends = f" [{signed(gains.low)}, {signed(gains.high)}]" if gains.networks > 1 else ""
+    won = gains.networks_won if gains.networks > 1 else gains.batches_won
+    heldout = Text("") if row.heldout is None else _verdict(row.heldout)
+    return [_verdict(row.gain).append(ends, "not bold"), f"{won.k}/{won.n}", heldout]
+
+
+def _verdict(finding: Finding) -> Text:
+    """Return the verdict's symbol, in colour, and the mean gain."""
+    verdict = finding.verdict
+    symbol = "" if verdict in (TOO_FEW, NOTHING) else f"{SYMBOLS[verdict]} "
+    return Text(f"{symbol}{signed(finding.comparison.mean)}", style=_STYLES.get(verdict, ""))

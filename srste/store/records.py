@@ -137,11 +137,6 @@ class Record:
         varying = ("estimator", "beside", "samples", "batch")
         return {key: value for key, value in self.identity.items() if key not in varying}
 
-    @property
-    def condition(self) -> str:
-        """A hash of :attr:`common`: studies that share it are comparable."""
-        return files.hash_of(self.common)[:12]
-
 
 StoredRecord = tuple[Path, Record]
 """A record and the folder that it is stored in, the folder first."""

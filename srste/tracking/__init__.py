@@ -19,8 +19,21 @@ except RuntimeError:  # HOME is unset and the account has no name, and MLflow as
 
     del os.environ["HOME"]
 
+from srste.tracking.chart_view import Chart
 from srste.tracking.opening import open_store
-from srste.tracking.run_contents import entries
-from srste.tracking.writer import Store, StoreError
+from srste.tracking.run_contents import (
+    RATE,
+    TRIAL_LOSS,
+    TRIAL_RATE,
+    Entry,
+    N,
+    entries,
+    metric_name,
+    summary_run,
+)
+from srste.tracking.writer import Outcome, Store, StoreError
 
-__all__ = ["Store", "StoreError", "entries", "open_store"]
+__all__ = [
+    "RATE", "TRIAL_LOSS", "TRIAL_RATE", "Chart", "Entry", "N", "Outcome", "Store", "StoreError",
+    "entries", "metric_name", "open_store", "summary_run",
+]  # fmt: skip

@@ -1,31 +1,37 @@
 """The view of MLflow's UI that a launch's link opens: runs, columns and charts.
 
-MLflow stores a shared view as an experiment tag; this makes one. It charts the loss against the
-learning rate (MLflow's default is against the trial's number) and the gain over the baseline.
+MLflow stores a shared view as an experiment tag; this makes one. MLflow 3.17 titles a chart by its
+metric's name, whatever ``displayName`` says, so metrics are named for people.
 """
 
 import base64
 import json
 import zlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 TAG_PREFIX = "mlflow.sharedViewState."
-
-_METRICS = {
-    "study": ("best/pre_loss", "best/post_loss", "best/lr", "baseline/gain"),
-    "job": ("mean/pre_loss", "mean/post_loss", "mean/lr", "mean/gain"),
-}
-_TAGS = ("estimator", "samples", "batch", "pretraining", "sampling", "seed")
 _SECTION = "srste"
+_COLUMNS = 2
+_HEIGHT = 380  # pixels
+_TAGS = ("estimator", "samples", "batch", "pretraining", "sampling", "seed")
 
 
-def chart_view(search: str, order_by: str, granularity: str) -> str:
+class Chart(NamedTuple):
+    """A chart. metrics: those that it draws. against: the metric of the horizontal axis of lines;
+    "" for bars of the metrics' last values."""
+
+    metrics: tuple[str, ...]
+    against: str = ""
+
+
+def chart_view(search: str, order_by: str, charts: Sequence[Chart], hidden: Sequence[str] = ()) -> str:
     """Return the value of the tag ``mlflow.sharedViewState.KEY`` for a link's
     ``viewStateShareKey=KEY``.
 
-    search: the runs, in MLflow's filter syntax. order_by: ascending, likewise. granularity: "study"
-    or "job", what a run is."""
-    metrics = [f"metrics.`{metric}`" for metric in _METRICS[granularity]]
+    search: the runs, in MLflow's filter syntax. order_by: ascending, likewise. hidden: ids of runs
+    that are in the list and not in the charts."""
+    metrics = list(dict.fromkeys(chart.metrics[0] for chart in charts))
     state = {
         "searchFilter": search,
         "orderByKey": order_by,
@@ -34,15 +40,15 @@ def chart_view(search: str, order_by: str, granularity: str) -> str:
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": metrics + [f"tags.`{tag}`" for tag in _TAGS],
+        "selectedColumns": [f"metrics.`{m}`" for m in metrics] + [f"tags.`{tag}`" for tag in _TAGS],
         "columnOrder": [],
         "columnWidths": {},
         "runsExpanded": {},
         "runsPinned": [],
         "runsHidden": [],
-        "runsVisibilityMap": {},
+        "runsVisibilityMap": dict.fromkeys(hidden, False),
         "runsHiddenMode": "FIRST_20_RUNS",
-        "compareRunCharts": _job_charts() if granularity == "job" else _study_charts(),
+        "compareRunCharts": [_chart(chart, place) for place, chart in enumerate(charts)],
         "compareRunSections": [
             {
                 "uuid": _SECTION,
@@ -51,6 +57,8 @@ def chart_view(search: str, order_by: str, granularity: str) -> str:
                 "isReordered": True,
                 "deleted": False,
                 "isGenerated": False,
+                "columns": _COLUMNS,
+                "cardHeight": _HEIGHT,
             }
         ],
         "viewMaximized": False,
@@ -67,47 +75,27 @@ def chart_view(search: str, order_by: str, granularity: str) -> str:
     return "deflate;" + base64.b64encode(compressed).decode()
 
 
-def _study_charts() -> list[dict[str, Any]]:
-    return [
-        _line("trial/post_loss", "trial/lr", "Loss after the step, against learning rate"),
-        _bar("best/post_loss", "Loss after the best step"),
-        _bar("baseline/gain", "Gain over the baseline (> 0: lower loss)"),
-        _bar("best/lr", "Best learning rate"),
-    ]
-
-
-def _job_charts() -> list[dict[str, Any]]:
-    return [
-        _bar("mean/post_loss", "Loss after the best step, mean over batches"),
-        _bar("mean/gain", "Gain over the baseline (> 0: lower loss), mean over batches"),
-        _line("batch/post_loss", None, "Loss after the best step, batch by batch"),
-        _line("batch/gain", None, "Gain over the baseline, batch by batch"),
-    ]
-
-
-def _bar(metric: str, title: str) -> dict[str, Any]:
-    return {
-        "uuid": f"{_SECTION}-{metric}",
+def _chart(chart: Chart, place: int) -> dict[str, Any]:
+    bars = {
+        "uuid": f"{_SECTION}-{place}",
         "type": "BAR",
         "runsCountToCompare": 20,
         "metricSectionId": _SECTION,
         "deleted": False,
         "isGenerated": False,
-        "displayName": title,
-        "metricKey": metric,
+        "metricKey": chart.metrics[0],
     }
-
-
-def _line(metric: str, against: str | None, title: str) -> dict[str, Any]:
-    return _bar(metric, title) | {
+    if not chart.against:
+        return bars
+    return bars | {
         "type": "LINE",
-        "selectedMetricKeys": [metric],
+        "selectedMetricKeys": list(chart.metrics),
         "lineSmoothness": 0,
         "xAxisScaleType": "linear",
         "scaleType": "linear",
         "range": {},
-        "xAxisKey": "metric" if against else "step",
-        "selectedXAxisMetricKey": against or "",
+        "xAxisKey": "metric",
+        "selectedXAxisMetricKey": chart.against,
         "yAxisKey": "metric",
         "yAxisExpressions": [],
         "ignoreOutliers": False,

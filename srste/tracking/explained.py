@@ -1,29 +1,27 @@
-"""The experiment's description in MLflow: the metrics, artifacts and tags of its runs."""
+"""The experiment's description in MLflow: the newest answer, and where to look."""
+
+DESCRIPTION = (
+    "No launch has finished yet. Runs of `kind` launch are launches, with their studies below them; "
+    "those of `kind` summary are estimators, with their gains against the number of samples N."
+)
 
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
-    "mlflow.note.content": (
-        "One run a study: one estimator, one number of samples, one batch.\n\n"
-        "- `best/pre_loss`, `best/post_loss`: loss before the step and after the best one\n"
-        "- `best/lr`, `best/decrease`: its learning rate, and by how much the loss fell\n"
-        "- `best/exact_lr`, `best/exact_loss`: of the minimum over all learning rates up to lr_max; "
-        "`best/attained`: 0 where it is only approached; `best/exact_error`: no loss is lower by more, "
-        "rounding aside; `best/regret`: how far above it the best trial "
-        "is, `best/regret_fraction`: as a part of the decrease that can be had\n"
-        "- `descent/exists`: 0 where no learning rate lowers the loss, which is certified; "
-        "`descent/intervals`, `descent/total`: how many ranges of learning rates do, and their length "
-        "together; `descent/first_lo`, `descent/first_hi`: the one of the smallest learning rates, "
-        "`descent/smallest_...`, `descent/largest_...`: the shortest and the longest\n"
-        "- `baseline/gain`: how much lower than the baseline's (STE's) on the batch; > 0 is better\n"
-        "- `trial/...`: the trials, step = number of the trial; all of them in `trials.parquet`\n"
-        "- `replay/...`: the same step made by the real float32 model\n"
-        "- `heldout/pre_loss`, `heldout/post_loss`: the same step on held-out data; `heldout/best_lr`, "
-        "`heldout/best_loss`: the best one there\n"
-        "- `zero/loss`: of a zero output; `baseline/angle`: to STE's direction, degrees\n\n"
-        "With `tracking.granularity=job` one run holds all batches of an estimator at a sample count: "
-        "`mean/...` over them, `batch/...` with the batch as the step, `studies.csv`.\n\n"
-        "Tags to filter and group by: `estimator`, `samples`, `batch`, `model`, `loss`, `pretraining`, "
-        "`sampling`, `seed`, `kind` (study, job, pretraining, launch), `curve`: exact, or evaluated by "
-        "forward passes, without `best/exact_...` and `descent/...`, for the reason in `not_exact`."
-    ),
+    "mlflow.note.content": DESCRIPTION,
 }
+
+
+def described(headline: str, run_link: str, view_link: str) -> str:
+    """Return the description once a launch has finished: three lines, of which the UI shows the first
+    unless asked for more.
+
+    Args: headline: the launch's answer. run_link, view_link: to its run and to its charts.
+    """
+    return (
+        f"[Newest report]({run_link}/artifacts/report.html): **{headline}**\n\n"
+        f"[Charts of the newest launch]({view_link}) · [its run]({run_link}) · other launches: filter "
+        "by `tags.kind = 'launch'`; a launch's description has its answer and links, its studies are "
+        "below it.\n\n"
+        "Compare estimators by the runs of `kind` summary: grouping studies by a tag averages only the "
+        "first hundred runs that the page has loaded."
+    )

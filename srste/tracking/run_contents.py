@@ -1,14 +1,17 @@
-"""The runs in MLflow, made from records: of a study, of a job's studies, of a pretraining."""
+"""The runs in MLflow: of a study, of a job's studies, of a pretraining, of an estimator over all N."""
 
 import datetime
+import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from mlflow.entities import Metric
 from numpy.typing import NDArray
@@ -29,7 +32,7 @@ ALL_UP_TO = 1_000
 @dataclass(frozen=True)
 class Run:
     """One run. start: UTC, ISO 8601; None: now. files: artifacts, under their names,
-    folders too. texts: artifacts by file name."""
+    folders too. texts, tables: artifacts by file name; tables are made when they are written."""
 
     name: str
     tags: dict[str, str]
@@ -39,6 +42,7 @@ class Run:
     metrics: list[Metric] = field(default_factory=list)
     files: Sequence[Path] = ()
     texts: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, Callable[[], pa.Table]] = field(default_factory=dict)
     failed: bool = False
 
 
@@ -63,14 +67,15 @@ def entries(
     runs = [Entry(p["key"], 1, partial(pretraining_run, p)) for p in pretrainings]
     if granularity == "study":
         return runs + [Entry(record.key, 1, partial(study_run, path, record)) for path, record in stored]
-    groups: dict[str, list[Record]] = {}
-    for _, record in stored:
-        groups.setdefault(record.group, []).append(record)
+    groups: dict[str, list[StoredRecord]] = {}
+    for path, record in stored:
+        groups.setdefault(record.group, []).append((path, record))
     return runs + [Entry(key, len(group), partial(job_run, group)) for key, group in groups.items()]
 
 
 def study_run(folder: Path, record: Record) -> Run:
-    """Return the run of one study: its best step, its curve, its record as artifacts."""
+    """Return the run of one study: what a person compares, and its trials; its record, with all that
+    is known of it, as an artifact."""
     tags = {"kind": "study", "batch": str(record.batch)} | _tags(record)
     if record.reason:
         tags["failure"] = f"{record.failed} of {record.trials} trials: {record.reason}"
@@ -79,7 +84,7 @@ def study_run(folder: Path, record: Record) -> Run:
     if record.best and not record.best.explained:
         tags["warning"] = "the replayed loss differs from the curve's by more than rounding"
     time = milliseconds(record.created)
-    scalars = [Metric(k, v, time, 0) for k, v in _scalars(record).items()]
+    scalars = [Metric(name, value, time, 0) for name, value in _compared(record).items()]
     config = record.config | {"batch": record.batch}
     return Run(
         name=record.name,
@@ -94,36 +99,51 @@ def study_run(folder: Path, record: Record) -> Run:
     )
 
 
-def job_run(group: list[Record]) -> Run:
-    """Return the run of all batches of one estimator at one sample count: their means, their values
-    with the batch as the step, and a table of the studies."""
-    group = sorted(group, key=lambda record: record.batch)
-    first = group[0]
+def job_run(group: list[StoredRecord]) -> Run:
+    """Return the run of all batches of one estimator at one sample count: the means of what a person
+    compares, and its values with the batch as the step; a table of the studies and all their trials
+    as artifacts."""
+    group = sorted(group, key=lambda stored: stored[1].batch)
+    of_batch = [record for _, record in group]
+    first = of_batch[0]
     time = milliseconds(first.created)
-    metrics = [
-        Metric("job/studies", len(group), time, 0),
-        Metric("job/failed_studies", sum(r.best is None for r in group), time, 0),
-        Metric("job/seconds", sum(r.seconds for r in group), time, 0),
-    ]
-    for name in _COLUMNS:
-        values = [(r.batch, v) for r in group if (v := quantity(name, r)) is not None]
-        metrics += [Metric(f"batch/{name}", value, time, batch) for batch, value in values]
-        if values:
-            mean = statistics.fmean(value for _, value in values)
-            metrics.append(Metric(f"mean/{name}", mean, time, 0))
+    metrics = []
+    values: dict[str, dict[int, float]] = {}
+    for record in of_batch:
+        for name, value in _compared(record).items():
+            values.setdefault(name, {})[record.batch] = value
+    for name, by_batch in values.items():
+        metrics.append(Metric(name, statistics.fmean(by_batch.values()), time, 0))
+        metrics += [Metric(f"batch/{name}", value, time, batch) for batch, value in by_batch.items()]
     return Run(
         name=first.name.removesuffix(f" batch {first.batch}"),
         tags={"kind": "job", "batches": str(len(group))} | _tags(first),
         params=flat(first.config),
         start=first.created,
-        seconds=sum(r.seconds for r in group),
+        seconds=sum(record.seconds for record in of_batch),
         metrics=metrics,
         texts={
             "config.yaml": yaml.safe_dump(first.config, sort_keys=False),
-            "studies.csv": _studies_csv(group),
+            "studies.csv": _studies_csv(of_batch),
         },
-        failed=all(r.best is None for r in group),
+        tables={"trials.parquet": partial(_trials_of, group)},
+        failed=all(record.best is None for record in of_batch),
     )
+
+
+def summary_run(name: str, tags: dict[str, str], points: Mapping[str, Mapping[int, float]]) -> Run:
+    """Return the run of an estimator over all batches and networks, for MLflow's chart against N.
+
+    Args: points: by metric, its value at each N, which is the metrics' step and the metric "N".
+    """
+    time = milliseconds(None)
+    counts = {N: {n: float(n) for by_n in points.values() for n in by_n}}
+    metrics = [
+        Metric(metric, value, time, n)
+        for metric, by_n in (counts | dict(points)).items()
+        for n, value in by_n.items()
+    ]
+    return Run(name, {"kind": "summary"} | tags, {}, metrics=metrics)
 
 
 def pretraining_run(stored: dict[str, Any]) -> Run:
@@ -136,7 +156,7 @@ def pretraining_run(stored: dict[str, Any]) -> Run:
     time = milliseconds(stored["created"])
     return Run(
         name=f"pretraining {name} seed {seed}",
-        tags=tags | code_tags(stored["git_commit"], stored["versions"]),
+        tags=tags,
         params=flat(identity),
         start=stored["created"],
         metrics=[Metric("pretraining/loss", loss, time, step) for step, loss in enumerate(losses)],
@@ -144,20 +164,9 @@ def pretraining_run(stored: dict[str, Any]) -> Run:
     )
 
 
-def side_by_side(configs: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Return each key with its value, or its values where the configurations differ."""
-    values: dict[str, dict[str, None]] = {}
-    for config in configs:
-        for key, value in flat(config).items():
-            if value is not None:
-                values.setdefault(key, {})[str(value)] = None
-    joined = {key: ", ".join(several)[:6_000] for key, several in values.items()}  # MLflow's limit
-    return {key: text for key, text in joined.items() if text}
-
-
-def code_tags(commit: str, versions: dict[str, str]) -> dict[str, str]:
-    """Return the tags that say which code a run comes from."""
-    return {"mlflow.source.git.commit": commit} | {f"version.{k}": v for k, v in versions.items()}
+def metric_name(words: str) -> str:
+    """Return words as the name of a metric, with "_" for characters that MLflow refuses."""
+    return re.sub(r"[^\w\-. :/]", "_", words)
 
 
 def milliseconds(created: str | None) -> int:
@@ -168,11 +177,10 @@ def milliseconds(created: str | None) -> int:
 
 def _tags(record: Record) -> dict[str, str]:
     """Return the tags to filter and group by, and why a curve is not exact."""
-    tags = code_tags(record.git_commit, record.versions) | {
+    tags = {
         "estimator": record.estimator,
         "samples": "-" if record.samples is None else str(record.samples),
         "seed": str(record.identity["seed"]),
-        "condition": record.condition,
     }
     for part in ("model", "loss", "pretraining", "sampling"):
         tags[part] = str(record.identity[part]["name"])
@@ -183,39 +191,51 @@ def _tags(record: Record) -> dict[str, str]:
     return tags
 
 
+N = "N"
+LOSS, RATE = "loss after the best step", "best learning rate"
+TRIAL_LOSS, TRIAL_RATE = "trials/loss after the step", "trials/learning rate"
+_BEFORE = "trials/loss before the step"
+
+_COMPARED = {
+    "pre_loss": "loss before the step",
+    "post_loss": LOSS,
+    "lr": RATE,
+    "gain": "gain over the baseline",
+    "angle": "angle to the baseline in degrees",
+    "heldout_pre_loss": "held-out loss before the step",
+    "heldout_post_loss": "held-out loss after the step",
+    "exact_loss": "lowest loss at any learning rate",
+    "exact_lr": "learning rate of the lowest loss",
+}
+"""The names of a study's metrics, by quantity; all other quantities are in its record."""
+
+
+def _compared(record: Record) -> dict[str, float]:
+    """Return the metrics of a study that have one value."""
+    values = {name: quantity(key, record) for key, name in _COMPARED.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _trials_of(group: list[StoredRecord]) -> pa.Table:
+    """Return all trials of a job's studies, with a column of their batch."""
+    tables = []
+    for folder, record in group:
+        trials = pq.read_table(folder / records.TRIALS)
+        batch = pa.array(np.full(len(trials), record.batch))
+        tables.append(trials.add_column(0, "batch", batch))
+    return pa.concat_tables(tables)
+
+
 _COLUMNS = (
     "pre_loss", "post_loss", "decrease", "lr", "gain", "heldout_pre_loss", "heldout_post_loss",
     "heldout_best_lr", "heldout_best_loss", "zero_loss", "angle", "descent_exists", *CERTIFIED,
+    "replayed_post_loss", "trials", "failed", "seconds",
 )  # fmt: skip
-"""The quantities of a study that runs have, by their names in a job's run."""
-
-_STUDY_NAMES = {"gain": "baseline/gain", "angle": "baseline/angle"} | {
-    name: name.replace("_", "/", 1)
-    for name in _COLUMNS
-    if name.startswith(("heldout_", "zero_", "descent_"))
-}
-"""Their names in a study's run; of the others "best/" and the name."""
-
-
-def _scalars(record: Record) -> dict[str, float]:
-    """Return the metrics of a study that have one value."""
-    scalars: dict[str, float | None] = {
-        _STUDY_NAMES.get(name, f"best/{name}"): quantity(name, record) for name in _COLUMNS
-    } | {
-        "study/trials": record.trials,
-        "study/failed_trials": record.failed,
-        "study/seconds": record.seconds,
-        "replay/pre_loss": record.best.replayed_pre_loss if record.best else None,
-        "replay/post_loss": quantity("replayed_post_loss", record),
-        "baseline/post_loss": record.baseline.post_loss if record.baseline else None,
-    }
-    return {name: value for name, value in scalars.items() if value is not None}
 
 
 def _studies_csv(group: list[Record]) -> str:
-    columns = [*_COLUMNS, "replayed_post_loss", "trials", "failed", "seconds"]
-    rows = [[r.batch, *(quantity(name, r) for name in columns), r.key] for r in group]
-    return csv_text([["batch", *columns, "key"], *rows])
+    rows = [[r.batch, *(quantity(name, r) for name in _COLUMNS), r.key] for r in group]
+    return csv_text([["batch", *_COLUMNS, "key"], *rows])
 
 
 def curve_points(trials: Trials) -> NDArray[np.intp]:
@@ -233,8 +253,8 @@ def curve_points(trials: Trials) -> NDArray[np.intp]:
 def _curve(trials: Trials, time: int) -> list[Metric]:
     points = curve_points(trials)
     columns = {
-        "trial/pre_loss": np.full(len(trials), trials.pre_loss),
-        "trial/post_loss": trials.post_loss,
-        "trial/lr": trials.lr,
+        _BEFORE: np.full(len(trials), trials.pre_loss),
+        TRIAL_LOSS: trials.post_loss,
+        TRIAL_RATE: trials.lr,
     }
     return [Metric(name, float(v[i]), time, int(i)) for name, v in columns.items() for i in points]

@@ -6,15 +6,17 @@ has are not written again. Unfinished runs are replaced, duplicates deleted.
 
 import getpass
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pyarrow.parquet as pq
 import yaml
 from alembic.util.exc import CommandError
-from mlflow.entities import Param, RunStatus, RunTag
+from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
@@ -24,11 +26,16 @@ from srste.errors import address_without_password
 from srste.store import provenance
 from srste.store.manifest import Launch, is_server
 from srste.tracking.addresses import tell_password, ui_command
-from srste.tracking.artifacts import remove_artifacts
-from srste.tracking.chart_view import TAG_PREFIX, chart_view
-from srste.tracking.run_contents import Entry, Run, code_tags, milliseconds, side_by_side
+from srste.tracking.chart_view import TAG_PREFIX, Chart, chart_view
+from srste.tracking.explained import DESCRIPTION, described
+from srste.tracking.run_contents import Entry, Run, milliseconds
 
 _METRICS, _PARAMS = 900, 100  # of one request; MLflow's limits are 100 parameters and 1,000 in all
+
+# Tags that begin with "mlflow." are not shown.
+_LAUNCH, _KEY, _SIZE = "mlflow.srste.launch", "mlflow.srste.key", "mlflow.srste.size"
+_FRONT, _PLACE, _SECONDS = "mlflow.srste.front", "mlflow.srste.place", "mlflow.srste.seconds"
+_NOTE, _WRITTEN = "mlflow.note.content", "mlflow.srste.description"
 
 StoreError = (MlflowException, SQLAlchemyError, CommandError, OSError)
 """The errors of a store that is gone, full or refuses."""
@@ -36,12 +43,36 @@ StoreError = (MlflowException, SQLAlchemyError, CommandError, OSError)
 
 @dataclass(frozen=True)
 class Synced:
-    """The result of :meth:`Store.sync`. added: how many runs were written. runs: the (id, name) of
-    each run by key. former: the launch's earlier own runs, the newest first."""
+    """The result of :meth:`Store.sync`. launch_run: the id of the launch's run. added: how many runs
+    were written. runs: those of the launch by key, as they are in the store."""
 
+    launch_run: str
     added: int
-    runs: dict[str, tuple[str, str]]
-    former: list[StoredRun]
+    runs: dict[str, StoredRun]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a launch's own run says at the end.
+
+    description: Markdown for its page. numbers: metrics by name. configs: of the jobs. files: tables,
+    figures and reports, folders too. seconds: what the launch took. complete: whether no job is
+    missing. headline: the answer in one sentence. names, tags: by key, of the launch's other runs:
+    the tags are set besides their own. front: the keys of the runs that the chart view shows, in
+    order. charts: of that view, see :mod:`srste.tracking.chart_view`.
+    """
+
+    description: str
+    numbers: dict[str, float]
+    configs: Sequence[dict[str, Any]]
+    files: Sequence[Path]
+    seconds: float
+    complete: bool
+    headline: str
+    names: Mapping[str, str]
+    tags: Mapping[str, Mapping[str, str]]
+    front: Sequence[str]
+    charts: Sequence[Chart]
 
 
 class Store:
@@ -53,6 +84,25 @@ class Store:
 
     def __init__(self, client: mlflow.MlflowClient, uri: str, experiment_id: str) -> None:
         self._client, self.uri, self.experiment_id = client, uri, experiment_id
+
+    def begin(self, launch: Launch) -> str:
+        """Return the id of the launch's run, which from now on is shown as running. There is one a
+        launch, however often its command is repeated, so that links to it stay good."""
+        earlier = self._runs(f"tags.`{_LAUNCH}` = '{launch.id}' and tags.kind = 'launch'")
+        if not earlier:
+            run = Run(launch.title, {"kind": "launch", "command": launch.command}, {})
+            tags = self._all_tags(launch, launch.id, 1, run)
+            made = self._client.create_run(self.experiment_id, tags=tags, run_name=run.name)
+            return str(made.info.run_id)
+        *others, kept = earlier  # the oldest
+        for other in others:
+            self._client.delete_run(other.info.run_id)
+        self._client.update_run(kept.info.run_id, status="RUNNING")
+        return str(kept.info.run_id)
+
+    def interrupt(self, launch_run: str, seconds: float) -> None:
+        """Mark the launch's run as ended before its jobs were done, after so many seconds more."""
+        self._end(launch_run, seconds, "KILLED")
 
     def add(self, launch: Launch, entries: Iterable[Entry]) -> None:
         """Write these runs, whether or not the store has them."""
@@ -68,92 +118,89 @@ class Store:
         Args: planned: keys of all runs of the launch; others, of older code, are deleted.
             step: called after each entry.
         """
-        stored: dict[str, tuple[str, str, int]] = {}
-        former: list[StoredRun] = []
+        launch_run = self.begin(launch)
+        stored: dict[str, StoredRun] = {}
         # The first of each key is kept: the largest, and of those the newest.
-        runs = self._runs(f"tags.`srste.launch` = '{launch.id}'")
+        runs = self._runs(f"tags.`{_LAUNCH}` = '{launch.id}' and tags.kind != 'launch'")
         for earlier in sorted(runs, key=_size, reverse=True):
-            key, run_id = earlier.data.tags["srste.key"], earlier.info.run_id
+            key = earlier.data.tags[_KEY]
             terminated = RunStatus.is_terminated(RunStatus.from_string(earlier.info.status))
-            if terminated and earlier.data.tags["kind"] == "launch":
-                former.append(earlier)
-            elif terminated and key in planned and key not in stored:
-                stored[key] = (run_id, earlier.info.run_name, _size(earlier))
+            if terminated and key in planned and key not in stored:
+                stored[key] = earlier
             else:
-                self._client.delete_run(run_id)
+                self._client.delete_run(earlier.info.run_id)
         added = 0
         for entry in entries:
-            run_id, _, size = stored.get(entry.key, ("", "", 0))
-            if size < entry.size:
-                if run_id:  # it is of fewer studies
-                    self._client.delete_run(run_id)
-                run = entry.make()
-                run_id = self._write(launch, entry.key, entry.size, run)
-                stored[entry.key] = (run_id, run.name, entry.size)
+            there = stored.get(entry.key)
+            if there is None or _size(there) < entry.size:
+                if there is not None:  # it is of fewer studies
+                    self._client.delete_run(there.info.run_id)
+                run_id = self._write(launch, entry.key, entry.size, entry.make())
+                stored[entry.key] = self._client.get_run(run_id)
                 added += 1
             step()
-        return Synced(added, {key: (run_id, name) for key, (run_id, name, _) in stored.items()}, former)
+        return Synced(launch_run, added, stored)
 
-    def track_launch(
-        self,
-        launch: Launch,
-        synced: Synced,
-        configs: Sequence[dict[str, Any]],
-        description: str,
-        files: Sequence[Path],
-        names: Mapping[str, str],
-        front: Sequence[str],
-        complete: bool,
-    ) -> None:
-        """Write the launch's own run, with its tables and figures, and the view that its link
-        opens. An earlier one is overwritten, or replaced where it no longer tops the list of runs.
-
-        Args: configs: of the jobs; their parameters list the values in which they differ.
-            description: Markdown for the run's page. names: a name by key that tells each run from
-            the launch's others. front: keys of the runs that the chart view shows at first, in
-            order; MLflow's charts have room for some twenty. complete: whether no job is missing.
-        """
-        for key, (run_id, name) in synced.runs.items():
-            if names.get(key, name) != name:
-                self._client.update_run(run_id, name=names[key])
-        tags = {"kind": "launch", "command": launch.command, "mlflow.note.content": description}
-        numbered = {f"configuration {number}": config for number, config in enumerate(configs, 1)}
+    def finish(self, launch: Launch, synced: Synced, outcome: Outcome) -> None:
+        """Write what the launch's run says, set the names and tags of its other runs, and make the
+        view that its link opens."""
+        for key, there in synced.runs.items():
+            name, tags = outcome.names.get(key, there.info.run_name), dict(outcome.tags.get(key, {}))
+            if there.data.tags["kind"] != "summary":  # which are to be seen while studies are folded
+                tags["mlflow.parentRunId"] = synced.launch_run
+            if key in outcome.front:
+                tags |= {_FRONT: launch.id, _PLACE: f"{outcome.front.index(key):04d}"}
+            if name != there.info.run_name:
+                self._client.update_run(there.info.run_id, name=name)
+            if not tags.items() <= there.data.tags.items():
+                self._client.log_batch(there.info.run_id, tags=[RunTag(*tag) for tag in tags.items()])
+        place = {_FRONT: launch.id, _PLACE: "9999"}
+        now = milliseconds(None)
         run = Run(
-            name=launch.title,
-            tags=tags | code_tags(provenance.git_commit(), provenance.versions()),
-            params=side_by_side(configs),
-            start=None,  # now, not the launch's start, so that it tops the list of its studies
-            files=files,
-            texts={"config.yaml": yaml.safe_dump(numbered, sort_keys=False)},
-            failed=not complete,
+            launch.title,
+            {"kind": "launch", "command": launch.command, _NOTE: outcome.description} | place,
+            params=dict(override.partition("=")[::2] for override in launch.overrides),
+            metrics=[Metric(name, value, now, 0) for name, value in outcome.numbers.items()],
+            files=outcome.files,
+            texts={"config.yaml": _as_run(outcome.configs)},
         )
-        reused = self._reused(synced.former, run)
-        parts = [(part, file.parent) for file in files for part in (file, *file.rglob("*"))]
-        logged = [*run.texts, *(str(part.relative_to(root)) for part, root in parts if part.is_file())]
-        for former in synced.former:
-            if former is not reused:
-                self._client.delete_run(former.info.run_id)
-                remove_artifacts(former.info.artifact_uri, self.uri, logged)
-        launch_run = self._write(launch, launch.id, 1, run, reused)
-        shown = [launch_run, *(synced.runs[key][0] for key in front if key in synced.runs)]
-        for place, run_id in enumerate(shown):
-            self._client.set_tag(run_id, "srste.front", launch.id)
-            self._client.set_tag(run_id, "srste.place", f"{place:04d}")
-        view = chart_view(
-            f"tags.`srste.front` = '{launch.id}'",
-            order_by="tags.`srste.place`",
-            granularity=launch.tracking["granularity"],
-        )
+        former = self._client.get_run(synced.launch_run)
+        self._client.update_run(synced.launch_run, name=run.name)
+        tags = self._all_tags(launch, launch.id, 1, run)
+        self._client.log_batch(synced.launch_run, tags=[RunTag(*tag) for tag in tags.items()])
+        changed = [m for m in run.metrics if former.data.metrics.get(m.key) != m.value]
+        params = {k: v for k, v in run.params.items() if k not in former.data.params}
+        self._log(synced.launch_run, replace(run, metrics=changed, params=params))
+        self._end(synced.launch_run, outcome.seconds, "FINISHED" if outcome.complete else "FAILED")
+        view = chart_view(f"tags.`{_FRONT}` = '{launch.id}'", f"tags.`{_PLACE}`", outcome.charts,
+                          hidden=[synced.launch_run])  # fmt: skip
         self._client.set_experiment_tag(self.experiment_id, TAG_PREFIX + launch.id, view)
+        self._describe(launch, synced.launch_run, outcome.headline)
+
+    def _describe(self, launch: Launch, launch_run: str, headline: str) -> None:
+        """Let the experiment's description begin with the newest answer, unless someone wrote one."""
+        tags = self._client.get_experiment(self.experiment_id).tags
+        if tags.get(_NOTE, "") in ("", DESCRIPTION, tags.get(_WRITTEN)):
+            newest = described(headline, self.run_link(launch_run), self.view_link(launch.id))
+            for tag in (_WRITTEN, _NOTE):
+                self._client.set_experiment_tag(self.experiment_id, tag, newest)
+
+    def run_link(self, run_id: str) -> str:
+        """Return the link to a run's page, for a description in this store."""
+        return f"#/experiments/{self.experiment_id}/runs/{run_id}"
+
+    def view_link(self, launch_id: str) -> str:
+        """Return the link to a launch's charts, likewise."""
+        # MLflow opens in its GenAI mode unless told otherwise.
+        query = "compareRunsMode=CHART&workflowType=machine_learning"
+        return f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={launch_id}&{query}"
 
     def charts(self, launch: Launch) -> str:
         """Return how to see the launch's charts: its link, and the command that serves the store if
         it is no server."""
         server = self.uri if is_server(self.uri) else "http://127.0.0.1:5000"
         base = address_without_password(server).rstrip("/")
-        # MLflow opens in its GenAI mode unless told otherwise.
-        query = "compareRunsMode=CHART&workflowType=machine_learning"
-        link = f"{base}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={launch.id}&{query}"
+        link = f"{base}/{self.view_link(launch.id)}"
         if server == self.uri:
             return link
         command = ui_command(self.uri)
@@ -170,38 +217,34 @@ class Store:
 
         return list(get_results_from_paginated_fn(page, 1_000))  # type: ignore[no-untyped-call]
 
-    def _reused(self, former: Sequence[StoredRun], run: Run) -> StoredRun | None:
-        """Return the launch's earlier run if it can become this one: neither its parameters nor its
-        start, by which MLflow orders the list, can be changed."""
-        newest = self._client.search_runs([self.experiment_id], max_results=1)
-        if not former or not newest or newest[0].info.run_id != former[0].info.run_id:
-            return None
-        return former[0] if former[0].data.params == run.params else None
-
-    def _write(
-        self, launch: Launch, key: str, size: int, run: Run, reused: StoredRun | None = None
-    ) -> str:
-        """Write the run and return its id; until it is terminated, it counts as unfinished. reused:
-        a run to overwrite instead of creating one."""
-        tags = run.tags | {
+    def _all_tags(self, launch: Launch, key: str, size: int, run: Run) -> dict[str, str]:
+        """Return the run's tags. The UI hides those that begin with "mlflow."."""
+        return run.tags | {
             "launch": launch.name,
-            "srste.launch": launch.id,
-            "srste.key": key,
-            "srste.size": str(size),
+            _LAUNCH: launch.id,
+            _KEY: key,
+            _SIZE: str(size),
             "mlflow.user": _user(),
             "mlflow.source.name": "train.py",
             "mlflow.source.type": "LOCAL",
+            "mlflow.source.git.commit": provenance.git_commit(),
         }
-        if reused is None:
-            start = milliseconds(run.start)
-            reused = self._client.create_run(
-                self.experiment_id, start_time=start, tags=tags, run_name=run.name
-            )
-            run_id = str(reused.info.run_id)
-        else:
-            start, run_id = int(reused.info.start_time), str(reused.info.run_id)
-            self._client.update_run(run_id, status="RUNNING", name=run.name)
-            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def _write(self, launch: Launch, key: str, size: int, run: Run) -> str:
+        """Write the run and return its id; until it is terminated, it counts as unfinished."""
+        start = milliseconds(run.start)
+        tags = self._all_tags(launch, key, size, run)
+        made = self._client.create_run(
+            self.experiment_id, start_time=start, tags=tags, run_name=run.name
+        )
+        run_id = str(made.info.run_id)
+        self._log(run_id, run)
+        end = start + round(1e3 * run.seconds)
+        self._client.set_terminated(run_id, "FAILED" if run.failed else "FINISHED", end_time=end)
+        return run_id
+
+    def _log(self, run_id: str, run: Run) -> None:
+        """Log the run's parameters, metrics and artifacts."""
         params = [Param(k, str(v)) for k, v in run.params.items() if v is not None]
         metrics = run.metrics
         while params or metrics:
@@ -211,14 +254,30 @@ class Store:
             self._client.log_artifact(run_id, str(file))
         for name, text in run.texts.items():
             self._client.log_text(run_id, text, name)
-        end = start + round(1e3 * run.seconds)
-        self._client.set_terminated(run_id, "FAILED" if run.failed else "FINISHED", end_time=end)
-        return run_id
+        with tempfile.TemporaryDirectory() as folder:
+            for name, table in run.tables.items():
+                pq.write_table(table(), Path(folder, name), compression="zstd")
+                self._client.log_artifact(run_id, str(Path(folder, name)))
+
+    def _end(self, run_id: str, seconds: float, status: str) -> None:
+        """End a launch's run, whose duration becomes that of all runs of its command together."""
+        run = self._client.get_run(run_id)
+        before = float(run.data.tags.get(_SECONDS, 0))
+        self._client.set_tag(run_id, _SECONDS, f"{before + seconds:.3f}")
+        end = int(run.info.start_time) + round(1e3 * (before + seconds))
+        self._client.set_terminated(run_id, status, end_time=end)
 
 
 def _size(run: StoredRun) -> int:
     """Return the number of studies in a run of the store."""
-    return int(run.data.tags.get("srste.size", "1"))
+    return int(run.data.tags.get(_SIZE, "1"))
+
+
+def _as_run(configs: Sequence[dict[str, Any]]) -> str:
+    """Return the configurations, versions and commit of a launch as YAML."""
+    numbered = {f"configuration {number}": config for number, config in enumerate(configs, 1)}
+    code = {"git_commit": provenance.git_commit(), "versions": dict(provenance.versions())}
+    return yaml.safe_dump(numbered | code, sort_keys=False)
 
 
 def _user() -> str:

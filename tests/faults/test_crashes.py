@@ -251,7 +251,7 @@ def test_eight_processes_at_once_on_a_fresh_store_and_eight_writers_on_one(tmp_p
     assert at_once(writer, found) == [0] * 8
     runs = runs_in(tracking["uri"])
     assert {r.info.status for r in runs} == {"FINISHED"}
-    keys = sorted(r.data.tags["srste.key"] for r in runs)
+    keys = sorted(r.data.tags["mlflow.srste.key"] for r in runs)
     assert keys == sorted(record.key for _, record in found)
 
 
@@ -284,7 +284,7 @@ def test_kill_9_while_a_new_store_is_made(tmp_path):
             assert list(tmp_path.glob(".mlflow.db.*.srste.new*"))
     done = train(tmp_path, "batches=1", *SMALL[1:])
     assert done.returncode == 0, done.stderr
-    assert len(runs_in(f"sqlite:///{tmp_path}/mlflow.db")) == 3
+    assert len(runs_in(f"sqlite:///{tmp_path}/mlflow.db")) == 2 + 1 + 2
     assert not list(tmp_path.glob(".mlflow.db.*.srste.new*"))
 
 
@@ -316,7 +316,7 @@ def test_a_damaged_note_of_a_pretraining_is_made_again(tmp_path):
         assert "6 studies, 6 reused" in done.stdout
         assert json.loads(note.read_text())["losses"] == before["losses"]
     kinds = [r.data.tags["kind"] for r in runs_in(f"sqlite:///{tmp_path}/mlflow.db")]
-    assert sorted(kinds) == ["launch", "pretraining"] + ["study"] * 6
+    assert sorted(kinds) == ["launch", "pretraining"] + ["study"] * 6 + ["summary"] * 2
 
 
 def test_the_launching_process_is_told_from_others():

@@ -39,9 +39,16 @@ def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path
     # Two lie where new ones came, and are kept; the shared one lies beside its new one.
     assert len([p for p in tmp_path.rglob("record.json") if ".set-aside" in p.parts]) == 2
     runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
-    names = ["multirun: samples=1,2", "sr_ste N=1 batch 1", "sr_ste N=2 batch 1", "ste batch 1"]
+    names = [
+        "STE",
+        "multirun: samples=1,2",
+        "sr-STE",
+        "sr_ste N=1 batch 1",
+        "sr_ste N=2 batch 1",
+        "ste batch 1",
+    ]
     assert sorted(r.info.run_name.split(" batches")[0] for r in runs) == names
-    assert sum("srste.front" in r.data.tags for r in runs) == 4
+    assert sum("mlflow.srste.front" in r.data.tags for r in runs) == 5
 
 
 def test_after_a_change_in_a_user_s_own_package_its_studies_run_again(tmp_path):

@@ -148,8 +148,8 @@ def test_jobs_on_slurm_log_to_a_server_on_postgresql(shell, folder, ports, postg
         found = studies(folder / "on-postgres")
         assert len(found) == 5
         tracked_once(uri, found)
-        logged = {r.data.tags["srste.key"]: r.info.start_time for r in runs_in(uri)}
-        assert len(logged) == 6
+        logged = {r.data.tags["mlflow.srste.key"]: r.info.start_time for r in runs_in(uri)}
+        assert len(logged) == 8
     with (
         psycopg.connect(
             host="127.0.0.1", port=ports["5433"], user="mlflow", password=PASSWORD, dbname="mlflow"
@@ -157,7 +157,7 @@ def test_jobs_on_slurm_log_to_a_server_on_postgresql(shell, folder, ports, postg
         database.cursor() as cursor,
     ):
         cursor.execute("select count(*) from runs where lifecycle_stage = 'active'")
-        assert cursor.fetchone() == (6,)
+        assert cursor.fetchone() == (8,)
 
 
 def _answers(uri):

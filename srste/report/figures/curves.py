@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from srste.report import palette
 from srste.report.conditions import Column, Condition
 from srste.report.figures import style
 from srste.report.formatting import loss_words
@@ -27,7 +28,7 @@ def curves_figure(condition: Condition, folders: Mapping[str, Path], samples: in
     Args: folders: of the records, by key. samples: the sample count of the estimators that draw.
     """
     chosen = [c for c in condition.columns if c.samples in (None, samples)]
-    look = style.column_looks(chosen)
+    look = palette.column_looks(chosen)
     shown = condition.batches[:BATCHES_DRAWN]
     figure = Figure(figsize=(3.4 * len(shown) + 0.9, 6.4), layout="constrained")
     axes = figure.subplots(2, len(shown), squeeze=False)
@@ -56,7 +57,7 @@ def curves_figure(condition: Condition, folders: Mapping[str, Path], samples: in
 
 
 def _draw(
-    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, style.Look], end: float = math.inf
+    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, palette.Look], end: float = math.inf
 ) -> None:
     for column, trials in curves.items():
         order = np.argsort(trials.lr, kind="stable")
@@ -79,7 +80,7 @@ def _draw(
 
 
 def _zoom(
-    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, style.Look], before: float
+    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, palette.Look], before: float
 ) -> None:
     """Draw the part from 0 to beyond the typical best learning rate, and from the lowest loss to a
     little above the loss before."""

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from srste.analysis.alarms import SHORTEST_RUN, BestStep, drift, fixed_lr_runs
+from srste.report import palette
 from srste.report.figures import style
 
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
@@ -36,7 +37,7 @@ def drift_figure(series: Mapping[str, Sequence[BestStep]], label: str = "") -> F
                 panel.plot(n * (n + 1) / 2, scaled, color=colour, marker=".", lw=1)
         trend = drift(series[name])
         ends = panel.get_xlim()
-        panel.axline((ends[0], 1), (ends[1], 0), color=style.BLACK, lw=1, ls="--")
+        panel.axline((ends[0], 1), (ends[1], 0), color=palette.BLACK, lw=1, ls="--")
         panel.set_title(
             f"{name}\n{trend.down} of {trend.steps} steps fall, R² {trend.r_squared:.2f}",
             fontsize="medium",

@@ -8,14 +8,15 @@ from matplotlib.figure import Figure
 
 from srste.analysis.statistics.bootstrap import mean_interval
 from srste.analysis.statistics.panel import Array, Panel, network_means
+from srste.report import palette
 from srste.report.figures import style
 from srste.report.formatting import loss_words
 from srste.report.panels import Setting, drawn, measures, panel
 
 
 def networks_figure(setting: Setting) -> Figure:
-    """Draw the mean loss after the best step, on the batch and held out; below, how much lower it
-    is than the baseline's on the same batch. Both with 95 % intervals over networks."""
+    """Draw how much lower the loss after the best step is than the baseline's on the same batch, and
+    held out; below, the mean loss itself. Both with 95 % intervals over networks."""
     shown = [measure for measure in measures(setting) if measure.panel]
     baselines = setting.baselines
     rows = 2 if baselines else 1
@@ -23,15 +24,15 @@ def networks_figure(setting: Setting) -> Figure:
     axes = figure.subplots(rows, len(shown), squeeze=False)
     for column, measure in enumerate(shown):
         losses = panel(setting, measure)
-        _draw_losses(axes[0][column], losses)
+        _draw_losses(axes[-1][column], losses)
         axes[0][column].set_title(measure.panel)
         if baselines:
-            _draw_gains(axes[1][column], losses, baselines)
+            _draw_gains(axes[0][column], losses, baselines)
         axes[-1][column].set_xlabel("samples N")
-    axes[0][0].set_ylabel(loss_words(next(iter(setting.networks.values())).common))
+    axes[-1][0].set_ylabel(loss_words(next(iter(setting.networks.values())).common))
     if baselines:
         names = ", ".join(dict.fromkeys(baselines.values()))
-        axes[1][0].set_ylabel(f"gain over {names}\n(> 0: lower loss)")
+        axes[0][0].set_ylabel(f"gain over {names}\n(> 0: lower loss)")
     style.shared_legend(figure, axes.flat)
     count = len(setting.networks)
     networks = f"{count} network{'s' if count > 1 else ''}"
@@ -42,7 +43,7 @@ def networks_figure(setting: Setting) -> Figure:
 
 def _draw_losses(axes: Axes, losses: Panel) -> None:
     names = drawn(losses)
-    look = style.looks(names, [name for name in losses.series if name not in names])
+    look = palette.looks(names, [name for name in losses.series if name not in names])
     shown: list[float] = []
     for name, series in losses.series.items():
         if name in names:
@@ -58,19 +59,19 @@ def _draw_losses(axes: Axes, losses: Panel) -> None:
 
 def _draw_gains(axes: Axes, losses: Panel, baselines: Mapping[str, str]) -> None:
     names = drawn(losses)
-    look = style.looks(names, [])
+    look = palette.looks(names, [])
     shown = [0.0]
     for name in (name for name in names if name in baselines):
         gains = losses.series[baselines[name]].losses - losses.series[name].losses
         shown += _draw(axes, losses, name, gains, look[name])
-    axes.axhline(0, color=style.BLACK, ls="--", lw=1.2)
+    axes.axhline(0, color=palette.BLACK, ls="--", lw=1.2)
     if len(several := set(baselines.values())) == 1:
         gain = _mean(losses.series[several.pop()].at(None) - losses.zero)
         style.level_or_words(axes, shown, gain, style.ZERO)
     style.sample_axes(axes)
 
 
-def _draw(axes: Axes, losses: Panel, name: str, values: Array, look: style.Look) -> list[float]:
+def _draw(axes: Axes, losses: Panel, name: str, values: Array, look: palette.Look) -> list[float]:
     """Draw the means of an estimator's (networks, batches, sample counts) values with their
     intervals and return them."""
     by_network = [network_means(values[:, :, i]) for i in range(values.shape[2])]

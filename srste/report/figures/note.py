@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.analysis.grouping import grouped
+from srste.report import palette
 from srste.report.conditions import Condition
 from srste.report.figures import style
 from srste.report.formatting import loss_words
@@ -24,7 +25,7 @@ def note_figure(condition: Condition) -> Figure:
     grid = figure.add_gridspec(rows, columns)
     far = [_is_above(condition, batch, by=1.5) for batch in condition.batches]
     broken = sum(far) > len(far) / 2
-    look = style.column_looks(condition.columns)
+    look = palette.column_looks(condition.columns)
     panels: list[Axes] = []
     for i, batch in enumerate(condition.batches):
         cell = grid[i // columns, i % columns]
@@ -59,7 +60,9 @@ def _is_above(condition: Condition, batch: int, by: float) -> bool:
     return bool(shown) and condition.pre_loss(batch) > max(shown) + by * (max(shown) - min(shown))
 
 
-def _draw_estimators(panel: Axes, condition: Condition, batch: int, look: dict[str, style.Look]) -> None:
+def _draw_estimators(
+    panel: Axes, condition: Condition, batch: int, look: dict[str, palette.Look]
+) -> None:
     for name, members in grouped(condition.columns, key=lambda column: column.series).items():
         y = np.array([condition.post_loss(batch, column) for column in members], dtype=float)
         options = style.line(name, look[name])

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srste.analysis.statistics.panel import Array
+from srste.report import palette
 from srste.report.figures import style
 from srste.report.panels import BATCH, HELDOUT, Setting, Value, measures
 from srste.store.quantities import quantity
@@ -33,7 +34,7 @@ def angle_figure(setting: Setting) -> Figure | None:
         of_baseline = _values(baselines, measure.after)
         gains = _scatter(part, setting, angles, of_baseline - _values(records, measure.after))
         _level_of_zero(part, gains, of_baseline - _values(records, measure.zero))
-        part.axhline(0, color=style.BLACK, lw=1, ls="--")
+        part.axhline(0, color=palette.BLACK, lw=1, ls="--")
         part.set_title(measure.panel)
         part.set_xlabel(f"angle to the {names} direction (degrees)")
     axes[0].set_ylabel(f"gain over {names} (> 0: lower loss)")
@@ -56,7 +57,7 @@ def heldout_figure(setting: Setting) -> Figure | None:
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], color=style.GREY, lw=1, ls=":", label="as much on both")
     axes.set_xlim(low, high)
-    axes.axhline(0, color=style.BLACK, lw=1, ls="--")
+    axes.axhline(0, color=palette.BLACK, lw=1, ls="--")
     _level_of_zero(axes, [0.0, *falls], before - _values(records, HELDOUT.zero))
     axes.set_xlabel("decrease on the batch that the step was computed from")
     axes.set_ylabel("decrease on held-out data (< 0: worse than before)")
@@ -82,7 +83,7 @@ def _scatter(axes: Axes, setting: Setting, x: Array, y: Array) -> Array:
     Returns the heights that are drawn."""
     names = np.array([column.series for column, _ in setting.records])
     present = ~np.isnan(x) & ~np.isnan(y)
-    look = style.column_looks(setting.columns)
+    look = palette.column_looks(setting.columns)
     for name in dict.fromkeys(column.series for column in setting.columns):
         xy = np.column_stack((x, y))[present & (names == name)]
         if not xy.size:

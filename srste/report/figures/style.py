@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -16,43 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-from srste.report.conditions import Column
+from srste.report.palette import Look
 from srste.store.files import write_atomically
 
-BLACK, GREY = "#000000", "#777777"
+GREY = "#777777"
 BEFORE, ZERO = "loss before", "zero output"
-
-# Okabe and Ito's colours
-_DRAWN = [
-    ("#D55E00", "o"), ("#0072B2", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"),
-    ("#56B4E9", "P"),
-]  # fmt: skip
-_DASHES = ["--", ":", "-."]
-
-
-class Look(NamedTuple):
-    """The colour, marker and line style of one estimator."""
-
-    colour: str
-    marker: str
-    line: str
-
-
-def looks(drawn: Iterable[str], fixed: Iterable[str]) -> dict[str, Look]:
-    """Return a look by series: drawn ones (with sample counts) in colour, others black, dashed."""
-    by_name = {}
-    for i, name in enumerate(drawn):
-        by_name[name] = Look(*_DRAWN[i % len(_DRAWN)], "-" if i < len(_DRAWN) else "--")
-    for i, name in enumerate(fixed):
-        by_name[name] = Look(BLACK, "x", _DASHES[i % len(_DASHES)])
-    return by_name
-
-
-def column_looks(columns: Iterable[Column]) -> dict[str, Look]:
-    """Return the looks of the columns' series, the same in every figure of a report."""
-    columns = list(columns)
-    drawn = dict.fromkeys(c.series for c in columns if c.samples is not None)
-    return looks(drawn, dict.fromkeys(c.series for c in columns if c.samples is None))
 
 
 def level(axes: Axes, loss: float, label: str) -> None:

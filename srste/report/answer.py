@@ -1,0 +1,147 @@
+"""The answer of a launch in sentences: which estimator takes the better step, and at which N."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from srste.analysis.statistics.paired import FEWEST_NETWORKS
+from srste.analysis.statistics.verdicts import BETTER, NO_EVIDENCE, NOTHING, TOO_FEW, WORSE, Finding
+from srste.report.claims import BEFORE, Claim
+from srste.report.formatting import p_value, percent, ranges, signed
+from srste.report.panels import BATCH, Setting
+from srste.report.summary import Row, Summary
+
+
+class Answer(NamedTuple):
+    """headline: one sentence on the estimator with the largest gain over its baseline. details:
+    sentences with its numbers, on the other estimators and on the controls."""
+
+    headline: str
+    details: list[str]
+
+
+def answer(setting: Setting, results: Sequence[Summary], claims: Sequence[Claim]) -> Answer:
+    """Return the answer for a setting. results: its summaries; claims: its claims."""
+    compared = sorted((one for one in results if one.best), key=lambda one: -_best(one).mean)
+    subjects = [one for one in compared if not one.control] or compared
+    if not subjects:
+        return _alone(claims)
+    controls = [one for one in compared if one not in subjects]
+    headlines = [_headline(one) for one in subjects]
+    details = [*_details(subjects[0]), *headlines[1:]]
+    if controls:
+        details.append("Controls: " + "; ".join(_control(one) for one in controls) + ".")
+    if (networks := len(setting.networks)) < FEWEST_NETWORKS:
+        count = "one network" if networks == 1 else f"{networks} networks"
+        details.append(f"This describes {count}; a test needs at least {FEWEST_NETWORKS}.")
+    return Answer(headlines[0], details)
+
+
+def verdict_of(one: Summary) -> str:
+    """Return the verdict on an estimator against its baseline over all N: at the N chosen on other
+    batches; with one batch at any N after Holm's correction; with one N there."""
+    if one.chosen is not None:
+        return one.chosen.verdict
+    verdicts = [row.gain.verdict for row in one.rows if row.gain]
+    return next((v for v in (BETTER, WORSE, NO_EVIDENCE, TOO_FEW) if v in verdicts), NOTHING)
+
+
+def _headline(one: Summary) -> str:
+    best = _best(one)
+    assert best.gain is not None
+    verdict = verdict_of(one)
+    if verdict == TOO_FEW:
+        won = percent(best.gain.comparison.batches_won.rate)
+        return (
+            f"The loss after {one.series}'s best step is {_lower(best.mean)} than after {one.baseline}'s"
+            f"{_at(best)}, on average, and lower on {won} of the batches."
+        )
+    gain = one.chosen.comparison.mean if one.chosen else best.mean
+    words = {
+        BETTER: f"{one.series} takes a better step than {one.baseline}",
+        WORSE: f"{one.series} takes a worse step than {one.baseline}",
+    }.get(verdict, f"No evidence that {one.series} takes a better or a worse step than {one.baseline}")
+    words += f": the loss after it is {_lower(gain)}"
+    if one.chosen is None:
+        return f"{words}{_at(best)}."
+    words += f" with N chosen on other batches, {'most' if best.mean > 0 else 'least'}{_at(best)}"
+    if (enough := one.enough) is not None:
+        words += f", and hardly more after N = {enough.samples}"
+    return f"{words}."
+
+
+def _details(one: Summary) -> list[str]:
+    best = _best(one)
+    assert best.gain is not None
+    sentences = []
+    for where, chosen, at_best in (
+        (f"Gain over {one.baseline}", one.chosen, best.gain),
+        ("On held-out data, by the same step", one.chosen_heldout, best.heldout),
+    ):
+        if at_best is not None:
+            numbers = [f"{_numbers(at_best)}{_at(best)}"]
+            if chosen is not None and chosen.verdict != TOO_FEW:
+                numbers.insert(0, f"{_numbers(chosen)} with N chosen on other batches")
+            sentences.append(f"{where}: {'; '.join(numbers)}.")
+    if (enough := one.enough) is not None:
+        part = percent(enough.mean / best.mean)
+        sentences.append(f"N = {enough.samples} gives {part} of the largest mean gain.")
+    if len(one.rows) > 1 and best.gain.verdict != TOO_FEW:
+        significant = [f"{v}{_where(one, v)}" for v in (BETTER, WORSE) if _where(one, v)]
+        words = " and ".join(significant) or "no evidence at any"
+        sentences.append(f"Each N by itself, with Holm's correction for {len(one.rows)}: {words}.")
+    return sentences
+
+
+def _numbers(finding: Finding) -> str:
+    """Return for example "+0.041 [+0.02, +0.06], p = 0.016"."""
+    gains = finding.comparison
+    words = signed(gains.mean)
+    if gains.networks < 2:
+        return words
+    words += f" [{signed(gains.low)}, {signed(gains.high)}]"
+    if gains.networks < FEWEST_NETWORKS:
+        return words
+    p = p_value(finding.p_value)
+    return f"{words}, p {p if p.startswith('<') else f'= {p}'}"
+
+
+def _control(one: Summary) -> str:
+    best = _best(one)
+    verdict = verdict_of(one)
+    gain = one.chosen.comparison.mean if one.chosen else best.mean
+    words = "" if verdict == TOO_FEW else f"{verdict}, "
+    return f"{one.series} {words}{signed(gain)}{'' if one.chosen else _at(best)}"
+
+
+def _alone(claims: Sequence[Claim]) -> Answer:
+    """Return what there is to say where no estimator has a baseline: whether it lowers the loss."""
+    lowering = [c for c in claims if c.second == BEFORE and c.measure is BATCH]
+    if not lowering:
+        return Answer("No study has a best step: all of their trials failed.", [])
+    best = max(lowering, key=lambda claim: claim.finding.comparison.mean)
+    gain = best.finding.comparison.mean
+    lowers = f"lowers the loss by {gain:.3g}" if gain > 0 else "does not lower the loss"
+    return Answer(f"{best.first}'s best step {lowers} on average.", [])
+
+
+def _best(one: Summary) -> Row:
+    assert one.best is not None
+    return one.best
+
+
+def _lower(gain: float) -> str:
+    return f"{'lower' if gain >= 0 else 'higher'} by {abs(gain):.3g}"
+
+
+def _at(row: Row) -> str:
+    return "" if row.samples is None else f" at N = {row.samples}"
+
+
+def _where(one: Summary, verdict: str) -> str:
+    """Return the sample counts with that verdict, in words; "" for none."""
+    counts = [r.samples for r in one.rows if r.samples and r.gain and r.gain.verdict == verdict]
+    if len(counts) == len(one.rows):
+        return " at every N"
+    return f" at N = {ranges(counts)}" if counts else ""
