@@ -17,9 +17,11 @@ from hydra import compose, initialize_config_dir
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.job_runner import Folders, run_job
+from srste.report.chapters import chapters
 from srste.report.conditions import conditions
 from srste.report.legend import caveat, mark
-from srste.report.report import Facts, write_report
+from srste.report.page import Facts
+from srste.report.report import write_report
 from srste.report.table import csv_table, text_table
 from srste.store import records
 from srste.study.certificate import Certificate
@@ -241,7 +243,8 @@ class TestLosses:
     def test_figures_and_the_page_name_the_loss(self, each, tmp_path):
         of = [each[key][1] for key in (("logistic", "mlp"), ("absolute_error", "residual"))]
         found = {r.key: (path, r) for those in of for path, r in those.values()}
-        page = write_report(found, tmp_path / "report.html", Facts("x")).page.read_text()
+        said = chapters(conditions(record for _, record in found.values()))
+        page = write_report(said, found, tmp_path / "report.html", Facts("x")).page.read_text()
         assert "Gains in mean absolute error or logistic loss" in page
         assert "mean squared error" not in page
         assert "Over all learning rates, by the exact curves of 2 studies: in 0 none in (0, 0.5]" in page

@@ -323,7 +323,7 @@ def test_the_same_study_in_two_jobs_counts_once(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "4 studies" in done.stdout
     runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
-    assert len(runs) == 4 + 1
+    assert len(runs) == 4 + 1 + 2  # the launch's, and two summaries
 
 
 def test_a_folder_named_by_the_time_and_another_working_directory(tmp_path):

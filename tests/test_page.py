@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from srste.analysis.statistics.verdicts import BETTER, FIXED, NO_EVIDENCE, TOO_FEW, WORSE
 from srste.commands.main import main
+from srste.report.chapters import chapters
 from srste.report.claims import claims, counts, grid, undecidable
 from srste.report.claims import main as main_claims
 from srste.report.conditions import conditions
+from srste.report.page import Facts
 from srste.report.panels import BATCH, HELDOUT, HELDOUT_BEST, panel, settings
-from srste.report.report import Facts, markdown, write_report
+from srste.report.report import markdown, write_report
 from srste.store import records
 from srste.store.files import checksum
 from srste.store.records import Baseline
@@ -113,7 +117,7 @@ class TestClaims:
         assert verdict_of(every, "sr-STE", "STE", HELDOUT_BEST) == [WORSE]
         assert verdict_of(every, "sr-STE", "tilted STE", BATCH) == [BETTER]
         assert verdict_of(every, "tilted STE", "STE", BATCH) == [NO_EVIDENCE]
-        assert verdict_of(every, "STE", "the loss before", BATCH) == [BETTER]
+        assert verdict_of(every, "STE", "no step", BATCH) == [BETTER]
         assert verdict_of(every, "STE", "a zero output", BATCH) == [WORSE]
 
     def test_gains_are_those_of_the_records(self, eight):
@@ -134,7 +138,7 @@ class TestClaims:
     def test_what_is_no_evidence_says_how_many_networks_would_tell(self, judged):
         _, every = judged
         claim = next(c for c in every if (c.first, c.measure) == ("tilted STE", BATCH))
-        assert re.search(r"; [\d,]+ networks would tell$", claim.words)
+        assert re.search(r"; would take [\d,]+ networks to show$", claim.words)
 
     def test_as_many_networks_as_are_there_would_not_tell(self):
         """Large but for one network: what six would see, these six have not seen."""
@@ -224,13 +228,13 @@ class TestClaims:
 
     def test_an_estimator_alone_is_compared_with_nothing_done(self):
         _, every = the_claims([study("ste", None, b, 0.4) for b in (1, 2)])
-        assert {c.second for c in every} == {"the loss before", "a zero output"}
+        assert {c.second for c in every} == {"no step", "a zero output"}
 
     def test_the_table_s_order(self, judged):
         _, every = judged
         titles = list(grid(main_claims(every)))
-        assert titles[0] == "sr-STE better than STE?"
-        assert titles[-1] == "tilted STE better than STE?"
+        assert titles[0] == "sr-STE against STE"
+        assert titles[-1] == "tilted STE against STE"
 
 
 class Page(HTMLParser):
@@ -258,7 +262,12 @@ def report(tmp_path_factory, eight):
     found = written(folder / "records", eight)
     command = "python train.py -m x='<script>alert(1)</script>'"
     facts = Facts("multirun: <b>&", command, missing=3)
-    return write_report(found, folder / "report.html", facts)
+    return page_of(found, folder / "report.html", facts)
+
+
+def page_of(found, page, facts):
+    """The report of these records."""
+    return write_report(chapters(conditions(r for _, r in found.values())), found, page, facts)
 
 
 class TestPage:
@@ -266,22 +275,25 @@ class TestPage:
         page = Page(report.page.read_text())
         assert page.refers
         assert all(r.startswith(("data:image/", "#")) for r in page.refers)
-        assert "url(" not in report.page.read_text()
-        assert "<script" not in report.page.read_text()
+        scripts = re.findall(r"<script[^>]*>", report.page.read_text())
+        assert scripts == ['<script type="application/json" id="curves-data">', "<script>", "<script>"]
 
-    def test_it_begins_with_the_verdicts(self, report):
-        text = Page(report.page.read_text()).text
-        assert text.index("In short") < text.index("Verdicts") < text.index("Figures")
-        short = text[text.index("In short") : text.index("Verdicts")]
-        found = r"sr-STE better than STE\? at N = 1 ▲ better \+0\.0[45]\d* ▼ worse -0\.0"
-        assert re.search(found, short)
+    def test_it_begins_with_the_answer_then_the_figure_then_the_claims(self, report):
+        source = report.page.read_text()
+        text = Page(source).text
+        answer = text.index("sr-STE takes a better step than STE: the loss after it is lower by 0.0")
+        claimed = text.index("Claims, tested over 8 networks")
+        assert answer < text.index("Gain over STE: +0.0") < text.index("Means over networks") < claimed
+        assert source.index("<img") < source.index("Claims, tested") < source.index("<details>")
+        found = r"sr-STE against STE at N = 1, fixed beforehand ▲ better \+0\.0[45]\d*"
+        assert re.search(found, text[claimed:])
         assert "3 studies are missing" in text
         assert "multirun: <b>&" in text  # escaped, so it is seen as it is
 
     def test_every_figure_is_there_with_words_for_it(self, report):
         page = Page(report.page.read_text())
         names = {p.name.split("_")[0].split(".")[0] for p in report.files if p.suffix == ".png"}
-        assert names == {"networks", "batches", "curves", "angle", "heldout"}
+        assert names == {"networks", "curves", "angle", "heldout"}
         assert len(page.images) == len(names)
         assert all(len(image["alt"]) > 20 for image in page.images)
 
@@ -294,21 +306,48 @@ class TestPage:
             if path.suffix == ".md":
                 assert f"{path.stem}.csv" in files
 
+    def test_the_curves_are_the_trials(self, report, eight):
+        """Every curve of the interactive figure holds its study's lowest and highest loss."""
+        found = re.search(r'id="curves-data">(.*?)</script>', report.page.read_text())[1]
+        data = json.loads(found)
+        assert data["left_out"] == 0
+        assert len(data["curves"]) == len(eight)
+        by_place = {(r.identity["seed"], r.batch, r.estimator, r.samples): r for r in eight}
+        names = {"STE": "ste", "sr-STE": "sr_ste", "tilted STE": "tilted_ste"}
+        for curve in data["curves"]:
+            record = by_place[curve["seed"], curve["batch"], names[curve["series"]], curve["samples"]]
+            assert curve["pre_loss"] == record.pre_loss
+            assert len(curve["lr"]) == len(curve["loss"]) > 0
+            assert curve["lr"] == sorted(curve["lr"])
+
     def test_the_csv_says_what_the_page_says(self, report):
         path = next(p for p in report.files if p.name == "verdicts.csv")
         rows = list(csv.DictReader(path.read_text().splitlines()))
         first = rows[0]
         assert (first["first"], first["second"], first["verdict"]) == ("sr-STE", "STE", "better")
-        assert first["networks won"].startswith("8/8 [63, 100 %]")
-        each = [r for r in rows if "Holm" in r["rule"]]
-        assert all(
-            float(r["p (corrected)"].strip("< ")) >= float(r["p (Wilcoxon)"].strip("< ")) for r in each
-        )
+        assert (first["networks_won"], first["networks"]) == ("8", "8")
+        assert float(first["gain_low"]) <= float(first["gain"]) <= float(first["gain_high"])
+        each = [r for r in rows if r["rule"] == "each"]
+        assert each
+        assert all(float(r["p_corrected"]) >= float(r["p_wilcoxon"]) for r in each)
+        told = json.loads((path.parent / "verdicts.json").read_text())
+        assert [str(row["gain"]) for row in told["verdicts"]] == [row["gain"] for row in rows]
+        assert told["answers"][0]["headline"] in report.page.read_text()
+
+    def test_numbers_are_numbers(self, report):
+        """Tidy: what pandas reads as numbers, except for names."""
+        names = {"setting", "model", "data", "loss", "pretraining", "sampling", "first", "second",
+                 "measure", "rule", "verdict", "estimator", "baseline", "statistic"}  # fmt: skip
+        for table in ("verdicts", "gains", "note"):
+            frame = pd.read_csv(report.page.with_suffix("") / f"{table}.csv")
+            assert len(frame)
+            texts = {column for column in frame if frame[column].dtype.kind not in "ifb"}
+            assert texts <= names
 
     def test_written_again_it_is_the_same(self, report, tmp_path_factory, eight):
         folder = tmp_path_factory.mktemp("again")
         found = written(folder / "records", eight)
-        again = write_report(found, folder / "report.html", Facts("multirun: <b>&"))
+        again = page_of(found, folder / "report.html", Facts("multirun: <b>&"))
         one, other = ({p.name: p for p in r.files} for r in (report, again))
         assert one.keys() == other.keys()
         assert all(one[name].read_bytes() == other[name].read_bytes() for name in one)
@@ -317,8 +356,10 @@ class TestPage:
     def test_odd_ones_are_reported_too(self, tmp_path, batches):
         few = [study("ste", None, b, 0.4) for b in range(1, batches + 1)]
         few[0] = dataclasses.replace(few[0], best=None, heldout=None, probe=None)
-        write_report(written(tmp_path / "r", few), tmp_path / "report.html", Facts("x"))
-        words = "all of their trials failed" if batches == 1 else "too few for a verdict"
+        page_of(written(tmp_path / "r", few), tmp_path / "report.html", Facts("x"))
+        words = (
+            "all of their trials failed" if batches == 1 else "This describes one network; a test needs"
+        )
         assert words in (tmp_path / "report.html").read_text()
 
     def test_markdown(self):
@@ -336,7 +377,7 @@ class TestCommand:
         code, out, err = self.run(capsys, tmp_path / "copied", "--samples", 2)
         assert (code, err) == (0, "")
         assert (tmp_path / "copied" / "report.html").exists()
-        assert re.search(r"sr-STE better than STE\? +at N = 2 +▲ better", out)
+        assert "sr-STE takes a better step than STE" in out
         page = (tmp_path / "copied" / "report.html").read_text()
         assert "at N = 2, fixed beforehand" in page
 
@@ -349,7 +390,7 @@ class TestCommand:
         code, out, _ = self.run(capsys, tmp_path / "a", tmp_path / "b", "--out", out_at)
         assert code == 0
         assert "Damaged or of another version, and passed over: 1 records" in out
-        assert "Verdicts over 8 networks" in out
+        assert "mean over 8 networks" in out
         assert (tmp_path / "x" / "both" / "verdicts.md").exists()
 
     @pytest.mark.parametrize(

@@ -16,10 +16,13 @@ from srste.commands.audit.audit import audit
 from srste.errors import first_line, printable
 from srste.launch.results import LaunchResults, show_lost
 from srste.note2021.log import read_note_log
+from srste.report.chapters import chapters
 from srste.report.conditions import conditions
 from srste.report.console import console
-from srste.report.launch_files import description, write_files
-from srste.report.report import Facts, write_report
+from srste.report.description import description, escaped
+from srste.report.launch_files import write_files
+from srste.report.page import Facts
+from srste.report.report import write_report
 from srste.report.table import text_table
 from srste.report.terminal import print_alarms
 from srste.store.manifest import Contents, JobContents, Launch
@@ -73,14 +76,14 @@ def test_tables_alarms_verdicts_figures_and_the_page(tmp_path, name):
     assert f"first in {name} batch 1: {name} ({MEANING[SMALLEST]})" in printed(
         lambda c: print_alarms([alarm], c)
     )
-    assert f"~~~~~~\n{text_table(arranged[0])}~~~~~~" in description(arranged)
+    assert f"| {escaped(name)} |" in description(chapters(arranged), "", "#")
     files = write_files(arranged, tmp_path)
     assert all(path.stat().st_size for path in files)
     # As an SVG has it for those that look for words; the glyphs are paths.
     assert name.strip() in unescape((tmp_path / "figure.svg").read_text())
     assert {line.label for line in read_note_log(tmp_path / "note.log")} == {"STE", name}
     page = tmp_path / "report.html"
-    write_report({}, page, Facts(name, f"python train.py {name}"))
+    write_report([], {}, page, Facts(name, f"python train.py {name}"))
     assert f"<code>python train.py {escape(name)}</code>" in page.read_text()
 
 

@@ -12,12 +12,16 @@ from rich.console import Console
 
 from srste.curve import Interval
 from srste.note2021.log import note_line, write_note_log
+from srste.report.chapters import chapters
 from srste.report.conditions import Column, conditions
+from srste.report.description import description
 from srste.report.figures.note import note_figure
 from srste.report.figures.style import save
-from srste.report.launch_files import description, names, show, write_files
+from srste.report.launch_files import write_files
 from srste.report.legend import caveat
-from srste.report.table import csv_table, print_table, text_table
+from srste.report.table import csv_table, text_table
+from srste.report.terminal import print_answers
+from srste.store.records import Baseline
 from srste.study.certificate import Certificate
 from srste.study.results import Best
 from tests.test_records import record
@@ -140,7 +144,7 @@ class TestTable:
     def test_the_end_of_the_range_is_marked_and_explained(self):
         arranged = conditions([study("ste", None, 1, 0.5), study("sr_ste", 1, 1, 0.4, lr=0.5)])
         assert "0.4000^" in text_table(*arranged)
-        assert "^ the largest learning rate that was tried is the best" in caveat(arranged)
+        assert "^ the best learning rate is the largest that was tried: raise" in caveat(arranged)
         assert not re.search(r"^[*!]", caveat(arranged), re.M)
 
     def test_what_was_tried_falls_nowhere_and_what_is_known_of_the_rest(self):
@@ -175,13 +179,12 @@ class TestTable:
         studies = [r for s in range(4) for r in sweep(seed=s)]
         every = [certified(r, exact(0.7, None)) if r.samples == 1 else r for r in studies]
         every[4] = certified(study("ste", None, 2, 0.75, seed=0), exact(0.6, Interval(0.0, 1e-3, 0.6)))
-        buffer = io.StringIO()
-        show(conditions(every), Console(file=buffer, width=200))
-        text = " ".join(buffer.getvalue().split())
+        lines = caveat(conditions(every), marked=False)
+        text = " ".join(lines.split())
         assert "In 8 of 32 studies no learning rate in (0, 0.5] lowers the loss: certified." in text
         assert "In 1 of 32 studies no learning rate that was tried" in text
         assert "from 0 to 0.001 (seed=0 batch 2, STE)" in text
-        assert not re.search(r"^[*!]", buffer.getvalue(), re.M)
+        assert not re.search(r"^[*!]", lines, re.M)
 
     @pytest.mark.parametrize(
         ("regret", "words"),
@@ -198,55 +201,67 @@ class TestTable:
         far = certified(study("ste", None, 1, 0.6 + regret), exact(0.6, Interval(0.0, 0.3, 0.6), regret))
         assert words in caveat(conditions([near, far]))
 
-    def test_lines_wrap_at_words_in_a_terminal(self):
-        buffer = io.StringIO()
-        console = Console(file=buffer, width=80, force_terminal=True, color_system=None)
-        show(conditions(sweep()), console)
-        assert max(map(len, buffer.getvalue().splitlines())) <= 80
-        assert "lowest of many often wins by chance alone" in " ".join(buffer.getvalue().split())
+    def test_the_text_of_a_launch_is_no_markdown(self):
+        named = [study("ste", None, 1, 0.4), study("*a|b_[x]", 1, 1, 0.3)]
+        text = description(chapters(conditions(named)), "", "#")
+        assert "\\*a\\|b\\_\\[x\\]" in text
 
-    def test_marks_survive_markdown(self):
-        missed = certified(study("ste", None, 1, 0.75), exact(0.6, Interval(0.0, 1e-3, 0.6)))
-        text = description(conditions([missed]))
-        assert "\n\n\\* no learning rate" in text
-        assert not re.search(r"^\* ", text, re.M)
+    def test_a_description_fits_mlflow(self):
+        many = [
+            r for seed in range(3) for s in range(40) for r in sweep(seed=seed, data={"name": f"d{s}"})
+        ]
+        text = description(chapters(conditions(many)), "#report", "#charts")
+        assert len(text) < 8_000
+        assert text.startswith("[Report: statistics, figures, curves](#report)")
 
-    def test_the_caveat_fits_what_is_shown(self):
-        assert "Not yet evidence" in caveat(conditions(sweep()))
-        one_each = [study("ste", None, 1, 0.4), study("sr_ste", 1, 1, 0.3)]
-        assert "Not yet evidence" not in caveat(conditions(one_each))
 
-    @pytest.mark.parametrize("width", [60, 30])
-    def test_a_narrow_terminal_gets_several_parts_and_nothing_is_cut(self, width):
-        (condition,) = conditions(sweep())
-        buffer = io.StringIO()
-        print_table(condition, Console(file=buffer, width=width))
-        text = buffer.getvalue()
-        assert "…" not in text
-        assert "(1 of " in text
-        for figure in ("0.7000", "0.4000", "0.3900", "0.3100", "0.2100", "N=1 ", "N=2 ", "N=10 "):
-            assert figure in text
-        if width == 60:
-            assert max(map(len, text.splitlines())) <= width
+def compared(records):
+    """The same, with what draws nothing on their batch as their baseline."""
+    fixed = {(r.identity["seed"], repr(r.common), r.batch): r for r in records if r.samples is None}
+    results = []
+    for one in records:
+        of = fixed[one.identity["seed"], repr(one.common), one.batch]
+        baseline = Baseline(of.key, of.estimator, of.best.lr, of.best.post_loss)
+        results.append(one if one is of else dataclasses.replace(one, baseline=baseline))
+    return results
 
-    def test_many_conditions_get_a_line_each(self):
-        arranged = conditions([r for seed in range(5) for r in sweep(seed=seed)])
-        buffer = io.StringIO()
-        show(arranged, Console(file=buffer, width=200))
-        lines = buffer.getvalue().splitlines()
-        assert sum(line.strip().startswith("seed=") for line in lines) == 5
-        assert re.search(
-            r"seed=3 +0\.7000 +0\.3800 +0\.4000 +0\.3950 +0\.3800 +0\.2600 +sr-STE 2 of 2",
-            buffer.getvalue(),
-        )
 
-    def test_names_tell_all_studies_of_a_launch_apart(self):
-        arranged = conditions([r for seed in range(2) for r in sweep(seed=seed)])
-        found = names(arranged)
-        assert len(set(found.values())) == 16 + 8  # studies, and groups of all batches
-        assert "sr_ste N=2 seed=1" in found.values()
-        assert "sr_ste N=2 batch 1 seed=1" in found.values()
+def answers(records, width=80):
+    """What a terminal of that width shows."""
+    buffer = io.StringIO()
+    screen = Console(file=buffer, width=width, markup=False, highlight=False, emoji=False)
+    print_answers(chapters(conditions(compared(records))), screen)
+    return buffer.getvalue()
 
+
+class TestTerminal:
+    def test_n_is_down_the_rows_and_the_means_are_those_of_the_studies(self):
+        text = answers(sweep())
+        rows = [line.split() for line in text.splitlines()]
+        assert ["STE", "0.40000"] in rows
+        assert ["sr-STE", "1", "0.39500", "+0.005", "2/2"] in [row[:5] for row in rows]
+        assert ["10", "0.26000", "+0.14", "2/2"] in [row[:4] for row in rows]
+        assert "lower by 0.14 than after STE's at N = 10" in " ".join(text.split())
+
+    @pytest.mark.parametrize("seeds", [1, 8])
+    def test_no_line_is_wider_than_eighty_columns(self, seeds):
+        records = [r for seed in range(seeds) for r in sweep(seed=seed)]
+        records += [study("tilted_ste", n, b, 0.4, seed=s) for n in (1, 2, 10) for b in (1, 2)
+                    for s in range(seeds)]  # fmt: skip
+        assert max(map(len, answers(records).splitlines())) <= 80
+
+    def test_of_many_settings_each_has_its_answer_in_a_sentence(self):
+        records = [
+            r
+            for s in ("none", "adam", "sgd", "sam")
+            for r in sweep(pretraining={"name": s, "_target_": "x"})
+        ]
+        text = answers(records, 200)
+        assert text.count("lower by 0.14 than after STE's at N = 10") == 4
+        assert "estimator" not in text
+
+
+class TestFiles:
     def test_csv_has_full_precision_and_the_note_s_columns(self):
         text = csv_table(conditions(sweep()))
         rows = list(csv.DictReader(io.StringIO(text)))

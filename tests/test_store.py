@@ -9,6 +9,7 @@ import shlex
 import sqlite3
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -20,10 +21,11 @@ from sqlalchemy.engine import make_url
 from srste.errors import UserError
 from srste.store.manifest import Launch
 from srste.tracking.addresses import resolved, sqlite_address, sqlite_file, ui_command
+from srste.tracking.chart_view import Chart
 from srste.tracking.databases import make_database
 from srste.tracking.opening import open_anew
 from srste.tracking.run_contents import Entry, Run
-from srste.tracking.writer import Synced
+from srste.tracking.writer import Outcome
 from tests.support import SMALL, empty_database, free_port, serving, train
 
 NAMES = [
@@ -237,11 +239,11 @@ class TestTheCommandThatShowsIt:
         assert listed(tmp_path) == [".srste", "it's a? %", "outputs"]
         line = next(line for line in done.stdout.splitlines() if line.startswith("Charts: "))
         command = shlex.split(line.split("`", 1)[1].rsplit("`", 1)[0])
-        (run, *_) = mlflow.MlflowClient(command[-1]).search_runs(["1"])
+        (run, *_) = mlflow.MlflowClient(command[-1]).search_runs(["1"], "tags.kind = 'launch'")
         port = free_port()
         with serving([*command, "--port", str(port), "--workers", "1"], tmp_path, port):
             asked = urllib.parse.urlencode({"path": "record.json", "run_uuid": run.info.run_id})
-            if run.data.tags["kind"] == "launch":
+            if run.data.tags["kind"] != "study":
                 asked = asked.replace("record.json", "table.txt")
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/get-artifact?{asked}") as answer:
                 assert answer.read()
@@ -250,43 +252,62 @@ class TestTheCommandThatShowsIt:
 
 
 class TestAgain:
-    def repeat(self, store, folder, text):
+    def repeat(self, store, folder, text, seconds=1.5):
         """The launch's run, as a repetition of the launch makes it."""
         (folder / "report").mkdir(exist_ok=True)
         (folder / "table.txt").write_text(text)
         (folder / "report" / "a.txt").write_text(text)
-        former = store._runs("tags.kind = 'launch'")
-        store.track_launch(
-            LAUNCH, Synced(0, {}, former), [{"a": 1, "b": "x"}], text,
-            [folder / "table.txt", folder / "report"], {}, [], True,
+        synced = store.sync(LAUNCH, [], frozenset(), lambda: None)
+        outcome = Outcome(
+            description=text, numbers={"gain": 1.0}, configs=[{"a": 1}],
+            files=[folder / "table.txt", folder / "report"], seconds=seconds, complete=True,
+            headline=f"{text}.", names={}, tags={}, front=[], charts=[Chart(("gain",), "N")],
         )  # fmt: skip
+        store.finish(LAUNCH, synced, outcome)
         (run,) = store._runs("tags.kind = 'launch'")
         return run
 
-    def test_its_run_is_written_over(self, tmp_path):
+    def test_its_run_is_written_over_whatever_came_between(self, tmp_path):
+        """So that a link to it stays good; its duration is that of both."""
         store = open_anew(sqlite_address(a_store(tmp_path / "x")), "srste")
         first = self.repeat(store, tmp_path, "first")
+        assert first.info.end_time - first.info.start_time == 1_500
         mine = tmp_path / "mine.txt"
         mine.touch()
         store._client.log_artifact(first.info.run_id, str(mine))
+        store.add(replace(LAUNCH, id="2" * 32), [an_entry(tmp_path)])
         second = self.repeat(store, tmp_path, "second")
         assert second.info.run_id == first.info.run_id
         assert second.info.status == "FINISHED"
-        assert second.info.end_time == first.info.end_time
+        assert second.info.end_time - second.info.start_time == 3_000
         assert second.data.tags["mlflow.note.content"] == "second"
-        paths = {p.name: p.read_text() for p in (tmp_path / "x" / "mlruns").rglob("*.*") if p.is_file()}
+        folder = tmp_path / "x" / "mlruns" / "1" / second.info.run_id
+        paths = {p.name: p.read_text() for p in folder.rglob("*.*") if p.is_file()}
         assert paths.pop("config.yaml")
         assert paths == {"table.txt": "second", "a.txt": "second", "mine.txt": ""}
 
-    def test_below_a_newer_run_it_is_made_anew_on_top(self, tmp_path):
+    def test_it_is_shown_as_running_and_as_interrupted(self, tmp_path):
         store = open_anew(sqlite_address(a_store(tmp_path / "x")), "srste")
-        first = self.repeat(store, tmp_path, "first")
-        store.add(LAUNCH, [an_entry(tmp_path)])
-        second = self.repeat(store, tmp_path, "second")
-        assert second.info.run_id != first.info.run_id
-        assert store._runs("")[0].info.run_id == second.info.run_id
-        left = tmp_path / "x" / "mlruns" / "1" / first.info.run_id / "artifacts"
-        assert list(left.rglob("*.*")) == []
+        begun = store.begin(LAUNCH)
+        assert store._client.get_run(begun).info.status == "RUNNING"
+        store.interrupt(begun, 2.0)
+        ended = store._client.get_run(begun)
+        assert ended.info.status == "KILLED"
+        assert ended.info.end_time - ended.info.start_time == 2_000
+        assert self.repeat(store, tmp_path, "then").info.run_id == begun
+
+    def test_the_experiment_s_description_has_the_newest_answer_and_someone_s_own_stays(self, tmp_path):
+        store = open_anew(sqlite_address(a_store(tmp_path / "x")), "srste")
+        note = lambda: store._client.get_experiment(store.experiment_id).tags["mlflow.note.content"]  # noqa: E731
+        for text in ("first", "second"):
+            run = self.repeat(store, tmp_path, text)
+            assert note().startswith(
+                f"[Newest report](#/experiments/1/runs/{run.info.run_id}/artifacts/"
+            )
+            assert f"**{text}.**" in note()
+        store._client.set_experiment_tag(store.experiment_id, "mlflow.note.content", "mine")
+        self.repeat(store, tmp_path, "third")
+        assert note() == "mine"
 
     def test_four_times_takes_the_room_of_once(self, tmp_path):
         sizes = []

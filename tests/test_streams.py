@@ -44,7 +44,7 @@ def test_a_launch_is_complete(tmp_path, line):
     for name in ("results.csv", "table.txt", "figure.png", "report.html", "report/studies.csv"):
         assert (root / name).stat().st_size > 0
     kinds = [run.data.tags["kind"] for run in runs_in(f"sqlite:///{work}/mlflow.db")]
-    assert sorted(kinds) == ["launch", "study", "study", "study"]
+    assert sorted(kinds) == ["launch", "study", "study", "study", "summary", "summary"]
     if "head" in line:
         assert "train.py: standard output ended early (Broken pipe)" in done.stderr
     if more:

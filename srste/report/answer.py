@@ -25,14 +25,11 @@ def answer(setting: Setting, results: Sequence[Summary], claims: Sequence[Claim]
     """Return the answer for a setting. results: its summaries; claims: its claims."""
     compared = sorted((one for one in results if one.best), key=lambda one: -_best(one).mean)
     subjects = [one for one in compared if not one.control] or compared
-    if not subjects:
-        return _alone(claims)
-    controls = [one for one in compared if one not in subjects]
-    headlines = [_headline(one) for one in subjects]
-    details = [*_details(subjects[0]), *headlines[1:]]
-    if controls:
+    headlines = [_headline(one) for one in subjects] or [_alone(claims)]
+    details = [*(_details(subjects[0]) if subjects else []), *headlines[1:]]
+    if controls := [one for one in compared if one not in subjects]:
         details.append("Controls: " + "; ".join(_control(one) for one in controls) + ".")
-    if (networks := len(setting.networks)) < FEWEST_NETWORKS:
+    if claims and (networks := len(setting.networks)) < FEWEST_NETWORKS:
         count = "one network" if networks == 1 else f"{networks} networks"
         details.append(f"This describes {count}; a test needs at least {FEWEST_NETWORKS}.")
     return Answer(headlines[0], details)
@@ -115,15 +112,15 @@ def _control(one: Summary) -> str:
     return f"{one.series} {words}{signed(gain)}{'' if one.chosen else _at(best)}"
 
 
-def _alone(claims: Sequence[Claim]) -> Answer:
+def _alone(claims: Sequence[Claim]) -> str:
     """Return what there is to say where no estimator has a baseline: whether it lowers the loss."""
     lowering = [c for c in claims if c.second == BEFORE and c.measure is BATCH]
     if not lowering:
-        return Answer("No study has a best step: all of their trials failed.", [])
+        return "No study has a best step: all of their trials failed."
     best = max(lowering, key=lambda claim: claim.finding.comparison.mean)
     gain = best.finding.comparison.mean
     lowers = f"lowers the loss by {gain:.3g}" if gain > 0 else "does not lower the loss"
-    return Answer(f"{best.first}'s best step {lowers} on average.", [])
+    return f"{best.first}'s best step {lowers} on average."
 
 
 def _best(one: Summary) -> Row:

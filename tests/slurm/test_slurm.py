@@ -96,7 +96,7 @@ def test_the_readme_s_command(settled, tmp_path):
     assert "22 studies, 1,100,000 trials" in done.stdout
     # Tracked by the launching process: no other one opened the store.
     runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"], max_results=1000)
-    assert len(runs) == 23
+    assert len(runs) == 22 + 1 + 2  # the launch's, and two summaries
     job = only(tmp_path / "multirun") / "samples=3"
     assert (job / ".hydra" / "config.yaml").is_file()
     assert (job / "train.log").is_file()
