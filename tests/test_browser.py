@@ -85,14 +85,29 @@ def text_of(browser, *wanted, seconds=60):
 
 
 def charts_of(browser):
-    """The titles of the charts that the page shows, each with the colours of its lines and bars."""
+    """The charts that the page shows: of each the number of its lines, their colours, and the title
+    of its horizontal axis. What shines through is MLflow's: each line once more, before smoothing."""
     script = """
-      return [...document.querySelectorAll('.js-plotly-plot')].map(plot => [
-        plot.data.filter(t => (t.y || []).length).length,
-        [...new Set(plot.data.flatMap(t => [t.line && t.line.color, t.marker && t.marker.color]).flat()
-          .filter(c => typeof c == 'string'))],
-        plot.layout.xaxis && plot.layout.xaxis.title && plot.layout.xaxis.title.text])"""
+      const solid = t => [t.line && t.line.color, t.marker && t.marker.color]
+        .find(c => typeof c == 'string' && c.length == 7);
+      return [...document.querySelectorAll('.js-plotly-plot')].map(plot => {
+        const lines = plot.data.filter(t => (t.y || []).length && solid(t));
+        const axis = plot.layout.xaxis && plot.layout.xaxis.title;
+        return [lines.length, [...new Set(lines.map(solid))], axis && axis.text];
+      })"""
     return browser.execute_script(script)
+
+
+def follow(browser, text):
+    """Clicks on a link, and turns to the tab that it opens."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    before = set(browser.window_handles)
+    browser.find_element(By.LINK_TEXT, text).click()
+    WebDriverWait(browser, 10).until(lambda b: set(b.window_handles) - before)
+    (new,) = set(browser.window_handles) - before
+    browser.switch_to.window(new)
 
 
 def test_the_printed_link_answers(browser, page):
@@ -115,12 +130,10 @@ def test_the_printed_link_answers(browser, page):
 
 
 def test_one_click_leads_to_the_report(browser, page):
-    from selenium.webdriver.common.by import By
-
     _, link = page
     open_page(browser, link)
     text_of(browser, "Newest report")
-    browser.find_element(By.LINK_TEXT, "Newest report").click()
+    follow(browser, "Newest report")
     text_of(browser, "report.html", "results.csv")
     assert browser.current_url.endswith("/artifacts/report.html")
 
@@ -134,7 +147,6 @@ def test_the_list_of_runs_has_estimators_and_launches_with_their_studies_folded(
 
 def test_a_study_s_page(browser, page, swept):
     import mlflow
-    from selenium.webdriver.common.by import By
 
     client = mlflow.MlflowClient(f"sqlite:///{swept[0]}/mlflow.db")
     runs = {r.info.run_name: r for r in client.search_runs(["1"])}
@@ -143,7 +155,7 @@ def test_a_study_s_page(browser, page, swept):
     open_page(browser, f"{server}/#/experiments/1/runs/{of}?workflowType=machine_learning")
     text = text_of(browser, "loss after the best step", "gain over the baseline", "StochasticRounding")
     assert "version.torch" not in text
-    browser.find_element(By.LINK_TEXT, "The baseline on the same batch").click()
+    follow(browser, "The baseline on the same batch")
     text_of(browser, "ste batch 2")
 
 

@@ -82,9 +82,10 @@ class TestRecords:
 class TestAtTheEnd:
     def test_the_table_and_the_link(self, sweep):
         out = sweep[1].stdout
-        assert re.search(r"batch +before +output +STE +N=1 +N=2 +N=3 +wins", out)
-        assert len(re.findall(r"^ +[12] +0\.\d+ +", out, re.M)) == 2
-        assert "Not yet evidence" in out
+        assert re.search(r"estimator +N +loss +gain over STE +won +held out", out)
+        assert len(re.findall(r"^ (?:sr-STE|      )  +[123] +0\.\d+ +[+-]", out, re.M)) == 3
+        assert "The loss after sr-STE's best step is" in out
+        assert "This describes one network; a test needs at least 6." in out
         assert re.search(r"is within [\d.e-]+ of the exact minimum over all learning rates, ", out)
         assert "8 studies, 40,000 trials in" in out
         assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/1/runs\?\S*compareRunsMode=CHART", out)

@@ -132,7 +132,7 @@ def test_several_launches_and_one_that_is_not_legible(copied, untracked, tmp_pat
     done = sync(tmp_path, copied.parent, "--experiment", "mine")
     assert done.returncode == 2
     assert f"{other}: the launch there is not legible" in done.stderr
-    assert f"{copied}: 7 runs added" in done.stdout
+    assert f"{copied}: 9 runs added" in done.stdout
 
 
 def test_a_damaged_record_is_named_and_passed_over(copied, tmp_path):

@@ -202,7 +202,7 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
     trials = sum(record.trials for _, record in results.records.values())
     reused = f", {reporter.reused} reused" if reporter.reused else ""
     printer.print(
-        f"\n{len(results.records)} studies{reused}, {trials:,} trials, in "
+        f"\n{len(results.records)} studies{reused}, {trials:,} trials in "
         f"{time.perf_counter() - started:.0f} s; records, tables and figures in {plan.root}",
         soft_wrap=True,
     )  # fmt: skip
