@@ -1,4 +1,4 @@
-"""Every command and every piece of code in the README, run in a copy of the project.
+"""Every command and piece of code in the README and the user's guide, run in a copy of the project.
 
 Commands that would take minutes run at a smaller size: the overrides in SMALLER are appended, and two
 networks take the place of twenty. What only CI can run (setting up from nothing, `make test` itself) is
@@ -22,15 +22,18 @@ import pytest
 
 from tests.support import ROOT, answers, free_port, runs_in, serving, train
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.M | re.S)
-COMMANDS = [
-    line.split("  #")[0].split(" # ")[0].strip()
-    for language, block in BLOCKS
-    if language == "bash"
-    for line in block.splitlines()
-    if line.strip()
-]
+PAGES = ["README.md", *(f"docs/{page}.md" for page in ("running", "results", "own_network", "choices"))]
+GUIDE = "\n".join((ROOT / page).read_text() for page in PAGES)
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE, re.M | re.S)
+COMMANDS = list(
+    dict.fromkeys(
+        line.split("  #")[0].split(" # ")[0].strip()
+        for language, block in BLOCKS
+        if language == "bash"
+        for line in block.splitlines()
+        if line.strip()
+    )
+)
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 YAML = [block for language, block in BLOCKS if language == "yaml"]
 
@@ -57,6 +60,8 @@ SMALLER = {
     "loss=": ["batches=1", "batch_size=64", "heldout=100", "sampling.step=1e-2", "tracking=none",
               "report=false"],
     "batch_norm": ["batches=1", "batch_size=64", "sampling.n_trials=5", "heldout=100"],
+    "seed=0,1,...,9": ["seed=0,1", "samples=1,2", "batches=1", "batch_size=64", "heldout=100",
+                       "sampling.step=1e-3", "tracking=none", "report=false"],
     "seed=0,1,...,7": ["seed=0,1", "samples=1,2", "batches=1", "batch_size=64", "heldout=100",
                        "sampling.step=1e-3", "tracking=none", "report=false"],
 }  # fmt: skip
@@ -147,13 +152,13 @@ def test_the_python_pieces_in_their_order(copy, tmp_path):
         run(copy, FIRST)
     (swept,) = copy.glob(name)
     shutil.copytree(swept, tmp_path / "multirun" / swept.name)
-    for block in PYTHON[:2]:
+    for block in PYTHON[:3]:
         run(tmp_path, f"python -c {shlex.quote(block)}")
     assert (tmp_path / "all.html").stat().st_size > 100_000
 
 
 def test_adding_an_estimator_is_one_file_and_one_yaml(copy):
-    (copy / "srste" / "estimators" / "sign_descent.py").write_text(PYTHON[2])
+    (copy / "srste" / "estimators" / "sign_descent.py").write_text(PYTHON[3])
     (copy / "conf" / "estimator" / "sign_descent.yaml").write_text(YAML[0])
     out = run(copy, "python train.py estimator=sign_descent batches=2 batch_size=64 tracking=none")
     assert "sign_descent" in out
@@ -161,14 +166,15 @@ def test_adding_an_estimator_is_one_file_and_one_yaml(copy):
 
 
 def test_links_and_pictures_are_there():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).is_file(), target
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).is_file(), f"{page.name}: {target}"
 
 
 def test_choices_named_are_the_choices_there_are():
     from tests.support import choices
 
-    rows = re.findall(r"^\| `([a-z/]+)` \| ((?:`\w+`(?:, )?)+) \|", README, re.M)
+    rows = re.findall(r"^\| `([a-z/]+)` \| ((?:`\w+`(?:, )?)+) \|", GUIDE, re.M)
     assert len(rows) >= 10
     for group, named in rows:
         assert sorted(re.findall(r"`(\w+)`", named)) == choices(group), group
