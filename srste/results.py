@@ -16,7 +16,7 @@ from srste.report.conditions import conditions
 from srste.report.panels import settings
 from srste.sampling import Trials
 from srste.store import records
-from srste.store.quantities import quantity
+from srste.store.quantities import row
 from srste.store.records import Record
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Results:
         trial, above the lowest loss there is), heldout_pre_loss, heldout_post_loss, zero_loss,
         angle (degrees to the baseline), exact, trials, failed, alarms, key.
         """
-        return pd.DataFrame([_row(study.record) for study in self.studies]).convert_dtypes()
+        return pd.DataFrame([row(study.record) for study in self.studies]).convert_dtypes()
 
     def claims(self, samples: int | None = None) -> list[Claim]:
         """Return each claim of one estimator against another, a control, a zero output or no step.
@@ -120,28 +120,6 @@ class Results:
     def _repr_html_(self) -> str:
         shown = ["estimator", "samples", "seed", "batch", "pre_loss", "post_loss", "lr", "decrease"]
         return str(self.frame()[shown].to_html(max_rows=20, float_format="{:.6g}".format))
-
-
-def _row(record: Record) -> dict[str, object]:
-    return {
-        "estimator": record.estimator,
-        "samples": record.samples,
-        "batch": record.batch,
-        "seed": record.identity["seed"],
-        **{part: record.identity[part]["name"] for part in ("model", "data", "loss", "pretraining")},
-        **{name: quantity(name, record) for name in _QUANTITIES},
-        "exact": record.certificate is not None,
-        "trials": record.trials,
-        "failed": record.failed,
-        "alarms": ", ".join(record.alarm_details),
-        "key": record.key,
-    }
-
-
-_QUANTITIES = (
-    "pre_loss", "post_loss", "lr", "decrease", "regret", "heldout_pre_loss", "heldout_post_loss",
-    "zero_loss", "angle",
-)  # fmt: skip
 
 
 def _verdict(claim: Claim) -> dict[str, object]:
