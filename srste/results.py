@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 
+from srste.commands.optuna_writing import write_studies
 from srste.commands.report import Gathered, gather, write
 from srste.errors import UserError
 from srste.report.claims import Claim, claims
@@ -16,6 +17,7 @@ from srste.report.conditions import conditions
 from srste.report.panels import settings
 from srste.sampling import Trials
 from srste.store import records
+from srste.store.optuna_database import OptunaDatabase
 from srste.store.quantities import row
 from srste.store.records import Record
 
@@ -109,6 +111,21 @@ class Results:
         except UserError as error:
             raise ValueError(str(error)) from error
         return page
+
+    def to_optuna(self, storage: str, trials: int | None = None) -> None:
+        """Write the studies into a storage of Optuna's: those that are not there yet, or were computed
+        by other code.
+
+        Args: storage: the address of a database, as sqlite:///studies.db. trials: how many of each
+            study, by stride and with the best; by default all of up to 1,000, 320 of more.
+        Raises: ValueError for a number below 1, or if the storage cannot be used.
+        """
+        if trials is not None and trials < 1:
+            raise ValueError(f"`trials={trials}` must be >= 1")
+        try:
+            write_studies(OptunaDatabase(storage), self._gathered.records.values(), trials)
+        except UserError as error:
+            raise ValueError(str(error)) from error
 
     def __len__(self) -> int:
         return len(self.studies)
