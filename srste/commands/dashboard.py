@@ -39,7 +39,9 @@ def optuna(folders: Sequence[Path], storage: str | None, trials: str | None, por
     if port is not None:
         raise UserError(f"--port={port}: must be left out with --storage, which serves nothing")
     print(write_studies(OptunaDatabase(storage), _stored(folders), most))
-    print(f"optuna-dashboard {shlex.quote(address_without_password(storage))}{_how_to_install()}")
+    shown = address_without_password(storage)
+    hint = "" if shown == storage else " (with user and password)"
+    print(f"optuna-dashboard {shlex.quote(shown)}{hint}{_how_to_install()}")
 
 
 def _most(trials: str | None) -> int | None:

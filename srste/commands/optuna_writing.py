@@ -76,14 +76,18 @@ def names(stored: Collection[StoredRecord]) -> dict[str, StoredRecord]:
     launches or versions of the code, the newest."""
     by_age = sorted(stored, key=lambda one: one[1].created)
     newest = {identity_hash(record): (folder, record) for folder, record in by_age}
-    order = {record.key: place for place, (_, record) in enumerate(stored)}
     named = {}
     for alike in grouped(newest.values(), key=lambda one: one[1].name).values():
         labels = labels_of([record.identity for _, record in alike])
         for one, (_, label) in zip(alike, labels, strict=True):
             name = f"{one[1].name} {label}".rstrip()
             named[f"{name} {_hash(one[1])}" if name in named else name] = one
-    return dict(sorted(named.items(), key=lambda item: order[item[1][1].key]))
+    return dict(sorted(named.items(), key=lambda item: _order(item[1][1])))
+
+
+def _order(record: Record) -> tuple[bool, str, int, int]:
+    """Return a sort key: those that draw nothing first, as in tables, then by sample count and batch."""
+    return record.samples is not None, record.estimator, record.samples or 0, record.batch
 
 
 def _same(there: dict[str, object], own: dict[str, object]) -> bool:

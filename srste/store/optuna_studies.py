@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from srste.store.files import hash_of
-from srste.store.quantities import quantity, row
+from srste.store.quantities import chosen, quantity, row
 from srste.store.records import Record
 
 KEY, STUDY = "key", "study"
@@ -12,9 +12,11 @@ KEY, STUDY = "key", "study"
 again by other code has the same identity and another key."""
 
 _MORE = (
-    "exact_lr", "exact_loss", "attained", "exact_error", "heldout_best_lr", "heldout_best_loss",
-    "heldout_zero_loss", "gain",
+    "exact_loss", "exact_lr", "attained", "exact_error", "heldout_pre_loss", "heldout_post_loss",
+    "heldout_best_loss", "heldout_best_lr", "heldout_zero_loss", "gain",
 )  # fmt: skip
+_FIRST = ("estimator", "samples", "batch", "seed", *_MORE)
+"""A dashboard shows five at a time, in the order in which they were written."""
 
 
 def attributes(record: Record) -> dict[str, Any]:
@@ -23,13 +25,13 @@ def attributes(record: Record) -> dict[str, Any]:
     found = {
         **row(record),
         **{name: quantity(name, record) for name in _MORE},
-        "batch_size": record.identity["batch_size"],
-        "sampling": record.identity["sampling"]["name"],
+        "batch_size": record.identity.get("batch_size"),
+        "sampling": chosen(record, "sampling"),
         "created": record.created,
         "seconds": record.seconds,
         STUDY: identity_hash(record),
     }
-    return {name: value for name, value in found.items() if value not in (None, "")}
+    return {name: found[name] for name in (*_FIRST, *found) if found[name] not in (None, "")}
 
 
 def identity_hash(record: Record) -> str:

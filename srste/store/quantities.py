@@ -57,7 +57,7 @@ def row(record: Record) -> dict[str, Any]:
         "samples": record.samples,
         "batch": record.batch,
         "seed": record.identity["seed"],
-        **{part: record.identity[part]["name"] for part in ("model", "data", "loss", "pretraining")},
+        **{part: chosen(record, part) for part in ("model", "data", "loss", "pretraining")},
         **{name: quantity(name, record) for name in _ROW},
         "exact": record.certificate is not None,
         "trials": record.trials,
@@ -65,6 +65,12 @@ def row(record: Record) -> dict[str, Any]:
         "alarms": ", ".join(record.alarm_details),
         "key": record.key,
     }
+
+
+def chosen(record: Record, part: str) -> str | None:
+    """Return the name of the choice of a part of the configuration, as "model"."""
+    name: str | None = record.identity.get(part, {}).get("name")
+    return name
 
 
 def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
