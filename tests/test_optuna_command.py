@@ -243,6 +243,15 @@ class TestAgain:
         assert len(there) == 7
         assert there["ste batch 1"].trials == []
 
+    def test_a_copy_under_a_name_of_its_own_stays(self, launches, storage, tmp_path):
+        command(tmp_path, launches / "few", "--storage", storage, "--trials", 5)
+        optuna.copy_study(
+            from_study_name="ste batch 1", from_storage=storage, to_storage=storage, to_study_name="mine"
+        )
+        done = command(tmp_path, launches / "few", "--storage", storage, "--trials", 9)
+        assert "(0 added, 6 replaced, 0 there already)" in done.stdout
+        assert len(in_storage(storage)["mine"].trials) <= 5
+
 
 class TestRefusals:
     def test_folders(self, storage, tmp_path):

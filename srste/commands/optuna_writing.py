@@ -49,7 +49,6 @@ def write_studies(
     """
     counts = Counts(where or address_without_password(database.address))
     there = database.studies()
-    by_study = {a[STUDY]: i for i, a in there.attributes.items() if STUDY in a}
     named = names(stored)
     with counting("studies", len(named)) as step:
         for name, (folder, record) in named.items():
@@ -57,13 +56,16 @@ def write_studies(
             numbers = trials.points(most, failed=True)
             counts.trials += len(trials)
             counts.written += len(numbers)
-            earlier = by_study.get(identity_hash(record))
+            earlier = _earlier(record, there)
             own = attributes(record) | {WRITTEN: len(numbers)}
-            if earlier is not None and _same(there.attributes[earlier], own):
+            if earlier and all(there.attributes[earlier].get(k) == own[k] for k in (KEY, WRITTEN)):
                 counts.left += 1
             else:
-                free = _free(name, earlier, record, there)
-                database.write(free, own, trials, numbers, during(record), earlier)
+                # A study of another configuration, or someone's own, keeps the name that it has.
+                taken = name in there.ids and name != earlier
+                free = f"{name} {_hash(record)}" if taken else name
+                instead_of = there.ids[earlier] if earlier else None
+                database.write(free, own, trials, numbers, during(record), instead_of)
                 counts.added += earlier is None
                 counts.replaced += earlier is not None
             step()
@@ -90,13 +92,12 @@ def _order(record: Record) -> tuple[bool, str, int, int]:
     return record.samples is not None, record.estimator, record.samples or 0, record.batch
 
 
-def _same(there: dict[str, object], own: dict[str, object]) -> bool:
-    return all(there.get(name) == own[name] for name in (KEY, WRITTEN))
-
-
-def _free(name: str, earlier: int | None, record: Record, there: StoredStudies) -> str:
-    """Return the name, followed by a hash where a study of another configuration has it already."""
-    return name if there.ids.get(name, earlier) == earlier else f"{name} {_hash(record)}"
+def _earlier(record: Record, there: StoredStudies) -> str | None:
+    """Return the name of the study that was written of that configuration before; None if there is none.
+    A copy under a name of its own has the same attributes, and is someone's own."""
+    study = identity_hash(record)
+    names = (name for name in there.ids if name.startswith(record.name))
+    return next((name for name in names if there.attributes[name].get(STUDY) == study), None)
 
 
 def _hash(record: Record) -> str:

@@ -49,10 +49,10 @@ _METRIC_NAMES = "study:metric_names"  # what `Study.set_metric_names` sets
 
 @dataclass(frozen=True)
 class StoredStudies:
-    """The studies of a database. ids: by name. attributes: the user attributes of each, by id."""
+    """The studies of a database, by name. ids, attributes: their numbers and user attributes."""
 
     ids: dict[str, int]
-    attributes: dict[int, dict[str, Any]]
+    attributes: dict[str, dict[str, Any]]
 
 
 class OptunaDatabase:
@@ -64,9 +64,15 @@ class OptunaDatabase:
     def __init__(self, address: str) -> None:
         self.address = address
         url = _checked(address)
-        with self._explained():
-            self._refuse_other_tables(url)
-            self.storage = RDBStorage(address)
+        try:
+            with self._explained():
+                self._refuse_other_tables(url)
+                self.storage = RDBStorage(address)
+        except ImportError as error:
+            reason = f"needs a package that is not installed ({first_line(error.__cause__ or error)})"
+            raise refusal(address, reason) from error
+        except (RuntimeError, KeyError, ValueError, IndexError) as error:  # of another version, braces
+            raise refusal(address, f"Optuna does not take it ({first_line(error, 500)})") from error
 
     def studies(self) -> StoredStudies:
         """Return what is there. Raises: UserError."""
@@ -74,7 +80,7 @@ class OptunaDatabase:
             found = self.storage.get_all_studies()
         return StoredStudies(
             {study.study_name: study._study_id for study in found},
-            {study._study_id: study.user_attrs for study in found},
+            {study.study_name: study.user_attrs for study in found},
         )
 
     def write(
@@ -120,11 +126,6 @@ class OptunaDatabase:
             cause = error.__cause__ if isinstance(error, optuna.exceptions.OptunaError) else error
             plain = getattr(cause, "orig", None) or cause or error  # without SQLAlchemy's additions
             raise refusal(self.address, f"cannot be used ({first_line(plain)})") from error
-        except ImportError as error:
-            reason = f"needs a package that is not installed ({first_line(error.__cause__ or error)})"
-            raise refusal(self.address, reason) from error
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:  # another version's tables
-            raise refusal(self.address, f"Optuna does not take it ({first_line(error, 500)})") from error
 
     def _refuse_other_tables(self, url: URL) -> None:
         """Optuna would add its tables to those of another program, which may then refuse its own: both
