@@ -183,9 +183,8 @@ def _write_trials(
     numbers: NDArray[np.intp],
     during: tuple[datetime, datetime],
 ) -> None:
-    began, ended = (
-        time.astimezone(UTC).replace(tzinfo=None) for time in during
-    )  # as Optuna stores them
+    # Optuna's tables have UTC without a zone, what it returns is local.
+    began, ended = (time.astimezone(UTC).replace(tzinfo=None) for time in during)
     failed = trials.failed[numbers]
     common = {"study_id": study_id, "datetime_start": began, "datetime_complete": ended}
     states = [TrialState.FAIL if one else TrialState.COMPLETE for one in failed]
