@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 
+from srste.commands.optuna_writing import write_studies
 from srste.commands.report import Gathered, gather, write
 from srste.errors import UserError
 from srste.report.claims import Claim, claims
@@ -16,7 +17,8 @@ from srste.report.conditions import conditions
 from srste.report.panels import settings
 from srste.sampling import Trials
 from srste.store import records
-from srste.store.quantities import quantity
+from srste.store.optuna_database import OptunaDatabase
+from srste.store.quantities import row
 from srste.store.records import Record
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ class Results:
         trial, above the lowest loss there is), heldout_pre_loss, heldout_post_loss, zero_loss,
         angle (degrees to the baseline), exact, trials, failed, alarms, key.
         """
-        return pd.DataFrame([_row(study.record) for study in self.studies]).convert_dtypes()
+        return pd.DataFrame([row(study.record) for study in self.studies]).convert_dtypes()
 
     def claims(self, samples: int | None = None) -> list[Claim]:
         """Return each claim of one estimator against another, a control, a zero output or no step.
@@ -110,6 +112,21 @@ class Results:
             raise ValueError(str(error)) from error
         return page
 
+    def to_optuna(self, storage: str, trials: int | None = None) -> None:
+        """Write the studies into a storage of Optuna's: those that are not there yet, or were computed
+        by other code.
+
+        Args: storage: the address of a database, as sqlite:///studies.db. trials: how many of each
+            study, by stride and with the best; by default all of up to 1,000, 320 of more.
+        Raises: ValueError for a number below 1, or if the storage cannot be used.
+        """
+        if trials is not None and trials < 1:
+            raise ValueError(f"`trials={trials}` must be >= 1")
+        try:
+            write_studies(OptunaDatabase(storage), self._gathered.records.values(), trials)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
     def __len__(self) -> int:
         return len(self.studies)
 
@@ -120,28 +137,6 @@ class Results:
     def _repr_html_(self) -> str:
         shown = ["estimator", "samples", "seed", "batch", "pre_loss", "post_loss", "lr", "decrease"]
         return str(self.frame()[shown].to_html(max_rows=20, float_format="{:.6g}".format))
-
-
-def _row(record: Record) -> dict[str, object]:
-    return {
-        "estimator": record.estimator,
-        "samples": record.samples,
-        "batch": record.batch,
-        "seed": record.identity["seed"],
-        **{part: record.identity[part]["name"] for part in ("model", "data", "loss", "pretraining")},
-        **{name: quantity(name, record) for name in _QUANTITIES},
-        "exact": record.certificate is not None,
-        "trials": record.trials,
-        "failed": record.failed,
-        "alarms": ", ".join(record.alarm_details),
-        "key": record.key,
-    }
-
-
-_QUANTITIES = (
-    "pre_loss", "post_loss", "lr", "decrease", "regret", "heldout_pre_loss", "heldout_post_loss",
-    "zero_loss", "angle",
-)  # fmt: skip
 
 
 def _verdict(claim: Claim) -> dict[str, object]:

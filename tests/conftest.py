@@ -25,7 +25,8 @@ LONGEST = [
     "test_slurm.py", "test_readme.py", "test_crashes.py", "test_cluster_page.py", "test_servers.py",
     "test_benchmarks.py", "test_notebook.py", "test_plain_hydra.py", "test_foreign_files.py",
     "test_safety.py", "test_composing.py", "test_main_job.py", "test_faults.py", "test_streams.py",
-    "test_folders.py", "test_bare_cluster.py", "test_soak.py", "test_browser.py", "test_wheel.py",
+    "test_folders.py", "test_bare_cluster.py", "test_soak.py", "test_browser.py",
+    "test_optuna_command.py", "test_wheel.py",
 ]  # fmt: skip
 """The files that take half a minute and more, in the order in which they are begun."""
 

@@ -223,8 +223,9 @@ class TestToOptuna:
         frame = few.trials_dataframe()
         np.testing.assert_array_equal(frame["number"], np.arange(500))
         np.testing.assert_array_equal(frame["params_lr"], np.arange(1, 501) / 1_000)
-        np.testing.assert_array_equal(frame["value"], bowl(frame["params_lr"]))
-        np.testing.assert_array_equal(frame["user_attrs_post_loss"], frame["value"])
+        losses = frame["value_loss after the step"]
+        np.testing.assert_array_equal(losses, bowl(frame["params_lr"]))
+        np.testing.assert_array_equal(frame["user_attrs_post_loss"], losses)
         assert (frame["user_attrs_pre_loss"] == 1.0).all()
         assert set(frame["state"]) == {"COMPLETE"}
 

@@ -93,6 +93,19 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="in the note's format: its drift beside ours",
     )
+    optuna = commands.add_parser(
+        "optuna",
+        parents=[of_launches],
+        help="the studies of launches in Optuna's dashboard, or in a storage of Optuna's",
+        description="Serves optuna-dashboard on the studies below these folders until Ctrl-C; with "
+        "--storage writes what is not there yet into a storage of Optuna's, and serves nothing.",
+    )
+    optuna.set_defaults(run=_optuna)
+    optuna.add_argument("--storage", metavar="URL", help="of a database, as sqlite:///studies.db")
+    optuna.add_argument(
+        "--trials", metavar="N", help="of each study, or all; by default 320 of more than 1,000"
+    )
+    optuna.add_argument("--port", type=int, metavar="P", help="of the dashboard; by default 8080")
     return parser
 
 
@@ -105,6 +118,14 @@ def _report(arguments: argparse.Namespace) -> int:
 
     screen = console(narrow=_WIDTH)
     report(arguments.folders, arguments.out, arguments.samples, arguments.log, screen)
+    return 0
+
+
+def _optuna(arguments: argparse.Namespace) -> int:
+    from srste.commands.dashboard import optuna
+
+    a = arguments
+    optuna(a.folders, a.storage, a.trials, a.port)
     return 0
 
 

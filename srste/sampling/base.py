@@ -1,18 +1,31 @@
 """What a sampling is, and the trials of a study as columns."""
 
-from collections.abc import Callable
+import logging
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 Losses = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 LR = "lr"
 """The name of the one parameter of every study."""
+
+METRIC = "loss after the step"
+"""The name of what every study minimises."""
+
+CHART_POINTS = 320
+"""The most points of a curve that MLflow's charts show; of more they drop some by stride."""
+
+ALL_UP_TO = 1_000
+"""All trials of a study are shown as points up to that number."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +57,73 @@ class Trials:
         lowest = np.flatnonzero(self.post_loss == np.nanmin(self.post_loss[~self.failed]))
         return int(lowest[np.argmin(self.lr[lowest])])
 
-    def to_optuna(self, name: str = "srste") -> optuna.Study:
+    def points(self, most: int | None = None, failed: bool = False) -> NDArray[np.intp]:
+        """Return the numbers of the trials that a chart shows, ascending: all of them if they are few,
+        otherwise some by stride, the best among them.
+
+        Args: most: how many, >= 1; None: all of up to 1,000 trials, 320 of more. failed: whether failed
+            trials count, too.
+        """
+        usable = np.arange(len(self)) if failed else np.flatnonzero(~self.failed)
+        if most is None:
+            most = len(self) if len(self) <= ALL_UP_TO else CHART_POINTS
+        if usable.size <= most:
+            return usable
+        best = self.best()
+        places = np.linspace(0, usable.size - 1, most if best is None else most - 1)
+        by_stride = usable[places.round().astype(np.intp)]
+        return by_stride if best is None else np.union1d(by_stride, [best])
+
+    def to_optuna(
+        self,
+        name: str = "srste",
+        attributes: Mapping[str, Any] | None = None,
+        during: tuple[datetime, datetime] | None = None,
+    ) -> optuna.Study:
         """An Optuna study of that name with these finished trials, in memory. Each has the parameter
-        "lr", the user attributes "pre_loss" and "post_loss", and, if it failed, "reason". Of several
-        trials with the lowest loss, Optuna's best is the first. It takes seconds for 50,000 trials."""
-        study = optuna.create_study(study_name=name, direction="minimize")
-        study.add_trials(map(self._frozen, range(len(self))))
+        "lr" and the user attributes of :meth:`attributes`. Of several trials with the lowest loss,
+        Optuna's best is the first. It takes seconds for 50,000 trials.
+
+        Args: attributes: the study's user attributes, by name. during: when its trials began and ended,
+            local times without a zone, as Optuna has them; None: now.
+        """
+        creation = logging.getLogger("optuna.storages._in_memory")
+        creation.addFilter(_never)  # it would announce each study
+        try:
+            study = optuna.create_study(study_name=name, direction="minimize")
+        finally:
+            creation.removeFilter(_never)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([METRIC])
+        for key, value in (attributes or {}).items():
+            study.set_user_attr(key, value)
+        study.add_trials(self._frozen(number, during) for number in range(len(self)))
         return study
 
-    def _frozen(self, number: int) -> FrozenTrial:
+    def attributes(self, number: int) -> dict[str, Any]:
+        """The user attributes of that trial: "pre_loss", "post_loss", and "reason" if it failed."""
         post_loss = float(self.post_loss[number])
-        failed = bool(self.failed[number])
-        return create_trial(
+        reason = {} if np.isfinite(post_loss) else {"reason": failure(post_loss)}
+        return {"pre_loss": self.pre_loss, "post_loss": post_loss} | reason
+
+    def _frozen(self, number: int, during: tuple[datetime, datetime] | None) -> FrozenTrial:
+        attributes = self.attributes(number)
+        failed = "reason" in attributes
+        trial = create_trial(
             state=TrialState.FAIL if failed else TrialState.COMPLETE,
-            value=None if failed else post_loss,
+            value=None if failed else attributes["post_loss"],
             params={LR: float(self.lr[number])},
             distributions={LR: self.distribution},
-            user_attrs={"pre_loss": self.pre_loss, "post_loss": post_loss}
-            | ({"reason": failure(post_loss)} if failed else {}),
+            user_attrs=attributes,
         )
+        if during:
+            trial.datetime_start, trial.datetime_complete = during
+        return trial
+
+
+def _never(_: logging.LogRecord) -> bool:
+    return False
 
 
 def failure(post_loss: float) -> str:

@@ -44,6 +44,35 @@ def quantity(name: str, record: Record) -> float | None:
     return int(value) if isinstance(value, bool) else value
 
 
+_ROW = (
+    "pre_loss", "post_loss", "lr", "decrease", "regret", "heldout_pre_loss", "heldout_post_loss",
+    "zero_loss", "angle",
+)  # fmt: skip
+
+
+def row(record: Record) -> dict[str, Any]:
+    """Return what tells a study from others and its main results, by name; None where it has none."""
+    return {
+        "estimator": record.estimator,
+        "samples": record.samples,
+        "batch": record.batch,
+        "seed": record.identity["seed"],
+        **{part: chosen(record, part) for part in ("model", "data", "loss", "pretraining")},
+        **{name: quantity(name, record) for name in _ROW},
+        "exact": record.certificate is not None,
+        "trials": record.trials,
+        "failed": record.failed,
+        "alarms": ", ".join(record.alarm_details),
+        "key": record.key,
+    }
+
+
+def chosen(record: Record, part: str) -> str | None:
+    """Return the name of the choice of a part of the configuration, as "model"."""
+    name: str | None = record.identity.get(part, {}).get("name")
+    return name
+
+
 def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested configuration with dotted keys.
 

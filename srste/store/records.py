@@ -296,15 +296,18 @@ def read_trials(folder: Path) -> Trials:
 
 
 def load_study(folder: str | Path) -> optuna.Study:
-    """Return the Optuna study of the record in ``folder``, with all its trials.
+    """Return the Optuna study of the record in ``folder``, in memory, with all its trials, its settings
+    and results as user attributes.
 
     Raises: FileNotFoundError without a record; DamagedRecordError.
     """
+    from srste.store.optuna_studies import attributes, during  # it reads records, too
+
     folder = Path(folder)
     record = read(folder)
     if record is None:
         raise FileNotFoundError(f"no {RECORD} in {folder}")
-    return read_trials(folder).to_optuna(record.name)
+    return read_trials(folder).to_optuna(record.name, attributes(record), during(record))
 
 
 def find(root: Path, damaged: list[Path] | None = None) -> Iterator[StoredRecord]:

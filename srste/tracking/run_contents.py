@@ -14,19 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from mlflow.entities import Metric
-from numpy.typing import NDArray
 
 from srste.sampling import Trials
 from srste.store import records
 from srste.store.files import csv_text
 from srste.store.quantities import CERTIFIED, flat, quantity
 from srste.store.records import Record, StoredRecord
-
-CURVE_POINTS = 320
-"""The most points of a curve that MLflow's charts show; of more they drop some by stride."""
-
-ALL_UP_TO = 1_000
-"""All trials of a study are logged as points up to that number."""
 
 
 @dataclass(frozen=True)
@@ -238,20 +231,8 @@ def _studies_csv(group: list[Record]) -> str:
     return csv_text([["batch", *_COLUMNS, "key"], *rows])
 
 
-def curve_points(trials: Trials) -> NDArray[np.intp]:
-    """Return the numbers of the trials that are logged as points, ascending: all of up to 1,000,
-    otherwise at most 320 by stride, the best among them. Failed trials are left out."""
-    usable = np.flatnonzero(~trials.failed)
-    if len(trials) <= ALL_UP_TO or usable.size <= CURVE_POINTS:
-        return usable
-    by_stride = usable[np.linspace(0, usable.size - 1, CURVE_POINTS - 1).round().astype(np.intp)]
-    best = trials.best()
-    assert best is not None
-    return np.union1d(by_stride, [best])
-
-
 def _curve(trials: Trials, time: int) -> list[Metric]:
-    points = curve_points(trials)
+    points = trials.points()
     columns = {
         _BEFORE: np.full(len(trials), trials.pre_loss),
         TRIAL_LOSS: trials.post_loss,
