@@ -64,16 +64,16 @@ def _stored(folders: Sequence[Path]) -> list[StoredRecord]:
     stored: dict[str, StoredRecord] = {}
     damaged: list[Path] = []
     for folder in folders:
-        found: dict[str, StoredRecord] = {}
+        of_folder: dict[str, StoredRecord] = {}
         for root in [path.parent for path in find_files(folder, LAUNCH)] or [folder]:
             contents = read_contents(root)
             if contents is None:  # a part of a launch, or a damaged manifest
-                found |= {record.key: (path, record) for path, record in records.find(root, damaged)}
+                of_folder |= {record.key: (path, record) for path, record in records.find(root, damaged)}
             else:
-                found |= records.find_studies(root, contents.studies, damaged)
-        if not found:
+                of_folder |= records.find_studies(root, contents.studies, damaged)
+        if not of_folder:
             raise UserError(f"{folder}: must hold records of studies, at any depth")
-        stored |= found
+        stored |= of_folder
     for path in damaged:
         print(f"{path}: the record is damaged and passed over; the launch's command runs it again")
     return list(stored.values())

@@ -57,15 +57,15 @@ def write_studies(
             counts.trials += len(trials)
             counts.written += len(numbers)
             earlier = _earlier(record, there)
-            own = attributes(record) | {WRITTEN: len(numbers)}
-            if earlier and all(there.attributes[earlier].get(k) == own[k] for k in (KEY, WRITTEN)):
+            new = attributes(record) | {WRITTEN: len(numbers)}
+            if earlier and all(there.attributes[earlier].get(k) == new[k] for k in (KEY, WRITTEN)):
                 counts.left += 1
             else:
                 # A study of another configuration, or someone's own, keeps the name that it has.
                 taken = name in there.ids and name != earlier
                 free = f"{name} {_hash(record)}" if taken else name
                 instead_of = there.ids[earlier] if earlier else None
-                database.write(free, own, trials, numbers, during(record), instead_of)
+                database.write(free, new, trials, numbers, during(record), instead_of)
                 counts.added += earlier is None
                 counts.replaced += earlier is not None
             step()

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from srste.errors import UserError, in_one_line
+from srste.launch.choices_help import choices_help
 from srste.launch.overrides import key_of_line
 from srste.launch.range_syntax import contract
 from srste.store.files import slug
@@ -29,7 +30,7 @@ _LONGEST_NAME = 255
 
 
 def register_resolvers(command: str = "", swept: frozenset[str] = frozenset()) -> None:
-    """Register the resolvers with which `conf/config.yaml` names its folders.
+    """Register the resolvers with which `conf/config.yaml` names its folders, and `--help` its choices.
 
     command: the name of the launch's folder. swept: the keys that differ between jobs and name
     their folders; if empty, all of a job's overrides do.
@@ -41,6 +42,7 @@ def register_resolvers(command: str = "", swept: frozenset[str] = frozenset()) -
 
     OmegaConf.register_new_resolver("srste_command", lambda: command or "unnamed", replace=True)
     OmegaConf.register_new_resolver("srste_job", job_name, replace=True)
+    OmegaConf.register_new_resolver("srste_choices", choices_help, replace=True)
 
 
 def affects_results(override: str) -> bool:

@@ -77,10 +77,10 @@ class OptunaDatabase:
     def studies(self) -> StoredStudies:
         """Return what is there. Raises: UserError."""
         with self._explained():
-            found = self.storage.get_all_studies()
+            studies = self.storage.get_all_studies()
         return StoredStudies(
-            {study.study_name: study._study_id for study in found},
-            {study.study_name: study.user_attrs for study in found},
+            {study.study_name: study._study_id for study in studies},
+            {study.study_name: study.user_attrs for study in studies},
         )
 
     def write(
@@ -104,8 +104,8 @@ class OptunaDatabase:
                 _remove(connection, instead_of)
             studies = _table(models.StudyModel)
             connection.execute(insert(studies).values(study_name=name))
-            found = select(studies.c.study_id).where(studies.c.study_name == name)
-            study_id = connection.scalars(found).one()
+            made = select(studies.c.study_id).where(studies.c.study_name == name)
+            study_id = connection.scalars(made).one()
             owner = {"study_id": study_id}
             direction = owner | {"direction": StudyDirection.MINIMIZE, "objective": 0}
             _insert(connection, models.StudyDirectionModel, [direction])
@@ -191,8 +191,8 @@ def _write_trials(
     rows = [common | {"number": n, "state": state} for n, state in enumerate(states)]
     _insert(connection, models.TrialModel, rows)
     of_trials = _table(models.TrialModel)
-    own = select(of_trials.c.trial_id).where(of_trials.c.study_id == study_id)
-    ids = [int(trial_id) for trial_id in connection.scalars(own.order_by(of_trials.c.number))]
+    written = select(of_trials.c.trial_id).where(of_trials.c.study_id == study_id)
+    ids = [int(trial_id) for trial_id in connection.scalars(written.order_by(of_trials.c.number))]
     param = {"param_name": LR, "distribution_json": distribution_to_json(trials.distribution)}
     lrs = zip(ids, trials.lr[numbers].tolist(), strict=True)
     _insert(
@@ -216,26 +216,26 @@ def _write_trials(
         [
             {"trial_id": owner} | _attribute(key, value)
             for owner, number in zip(ids, numbers.tolist(), strict=True)
-            for key, value in _own_attributes(trials, number, thinned).items()
+            for key, value in _differing(trials, number, thinned).items()
         ],
     )  # fmt: skip
 
 
-def _own_attributes(trials: Trials, number: int, thinned: bool) -> dict[str, Any]:
+def _differing(trials: Trials, number: int, thinned: bool) -> dict[str, Any]:
     """Return the user attributes in which trials differ."""
-    own = {key: value for key, value in trials.attributes(number).items() if key != "pre_loss"}
-    return own | ({"trial": number} if thinned else {})
+    kept = {key: value for key, value in trials.attributes(number).items() if key != "pre_loss"}
+    return kept | ({"trial": number} if thinned else {})
 
 
 def _remove(connection: Connection, study_id: int) -> None:
     """Remove a study and all that belongs to it: Optuna's own removal loads each trial."""
     of_trials = _table(models.TrialModel)
-    own = select(of_trials.c.trial_id).where(of_trials.c.study_id == study_id)
+    of_study = select(of_trials.c.trial_id).where(of_trials.c.study_id == study_id)
     for table in reversed(models.BaseModel.metadata.sorted_tables):  # what refers to others first
         if "study_id" in table.c:
             connection.execute(delete(table).where(table.c.study_id == study_id))
         elif "trial_id" in table.c:
-            connection.execute(delete(table).where(table.c.trial_id.in_(own)))
+            connection.execute(delete(table).where(table.c.trial_id.in_(of_study)))
 
 
 def _attribute(key: str, value: Any) -> dict[str, str]:
