@@ -12,7 +12,7 @@ least of several, of the time that the thread had a core.
 
 By examples also the peak resident memory of the whole process, a fresh one for every size, in which the
 curves are taken one after the other, so that a peak is that of its direction and those before; after
-that on two threads. The bar is 2 GiB at a million examples.
+that on two threads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from timing import least_seconds
 
 from srste.report.palette import BLACK, looks
 
-MEMORY_BAR = 2.0  # GiB
 LOOP = "loop"
 COLUMNS = [*DIRECTIONS, LOOP]
 SPENT = 2.0  # seconds that a measurement is repeated for
@@ -200,7 +199,7 @@ def main() -> None:
     print(by_examples.table(memory))
     peak = max(memory[-1].values())
     print(
-        f"peak with {by_examples.sizes[-1]:,} examples: {peak:.2f} GiB (bar: {MEMORY_BAR} GiB)\n",
+        f"peak with {by_examples.sizes[-1]:,} examples: {peak:.2f} GiB\n",
         flush=True,
     )
     for axis in others:

@@ -29,14 +29,15 @@ PARTS = {
     "records": [("srste.store.records", "encode_trials"), ("srste.store.records", "write")],
     "MLflow store": [("srste.tracking.writer", "Store.__init__")],
     "MLflow runs": [
-        ("srste.tracking.writer", f"Store.{name}") for name in ("add", "sync", "track_launch")
+        ("srste.tracking.writer", f"Store.{name}") for name in ("begin", "add", "sync", "finish")
     ],
     "pretraining": [("srste.store.pretrained", "pretrained")],
     "checking the sweep": [("srste.launch.preflight", "check")],
+    "answers": [("srste.report.chapters", "chapters")],
     "report": [("srste.launch.results", "report_on")],
     "table and figures": [
         ("srste.report.launch_files", "write_files"),
-        ("srste.report.launch_files", "show"),
+        ("srste.report.terminal", "print_answers"),
     ],
 }
 
@@ -101,8 +102,7 @@ def main() -> None:
         print(f"{part:<22}{seconds:>9.2f}{seconds / wall:>8.0%}")
     print(f"{'wall time':<22}{wall:>9.2f}")
     both = spent["estimators"] + spent["loss curves"]
-    bars = "" if sys.argv[1:] else " (at most 3 s and 30 s)"
-    print(f"\nestimators and loss curves {both:.2f} s, wall time {wall:.1f} s{bars}")
+    print(f"\nestimators and loss curves {both:.2f} s, wall time {wall:.1f} s")
 
 
 if __name__ == "__main__":

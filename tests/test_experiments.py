@@ -20,7 +20,7 @@ def test_note_replay_rings_for_the_mistake_and_not_for_the_clean_protocol(tmp_pa
     alarms = list(csv.DictReader((report / "alarms.csv").read_text().splitlines()))
     (drift,) = [alarm for alarm in alarms if alarm["alarm"] == "drift"]
     assert drift["where"] == "never_zeroed"
-    down, steps = map(int, re.match(r"(\d+) of (\d+) steps", drift["what"]).groups())
+    down, steps = map(int, re.match(r"(\d+) of (\d+) steps", drift["detail"]).groups())
     assert steps == 45
     assert down >= 40
     assert (report / "drift.png").exists()

@@ -363,8 +363,10 @@ def dashboard(launches):
         first, second = process.stdout.readline(), process.stdout.readline()
         assert first.startswith("temporary storage: 6 studies, 1,9"), process.stderr.read()
         yield re.fullmatch(r"Dashboard: (http://127\.0\.0\.1:\d+)/ until Ctrl-C\n", second)[1]
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        # Ctrl-C; a shell's background process, and what it starts, is deaf to it.
+        deaf = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        process.send_signal(signal.SIGTERM if deaf else signal.SIGINT)
+        out, err = process.communicate(timeout=120)
         assert (process.returncode, out.strip(), err) == (0, "", "")
     finally:
         process.kill()

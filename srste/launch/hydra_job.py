@@ -24,6 +24,7 @@ def job(config: DictConfig) -> None:
 
     In the launching process a job that fails does not end the others; the reporter gets the reason.
     """
+    logging.raiseExceptions = False  # a log on a full disk would print a traceback for each line
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     root = Path(hydra.sweep.dir).resolve() if hydra.mode == RunMode.MULTIRUN else folder

@@ -49,7 +49,7 @@ def note_figure(condition: Condition) -> Figure:
             panel.set_ylabel(loss_words(condition.common))
 
     title = "Loss after the best step (lower is better)"
-    figure.suptitle(f"{title} ({condition.label})" if condition.label else title)
+    style.set_title(figure, title, condition.label)
     style.shared_legend(figure, panels)
     return figure
 

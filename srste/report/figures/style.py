@@ -3,6 +3,7 @@ they are written."""
 
 import io
 import math
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
@@ -62,15 +64,32 @@ def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(
-        list(entries.values()), list(entries), loc="outside lower center",
-        ncols=min(6, max(1, len(entries))), frameon=False,
-    )  # fmt: skip
+    for columns in range(min(6, max(1, len(entries))), 0, -1):
+        legend = figure.legend(
+            list(entries.values()), list(entries), loc="outside lower center", ncols=columns,
+            frameon=False,
+        )  # fmt: skip
+        if columns == 1 or _width(figure, legend) <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def set_title(figure: Figure, title: str, label: str) -> None:
-    """Set the figure's title, with the label of its condition or setting below."""
-    figure.suptitle(f"{title}\n({label})" if label else title)
+    """Set the figure's title, with the label of its condition or setting below, in as many lines as it
+    needs."""
+    lines = [title, *([f"({label})"] if label else [])]
+    longest = max(map(len, lines))
+    for width in range(longest, min(longest, 20) - 1, -1):
+        shown = figure.suptitle("\n".join(textwrap.fill(line, width) for line in lines))
+        shown.set_parse_math(False)
+        if _width(figure, shown) <= figure.bbox.width:
+            return
+
+
+def _width(figure: Figure, artist: Artist) -> float:
+    """Return the width of an artist in pixels."""
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    return float(artist.get_window_extent(renderer).width)
 
 
 def sample_axes(axes: Axes) -> None:
