@@ -160,7 +160,7 @@ def pretraining_run(stored: dict[str, Any]) -> Run:
 def metric_name(words: str) -> str:
     """Return words as the name of a metric, with "_" for characters that MLflow refuses, and for those
     that would make it a path."""
-    return re.sub(r"[^\w\-. :]", "_", words)
+    return re.sub(r"^\.|[^\w\-. :]", "_", words)
 
 
 def milliseconds(created: str | None) -> int:
