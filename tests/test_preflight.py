@@ -48,6 +48,9 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
         ("-m samples=1,2,...,10.5", "do not end on 10.5"),
         ("samples=1,2,...,10", "samples=1,2,3,4,5,6,7,8,9,10: several values need -m"),
         ("sampels=3", "sampels=3: no such key; did you mean samples?"),
+        ("estimator.tau=2", "estimator.tau=2: no such key; did you mean estimator.quantiser.tau?"),
+        ("loss=cross_entropy", "two classes or more, as with model.out_features=10, not of shape (1,)"),
+        ("samples=1,2...10", "dots stand between commas, as in samples=1,2,...,10"),
         ("model.widht=3", "model.widht=3: no such key; did you mean model.width?"),
         (
             "sampling.n_trials=3",

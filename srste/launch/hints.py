@@ -13,7 +13,8 @@ def nearest_of(word: str, words: Sequence[str]) -> str:
 def nearest_key(key: str, keys: Sequence[str], as_typed: Callable[[str], str]) -> str:
     """Suggest the most similar dotted key, or list the keys that exist beside it.
 
-    Only the last words of siblings are compared: a long common prefix makes any two keys similar.
+    Only the last words of siblings are compared: a long common prefix makes any two keys similar. A key
+    of that last word further below comes next.
     keys: all that exist, parents included; as_typed: how each is written.
     """
     parent, _, word = key.rpartition(".")
@@ -24,4 +25,6 @@ def nearest_key(key: str, keys: Sequence[str], as_typed: Callable[[str], str]) -
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
     if near:
         return f"did you mean {words[near[0]]}?"
+    if below := [k for k in keys if k.startswith(f"{parent}.") and k.endswith(f".{word}")]:
+        return f"did you mean {as_typed(below[0])}?"
     return f"known here: {', '.join(words.values()) or f'none, {parent} takes no arguments'}"

@@ -14,6 +14,9 @@ _PATTERN = re.compile(rf"(?P<head>(?:{_NUMBER}\s*,\s*)+){_DOTS}\s*,\s*(?P<last>{
 # Dots that are, begin or end one of the values; elsewhere they are part of a word.
 _BETWEEN = re.compile(rf"(?:^|[,\[\s]){_DOTS}(?:$|[,\]\s\d+-])")
 
+# Dots that lack their commas.
+_STUCK = re.compile(rf"(?<=\d)\s*,?\s*{_DOTS}\s*,?\s*(?=[+-]?\d)")
+
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 
 
@@ -23,10 +26,14 @@ def expand(override: str) -> str:
     Counts from a to z in steps of b - a, up or down, in decimal arithmetic; ``a,...,z`` in steps of
     one; more values before the dots must keep the step. Other overrides are returned unchanged.
     Raises: UserError for a sequence that does not end on its last value, has a step of zero, does
-    not keep its step, is too long, or has something else than numbers beside its dots.
+    not keep its step, is too long, or has something else than numbers beside its dots, or no commas.
     """
     key, equals, value = override.partition("=")
-    if not equals or not _BETWEEN.search(_QUOTED.sub("''", value)):
+    plain = _QUOTED.sub("''", value)
+    if equals and not _BETWEEN.search(plain) and _STUCK.search(plain):
+        meant = _STUCK.sub(",...,", value)
+        raise UserError(f"{override}: dots stand between commas, as in {key}={meant}")
+    if not equals or not _BETWEEN.search(plain):
         return override
     opening, inner, closing = re.fullmatch(r"(\[?)(.*?)(\]?)", value.strip()).groups()  # type: ignore[union-attr]
     if (match := _PATTERN.fullmatch(inner.strip())) is None:

@@ -32,7 +32,8 @@ class CrossEntropy:
         if outputs.ndim != 2 or outputs.shape[1] < 2:
             shape = tuple(outputs.shape[1:])
             raise ValueError(
-                f"cross-entropy needs outputs for two classes or more, not of shape {shape}"
+                "cross-entropy needs outputs for two classes or more, as with model.out_features=10, "
+                f"not of shape {shape}"
             )
         return outputs.argmax(dim=1)
 
