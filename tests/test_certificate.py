@@ -294,9 +294,6 @@ class TestMLflow:
         assert metrics[f"batch/{lowest}", 2] == 0.5
         assert metrics[lowest, 0] == pytest.approx((record.certificate.loss + 0.5) / 2)
         assert float(csv_rows(run)[1]["regret"]) == 1.0
-        trials = run.tables["trials.parquet"]()
-        assert len(trials) == 2 * record.trials
-        assert set(trials["batch"].to_pylist()) == {1, 2}
         rows = csv_rows(run)
         assert float(rows[0]["descent_first_hi"]) == record.certificate.first.hi
         assert run.tags["curve"] == "exact"

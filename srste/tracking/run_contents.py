@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from mlflow.entities import Metric
 
@@ -25,7 +23,7 @@ from srste.store.records import Record, StoredRecord
 @dataclass(frozen=True)
 class Run:
     """One run. start: UTC, ISO 8601; None: now. files: artifacts, under their names,
-    folders too. texts, tables: artifacts by file name; tables are made when they are written."""
+    folders too. texts: artifacts by file name."""
 
     name: str
     tags: dict[str, str]
@@ -35,7 +33,6 @@ class Run:
     metrics: list[Metric] = field(default_factory=list)
     files: Sequence[Path] = ()
     texts: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, Callable[[], pa.Table]] = field(default_factory=dict)
     failed: bool = False
 
 
@@ -94,8 +91,8 @@ def study_run(folder: Path, record: Record) -> Run:
 
 def job_run(group: list[StoredRecord]) -> Run:
     """Return the run of all batches of one estimator at one sample count: the means of what a person
-    compares, and its values with the batch as the step; a table of the studies and all their trials
-    as artifacts."""
+    compares, and its values with the batch as the step; a table of the studies and the folders of
+    their records, with all trials, as artifacts."""
     group = sorted(group, key=lambda stored: stored[1].batch)
     of_batch = [record for _, record in group]
     first = of_batch[0]
@@ -119,7 +116,7 @@ def job_run(group: list[StoredRecord]) -> Run:
             "config.yaml": yaml.safe_dump(first.config, sort_keys=False),
             "studies.csv": _studies_csv(of_batch),
         },
-        tables={"trials.parquet": partial(_trials_of, group)},
+        files=[folder for folder, _ in group],
         failed=all(record.best is None for record in of_batch),
     )
 
@@ -208,16 +205,6 @@ def _compared(record: Record) -> dict[str, float]:
     """Return the metrics of a study that have one value."""
     values = {name: quantity(key, record) for key, name in _COMPARED.items()}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _trials_of(group: list[StoredRecord]) -> pa.Table:
-    """Return all trials of a job's studies, with a column of their batch."""
-    tables = []
-    for folder, record in group:
-        trials = pq.read_table(folder / records.TRIALS)
-        batch = pa.array(np.full(len(trials), record.batch))
-        tables.append(trials.add_column(0, "batch", batch))
-    return pa.concat_tables(tables)
 
 
 _COLUMNS = (

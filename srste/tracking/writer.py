@@ -6,14 +6,12 @@ has are not written again. Unfinished runs are replaced, duplicates deleted.
 
 import getpass
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import pyarrow.parquet as pq
 import yaml
 from alembic.util.exc import CommandError
 from mlflow.entities import Metric, Param, RunStatus, RunTag
@@ -254,10 +252,6 @@ class Store:
             self._client.log_artifact(run_id, str(file))
         for name, text in run.texts.items():
             self._client.log_text(run_id, text, name)
-        with tempfile.TemporaryDirectory() as folder:
-            for name, table in run.tables.items():
-                pq.write_table(table(), Path(folder, name), compression="zstd")
-                self._client.log_artifact(run_id, str(Path(folder, name)))
 
     def _end(self, run_id: str, seconds: float, status: str) -> None:
         """End a launch's run, whose duration becomes that of all runs of its command together."""
