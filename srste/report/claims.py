@@ -9,7 +9,6 @@ from srste.analysis.statistics.proportions import Proportion, of_networks
 from srste.analysis.statistics.verdicts import (
     BETTER,
     EACH,
-    FIXED,
     NO_EVIDENCE,
     NOTHING,
     TOO_FEW,
@@ -114,11 +113,6 @@ def _pairs(setting: Setting, losses: Panel) -> Iterator[tuple[str, str]]:
 def main(every: list[Claim]) -> list[Claim]:
     """Return the claims without those for each sample count."""
     return [claim for claim in every if claim.finding.rule != EACH]
-
-
-def in_short(every: list[Claim]) -> list[Claim]:
-    """Return the claims at the sample count that was fixed beforehand."""
-    return [claim for claim in every if claim.finding.rule == FIXED]
 
 
 def undecidable(every: list[Claim]) -> bool:

@@ -1,8 +1,6 @@
 """The artifact location of an experiment."""
 
 import shlex
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -53,23 +51,6 @@ def local_folder(location: str, uri: str) -> Path | None:
     errors for the location."""
     repository = get_artifact_repository(location, tracking_uri=uri)
     return Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
-
-
-def remove_artifacts(location: str, uri: str, names: Iterable[str]) -> None:
-    """Remove files, and folders emptied by it, from a run's artifacts if its store can.
-
-    For local ones MLflow's function is not used: it decodes the folder's name twice.
-    Args: names: of files, relative to the run's artifacts.
-    """
-    repository = get_artifact_repository(location, tracking_uri=uri)
-    for name in names:
-        with suppress(NotImplementedError, MlflowException, OSError):
-            if isinstance(repository, LocalArtifactRepository):
-                path = Path(repository.artifact_dir, name)
-                path.unlink(missing_ok=True)
-                path.parent.rmdir()
-            else:
-                repository.delete_artifacts(name)  # type: ignore[no-untyped-call]
 
 
 def _is_beside(folder: Path, database: Path | None) -> bool:
