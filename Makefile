@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: study test lint compat benchmark soak clean
+.PHONY: study test lint compat benchmark soak screenshots clean
 
 study: $(SET_UP)
 	$(BIN)/python train.py -m estimator=sr_ste samples=1,2,...,10
@@ -36,6 +36,9 @@ benchmark: $(SET_UP)
 
 soak: $(SET_UP)
 	$(BIN)/python -m tests.soak
+
+screenshots: $(SET_UP)
+	$(BIN)/python docs/images/screenshots.py
 
 $(SET_UP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import contextmanager
 
 import pytest
 
@@ -23,6 +24,13 @@ def browser():
         if os.environ.get("REQUIRE_BROWSER"):
             pytest.fail(reason)
         pytest.skip(reason)
+    with chromium() as driver:
+        yield driver
+
+
+@contextmanager
+def chromium():
+    """A browser without a screen, which asks nothing of the network by itself."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -42,9 +50,11 @@ def browser():
         options.add_argument(argument)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     driver.implicitly_wait(0)
-    yield driver
-    driver.quit()
-    shutil.rmtree(profile, ignore_errors=True)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+        shutil.rmtree(profile, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
