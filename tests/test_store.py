@@ -261,7 +261,8 @@ class TestAgain:
         outcome = Outcome(
             description=text, numbers={"gain": 1.0}, configs=[{"a": 1}],
             files=[folder / "table.txt", folder / "report"], seconds=seconds, complete=True,
-            headline=f"{text}.", names={}, tags={}, front=[], charts=[Chart(("gain",), "N")],
+            headline=f"{text}.", has_report=text != "second", names={}, tags={}, front=[],
+            charts=[Chart(("gain",), "N")],
         )  # fmt: skip
         store.finish(LAUNCH, synced, outcome)
         (run,) = store._runs("tags.kind = 'launch'")
@@ -301,9 +302,9 @@ class TestAgain:
         note = lambda: store._client.get_experiment(store.experiment_id).tags["mlflow.note.content"]  # noqa: E731
         for text in ("first", "second"):
             run = self.repeat(store, tmp_path, text)
-            assert note().startswith(
-                f"[Newest report](#/experiments/1/runs/{run.info.run_id}/artifacts/"
-            )
+            link = f"#/experiments/1/runs/{run.info.run_id}"
+            report = f"[Newest report]({link}/artifacts/report.html)"
+            assert note().startswith(report if text == "first" else f"[Newest launch]({link})")
             assert f"**{text}.**" in note()
         store._client.set_experiment_tag(store.experiment_id, "mlflow.note.content", "mine")
         self.repeat(store, tmp_path, "third")

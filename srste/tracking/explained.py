@@ -11,14 +11,16 @@ EXPERIMENT_TAGS = {
 }
 
 
-def described(headline: str, run_link: str, view_link: str) -> str:
+def described(headline: str, run_link: str, view_link: str, has_report: bool) -> str:
     """Return the description once a launch has finished: three lines, of which the UI shows the first
     unless asked for more.
 
-    Args: headline: the launch's answer. run_link, view_link: to its run and to its charts.
+    Args: headline: the launch's answer. run_link, view_link: to its run and to its charts. has_report:
+        whether the run has a report.
     """
+    report = f"[Newest report]({run_link}/artifacts/report.html)"
     return (
-        f"[Newest report]({run_link}/artifacts/report.html): **{headline}**\n\n"
+        f"{report if has_report else f'[Newest launch]({run_link})'}: **{headline}**\n\n"
         f"[Charts of the newest launch]({view_link}) · [its run]({run_link}) · other launches: filter "
         "by `tags.kind = 'launch'`; a launch's description has its answer and links, its studies are "
         "below it.\n\n"

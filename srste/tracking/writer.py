@@ -55,9 +55,10 @@ class Outcome:
 
     description: Markdown for its page. numbers: metrics by name. configs: of the jobs. files: tables,
     figures and reports, folders too. seconds: what the launch took. complete: whether no job is
-    missing. headline: the answer in one sentence. names, tags: by key, of the launch's other runs:
-    the tags are set besides their own. front: the keys of the runs that the chart view shows, in
-    order. charts: of that view, see :mod:`srste.tracking.chart_view`.
+    missing. headline: the answer in one sentence. has_report: whether a report is among the files.
+    names, tags: by key, of the launch's other runs: the tags are set besides their own. front: the keys
+    of the runs that the chart view shows, in order. charts: of that view, see
+    :mod:`srste.tracking.chart_view`.
     """
 
     description: str
@@ -67,6 +68,7 @@ class Outcome:
     seconds: float
     complete: bool
     headline: str
+    has_report: bool
     names: Mapping[str, str]
     tags: Mapping[str, Mapping[str, str]]
     front: Sequence[str]
@@ -173,13 +175,14 @@ class Store:
         view = chart_view(f"tags.`{_FRONT}` = '{launch.id}'", f"tags.`{_PLACE}`", outcome.charts,
                           hidden=[synced.launch_run])  # fmt: skip
         self._client.set_experiment_tag(self.experiment_id, TAG_PREFIX + launch.id, view)
-        self._describe(launch, synced.launch_run, outcome.headline)
+        self._describe(launch, synced.launch_run, outcome)
 
-    def _describe(self, launch: Launch, launch_run: str, headline: str) -> None:
+    def _describe(self, launch: Launch, launch_run: str, outcome: Outcome) -> None:
         """Let the experiment's description begin with the newest answer, unless someone wrote one."""
         tags = self._client.get_experiment(self.experiment_id).tags
         if tags.get(_NOTE, "") in ("", DESCRIPTION, tags.get(_WRITTEN)):
-            newest = described(headline, self.run_link(launch_run), self.view_link(launch.id))
+            links = self.run_link(launch_run), self.view_link(launch.id)
+            newest = described(outcome.headline, *links, outcome.has_report)
             for tag in (_WRITTEN, _NOTE):
                 self._client.set_experiment_tag(self.experiment_id, tag, newest)
 
