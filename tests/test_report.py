@@ -268,6 +268,8 @@ class TestFiles:
         assert len(rows) == 8
         note = ["condition", "batch", "estimator", "samples", "pre_loss", "lr", "post_loss"]
         assert list(rows[0])[:7] == note
+        settings = {key: rows[0][key] for key in ("seed", "model", "loss", "pretraining", "sampling")}
+        assert list(settings.values()) == ["0", "mlp", "squared_error", "none", "grid"]
         assert float(rows[0]["heldout_post_loss"]) == 0.29
         assert rows[0]["samples"] == ""
         assert float(rows[2]["post_loss"]) == 0.41 - 0.01 * 2

@@ -91,11 +91,15 @@ def _wins_count(condition: Condition) -> str:
     return f"{series} {count} of {len(condition.batches)}"
 
 
+_OF_THE_NOTE = ("pre_loss", "lr", "post_loss")
+_SETTINGS = ("model", "data", "loss", "pretraining", "sampling")
 _QUANTITIES = (
-    "pre_loss", "lr", "post_loss", "zero_loss", "angle", "heldout_pre_loss", "heldout_post_loss",
-    "heldout_best_lr", "heldout_best_loss", "heldout_zero_loss", *CERTIFIED,
+    "zero_loss", "angle", "heldout_pre_loss", "heldout_post_loss", "heldout_best_lr",
+    "heldout_best_loss", "heldout_zero_loss", *CERTIFIED,
 )  # fmt: skip
-CSV_COLUMNS = ["condition", "batch", "estimator", "samples", *_QUANTITIES]
+CSV_COLUMNS = [
+    "condition", "batch", "estimator", "samples", *_OF_THE_NOTE, "seed", *_SETTINGS, *_QUANTITIES,
+]  # fmt: skip
 
 
 def csv_table(arranged: list[Condition]) -> str:
@@ -106,6 +110,10 @@ def csv_table(arranged: list[Condition]) -> str:
             for column in condition.columns:
                 if record := condition.cells.get((batch, column)):
                     estimator = " ".join(column[:2]).strip()
-                    numbers = (quantity(name, record) for name in _QUANTITIES)
-                    rows.append([condition.label, batch, estimator, column.samples, *numbers])
+                    rows.append([
+                        condition.label, batch, estimator, column.samples,
+                        *(quantity(name, record) for name in _OF_THE_NOTE), record.identity["seed"],
+                        *(record.identity.get(part, {}).get("name", "") for part in _SETTINGS),
+                        *(quantity(name, record) for name in _QUANTITIES),
+                    ])  # fmt: skip
     return csv_text(rows)
