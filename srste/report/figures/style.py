@@ -24,6 +24,8 @@ from srste.store.files import write_atomically
 GREY = "#777777"
 BEFORE, ZERO = "loss before", "zero output"
 
+_MISSING_GLYPH = r"Glyph .* missing from font"
+
 
 def level(axes: Axes, loss: float, label: str) -> None:
     """Draw a horizontal line for the loss before the step or of a zero output."""
@@ -69,6 +71,8 @@ def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
             list(entries.values()), list(entries), loc="outside lower center", ncols=columns,
             frameon=False,
         )  # fmt: skip
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # names of estimators are no formulas
         if columns == 1 or _width(figure, legend) <= figure.bbox.width:
             return
         legend.remove()
@@ -89,7 +93,9 @@ def set_title(figure: Figure, title: str, label: str) -> None:
 def _width(figure: Figure, artist: Artist) -> float:
     """Return the width of an artist in pixels."""
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    return float(artist.get_window_extent(renderer).width)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _MISSING_GLYPH)
+        return float(artist.get_window_extent(renderer).width)
 
 
 def sample_axes(axes: Axes) -> None:
@@ -115,7 +121,7 @@ def rendered(figure: Figure) -> dict[str, bytes]:
     for text in _texts(figure):
         text.set_parse_math(False)  # names of estimators and conditions are no formulas
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        warnings.filterwarnings("ignore", _MISSING_GLYPH)
         for extension, metadata in ((".png", None), (".svg", {"Date": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=extension[1:], dpi=150, metadata=metadata)
