@@ -31,9 +31,9 @@ def _groups() -> dict[str, dict[str, Path]]:
 def _folders() -> Iterator[Path]:
     """Yield the folders of configurations that are files; Hydra's own are in its package."""
     for source in GlobalHydra.instance().config_loader().get_search_path().get_path():
-        folder = Path(source.path.removeprefix("file://"))
-        if "://" not in str(source.path.removeprefix("file://")) and folder.is_dir():
-            yield folder
+        folder = source.path.removeprefix("file://")
+        if "://" not in folder and Path(folder).is_dir():
+            yield Path(folder)
 
 
 def _words(file: Path) -> str:

@@ -21,7 +21,7 @@ from srste.store.records import Record
 if TYPE_CHECKING:
     from srste.tracking import Chart, Entry, Store
 
-LOSS, HELDOUT = "loss after the best step", "held-out "
+HELDOUT = "held-out "
 FRONT_SUMMARIES = 12
 """MLflow's charts show some twenty runs at first."""
 
@@ -119,6 +119,8 @@ def _summary_entries(launch_id: str, chapters: Sequence[Chapter]) -> list["Entry
 
 def _points(one: Summary, chapter: Chapter) -> dict[str, dict[int, float]]:
     """Return an estimator's metrics by N; one that draws nothing has the same at every N."""
+    from srste.tracking import LOSS
+
     points: dict[str, dict[int, float]] = {}
     every = chapter.samples or [1]
     for row in one.rows:
@@ -213,7 +215,7 @@ def _front(chapters: Sequence[Chapter]) -> list[str]:
 
 def _charts(chapters: Sequence[Chapter], granularity: str) -> list["Chart"]:
     """Return the charts: gains against N, the loss curve, and bars."""
-    from srste.tracking import RATE, TRIAL_LOSS, TRIAL_RATE, Chart, N
+    from srste.tracking import LOSS, RATE, TRIAL_LOSS, TRIAL_RATE, Chart, N
 
     baselines = dict.fromkeys(one.baseline for c in chapters for one in c.summaries if one.baseline)
     against = N if any(len(chapter.samples) > 1 for chapter in chapters) else ""

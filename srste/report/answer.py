@@ -8,7 +8,7 @@ from typing import NamedTuple
 from srste.analysis.statistics.paired import FEWEST_NETWORKS
 from srste.analysis.statistics.verdicts import BETTER, NO_EVIDENCE, NOTHING, TOO_FEW, WORSE, Finding
 from srste.report.claims import BEFORE, Claim
-from srste.report.formatting import p_value, percent, ranges, signed
+from srste.report.formatting import p_value, percent, ranges, signed, with_interval
 from srste.report.panels import BATCH, Setting
 from srste.report.summary import Row, Summary
 
@@ -35,7 +35,7 @@ def answer(setting: Setting, results: Sequence[Summary], claims: Sequence[Claim]
     return Answer(headlines[0], details)
 
 
-def verdict_of(one: Summary) -> str:
+def _verdict_of(one: Summary) -> str:
     """Return the verdict on an estimator against its baseline over all N: at the N chosen on other
     batches; with one batch at any N after Holm's correction; with one N there."""
     if one.chosen is not None:
@@ -47,21 +47,24 @@ def verdict_of(one: Summary) -> str:
 def _headline(one: Summary) -> str:
     best = _best(one)
     assert best.gain is not None
-    verdict = verdict_of(one)
+    verdict = _verdict_of(one)
     if verdict == TOO_FEW:
         won = percent(best.gain.comparison.batches_won.rate)
         return (
             f"The loss after {one.series}'s best step is {_lower(best.mean)} than after {one.baseline}'s"
             f"{_at(best)}, on average, and lower on {won} of the batches."
         )
-    gain = one.chosen.comparison.mean if one.chosen else best.mean
+    # With one batch the verdict is that of single N, and not always of the best.
+    decisive = [row for row in one.rows if row.gain and row.gain.verdict == verdict]
+    shown = best if one.chosen else max(decisive, key=lambda row: abs(row.mean), default=best)
+    gain = one.chosen.comparison.mean if one.chosen else shown.mean
     words = {
         BETTER: f"{one.series} takes a better step than {one.baseline}",
         WORSE: f"{one.series} takes a worse step than {one.baseline}",
     }.get(verdict, f"No evidence that {one.series} takes a better or a worse step than {one.baseline}")
     words += f": the loss after it is {_lower(gain)}"
     if one.chosen is None:
-        return f"{words}{_at(best)}."
+        return f"{words}{_at(shown)}."
     words += f" with N chosen on other batches, {'most' if best.mean > 0 else 'least'}{_at(best)}"
     if (enough := one.enough) is not None:
         words += f", and hardly more after N = {enough.samples}"
@@ -94,10 +97,7 @@ def _details(one: Summary) -> list[str]:
 def _numbers(finding: Finding) -> str:
     """Return for example "+0.041 [+0.02, +0.06], p = 0.016"."""
     gains = finding.comparison
-    words = signed(gains.mean)
-    if gains.networks < 2:
-        return words
-    words += f" [{signed(gains.low)}, {signed(gains.high)}]"
+    words = with_interval(gains.mean, gains.low, gains.high)
     if gains.networks < FEWEST_NETWORKS:
         return words
     p = p_value(finding.p_value)
@@ -106,7 +106,7 @@ def _numbers(finding: Finding) -> str:
 
 def _control(one: Summary) -> str:
     best = _best(one)
-    verdict = verdict_of(one)
+    verdict = _verdict_of(one)
     gain = one.chosen.comparison.mean if one.chosen else best.mean
     words = "" if verdict == TOO_FEW else f"{verdict}, "
     return f"{one.series} {words}{signed(gain)}{'' if one.chosen else _at(best)}"

@@ -1,6 +1,5 @@
 """The claims that a report tests, and their verdicts."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from srste.analysis.statistics.verdicts import (
     findings,
 )
 from srste.note2021.statistics import STATISTICS, Losses
-from srste.report.formatting import p_value, percent, signed
+from srste.report.formatting import p_value, percent, signed, with_interval
 from srste.report.panels import BATCH, Measure, Setting, drawn, measures, panel
 
 BEFORE, ZERO = "no step", "a zero output"
@@ -47,9 +46,7 @@ class Claim:
         verdict = self.finding.verdict
         if verdict == NOTHING:
             return ""
-        words = signed(gains.mean)
-        if not math.isnan(gains.low):
-            words += f" [{signed(gains.low)}, {signed(gains.high)}]"
+        words = with_interval(gains.mean, gains.low, gains.high)
         words += f", {gains.networks_won.k}/{gains.networks_won.n} networks"
         if verdict == TOO_FEW:
             return words

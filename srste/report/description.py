@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from srste.report.chapters import Chapter
 from srste.report.claims import SYMBOLS
-from srste.report.formatting import signed
+from srste.report.formatting import with_interval
 from srste.report.summary import Row, Summary
 
 LONGEST = 7_500
@@ -13,21 +13,19 @@ LONGEST = 7_500
 
 
 def description(chapters: Sequence[Chapter], report: str, charts: str) -> str:
-    """Return the answers, links, and a table per setting as long as they fit.
+    """Return links, then the answers and a table per setting as long as they fit.
 
     Args: report, charts: the links to the launch's report, "" without one, and to its charts.
     """
     links = [f"[Report: statistics, figures, curves]({report})"] if report else []
     links.append(f"[Charts]({charts})")
-    parts = [" · ".join(links), *(_answer(chapter) for chapter in chapters)]
-    for chapter in chapters:
-        label = escaped(chapter.setting.label)
-        table = f"{label and f'**{label}**'}\n\n{_table(chapter)}"
-        if sum(map(len, parts)) + len(table) > LONGEST:
-            parts.append("The other tables are in `results.csv`, see Artifacts.")
+    parts = [" · ".join(links)]
+    for block in (*map(_answer, chapters), *map(_table, chapters)):
+        if sum(map(len, parts)) + len(block) > LONGEST:
+            parts.append("More is in `results.csv` and in the report, see Artifacts.")
             break
-        parts.append(table.strip())
-    return "\n\n".join(parts)[: LONGEST + 400]
+        parts.append(block)
+    return "\n\n".join(parts)
 
 
 def escaped(text: str) -> str:
@@ -41,7 +39,9 @@ def _answer(chapter: Chapter) -> str:
 
 def _table(chapter: Chapter) -> str:
     """Return a row per estimator and number of samples."""
+    label = escaped(chapter.setting.label)
     lines = [
+        *([f"**{label}**", ""] if label else []),
         "| estimator | N | loss after the best step | gain over the baseline [95 %] | held-out gain |",
         "|---|---:|---:|---|---|",
     ]
@@ -61,6 +61,6 @@ def _gains(one: Summary, row: Row) -> list[str]:
             cells.append("")
             continue
         gains = finding.comparison
-        ends = f" [{signed(gains.low)}, {signed(gains.high)}]" if gains.networks > 1 else ""
-        cells.append(f"{SYMBOLS[finding.verdict]} {signed(gains.mean)}{ends}")
+        words = with_interval(gains.mean, gains.low, gains.high)
+        cells.append(f"{SYMBOLS[finding.verdict]} {words}")
     return cells

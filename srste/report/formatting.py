@@ -36,6 +36,11 @@ def signed(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:+.3g}"
 
 
+def with_interval(mean: float, low: float, high: float) -> str:
+    """Return for example "+0.041 [+0.02, +0.06]"; without the interval where it is nan."""
+    return signed(mean) if math.isnan(low) else f"{signed(mean)} [{signed(low)}, {signed(high)}]"
+
+
 def percent(rate: float) -> str:
     """Return a rate in [0, 1] as a whole percentage; "-" for nan."""
     return "-" if math.isnan(rate) else f"{100 * rate:.0f} %"

@@ -25,9 +25,10 @@ def next_step(command: str | None, chapters: list[Chapter]) -> NextStep | None:
         return None
     seeds = f"seed=0,1,...,{NETWORKS - 1}"
     words = shlex.split(command)
-    others = [word for word in words if not re.match(r"\+*seed=", word)]
+    # A folder that is named holds this command.
+    others = [word for word in words if not re.match(r"\+*(seed|hydra\.(sweep|run)\.dir)=", word)]
     if "-m" not in others and "--multirun" not in others:
         others.append("-m")
     spent = sum(r.seconds for c in chapters for _, r in c.setting.records)
     networks = sum(len(c.setting.networks) for c in chapters) / len(chapters)
-    return NextStep(shlex.join([*others, seeds]).replace(r"\...", "..."), spent / networks * NETWORKS)
+    return NextStep(shlex.join([*others, seeds]), spent / networks * NETWORKS)

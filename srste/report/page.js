@@ -4,6 +4,8 @@
   const plot = document.getElementById("curves-plot");
   const controls = document.getElementById("curves-controls");
   if (!window.Plotly || !data.curves.length) return;
+  const left = document.getElementById("curves-left");
+  if (data.left_out) left.textContent = data.left_out + " more studies are not drawn.";
   const values = (key, curves) => [...new Set(curves.map((c) => c[key]))];
   const selects = {};
 

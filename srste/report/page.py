@@ -16,7 +16,7 @@ from srste.analysis.statistics.paired import FEWEST_NETWORKS
 from srste.report import claims
 from srste.report.chapters import Chapter
 from srste.report.conditions import Condition
-from srste.report.curves import MOST_CURVES, curves_json
+from srste.report.curves import curves_json
 from srste.report.formatting import duration, loss_words
 from srste.report.next_step import next_step
 from srste.store.records import RecordIndex
@@ -126,7 +126,6 @@ def html(
         fixed=fixed,
         losses=list(dict.fromkeys(loss_words(condition.common) for condition in arranged)),
         curves=curves_json(chapters, folders),
-        curves_left=max(0, shown - MOST_CURVES),
         plotly=get_plotlyjs(),
         script=files("srste.report").joinpath("page.js").read_text(encoding="utf-8"),
     )

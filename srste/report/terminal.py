@@ -11,7 +11,7 @@ from srste.analysis.alarms import MEANING, Alarm, by_kind
 from srste.analysis.statistics.verdicts import BETTER, NOTHING, TOO_FEW, WORSE, Finding
 from srste.report.chapters import Chapter
 from srste.report.claims import SYMBOLS
-from srste.report.formatting import signed
+from srste.report.formatting import signed, with_interval
 from srste.report.summary import Row
 
 _STYLES = {BETTER: "bold blue", WORSE: "bold red"}
@@ -36,8 +36,7 @@ def print_answers(chapters: Sequence[Chapter], console: Console) -> None:
         if len(chapters) <= TABLES_SHOWN:
             console.print(Text(_title(chapter), "italic"))
             console.print(_table(chapter))
-        label = f"{chapter.setting.label}: " if chapter.setting.label else ""
-        console.print(Text(f"{label}{chapter.answer.headline}", "bold"))
+        console.print(Text(chapter.headline, "bold"))
         if len(chapters) <= TABLES_SHOWN:
             for sentence in chapter.answer.details:
                 console.print(f"- {sentence}")
@@ -79,7 +78,8 @@ def _gain_cells(row: Row) -> list[Text | str]:
     if row.gain is None:
         return ["", "", ""]
     gains = row.gain.comparison
-    ends = f" [{signed(gains.low)}, {signed(gains.high)}]" if gains.networks > 1 else ""
+    words = with_interval(gains.mean, gains.low, gains.high)
+    ends = words.removeprefix(signed(gains.mean))
     won = gains.networks_won if gains.networks > 1 else gains.batches_won
     heldout = Text("") if row.heldout is None else _verdict(row.heldout)
     return [_verdict(row.gain).append(ends, "not bold"), f"{won.k}/{won.n}", heldout]

@@ -22,6 +22,7 @@ except RuntimeError:  # HOME is unset and the account has no name, and MLflow as
 from srste.tracking.chart_view import Chart
 from srste.tracking.opening import open_store
 from srste.tracking.run_contents import (
+    LOSS,
     RATE,
     TRIAL_LOSS,
     TRIAL_RATE,
@@ -34,6 +35,6 @@ from srste.tracking.run_contents import (
 from srste.tracking.writer import Outcome, Store, StoreError
 
 __all__ = [
-    "RATE", "TRIAL_LOSS", "TRIAL_RATE", "Chart", "Entry", "N", "Outcome", "Store", "StoreError",
+    "LOSS", "RATE", "TRIAL_LOSS", "TRIAL_RATE", "Chart", "Entry", "N", "Outcome", "Store", "StoreError",
     "entries", "metric_name", "open_store", "summary_run",
 ]  # fmt: skip

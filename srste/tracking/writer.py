@@ -135,8 +135,7 @@ class Store:
             if there is None or _size(there) < entry.size:
                 if there is not None:  # it is of fewer studies
                     self._client.delete_run(there.info.run_id)
-                run_id = self._write(launch, entry.key, entry.size, entry.make())
-                stored[entry.key] = self._client.get_run(run_id)
+                stored[entry.key] = self._write(launch, entry.key, entry.size, entry.make())
                 added += 1
             step()
         return Synced(launch_run, added, stored)
@@ -231,8 +230,8 @@ class Store:
             "mlflow.source.git.commit": provenance.git_commit(),
         }
 
-    def _write(self, launch: Launch, key: str, size: int, run: Run) -> str:
-        """Write the run and return its id; until it is terminated, it counts as unfinished."""
+    def _write(self, launch: Launch, key: str, size: int, run: Run) -> StoredRun:
+        """Write the run and return it as created; until it is terminated, it counts as unfinished."""
         start = milliseconds(run.start)
         tags = self._all_tags(launch, key, size, run)
         made = self._client.create_run(
@@ -242,7 +241,7 @@ class Store:
         self._log(run_id, run)
         end = start + round(1e3 * run.seconds)
         self._client.set_terminated(run_id, "FAILED" if run.failed else "FINISHED", end_time=end)
-        return run_id
+        return made
 
     def _log(self, run_id: str, run: Run) -> None:
         """Log the run's parameters, metrics and artifacts."""
