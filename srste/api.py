@@ -64,6 +64,7 @@ def estimate(
     {'0.weight': (8, 4), '0.bias': (8,), '2.weight': (1, 8), '2.bias': (1,)}
     """
     _check_samples(samples)
+    _check_tensors(inputs, targets)
     made: Estimator = part("estimator", estimator, overrides)
     task = OneBatch(model, _loss(loss), inputs, targets, seed)
     return made.direction(task, task.batch(1), samples)
@@ -71,7 +72,7 @@ def estimate(
 
 def loss_curve(
     model: nn.Module,
-    direction: Mapping[str, Tensor],
+    direction: Mapping[str, Tensor] | Sequence[Tensor],
     inputs: Shaped[Tensor, "batch *features"],
     targets: Shaped[Tensor, "batch *targets"],
     *,
@@ -87,7 +88,9 @@ def loss_curve(
 
     Args:
         model: any module on one device that gives one real tensor; see :class:`srste.curve.Line`.
-        direction: a tensor for every name in ``model.named_parameters()``, of its shape, dtype, device.
+        direction: the gradient that is subtracted: a tensor for every name in
+            ``model.named_parameters()``, of its shape, dtype and device; or a list of them, in the order
+            of ``model.parameters()``, as ``torch.autograd.grad`` gives it.
         inputs: (batch, ...). targets: of the outputs' shape, or (batch,) classes.
         loss: the name of a choice of conf/loss, or (outputs, targets) to a scalar tensor.
         lr_max: the largest learning rate, > 0. seed: of layers that draw random numbers.
@@ -104,6 +107,7 @@ def loss_curve(
     >>> curve.exact, curve.minimum().loss < curve.pre_loss
     (True, True)
     """
+    _check_tensors(inputs, targets)
     return Line(model, direction).loss(inputs, targets, _loss(loss), lr_max, seed)
 
 
@@ -146,6 +150,7 @@ def run_study(
     (50000, True, True)
     """
     _check_samples(samples)
+    _check_tensors(inputs, targets)
     of_estimator = [o for o in overrides if not _is_of("sampling", o)]
     of_sampling = [o for o in overrides if _is_of("sampling", o)]
     made: Estimator = part("estimator", estimator, of_estimator)
@@ -204,3 +209,10 @@ def _is_of(group: str, override: str) -> bool:
 def _check_samples(samples: int) -> None:
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise ValueError(f"samples={samples!r}: must be a whole number >= 1")
+
+
+def _check_tensors(inputs: object, targets: object) -> None:
+    for name, given in (("inputs", inputs), ("targets", targets)):
+        if not isinstance(given, Tensor):
+            advice = f"torch.as_tensor({name}) makes one"
+            raise ValueError(f"{name} must be a tensor, not a {type(given).__name__}; {advice}")

@@ -10,7 +10,7 @@ from scipy.stats import wilcoxon
 from srste.report.chapters import chapters
 from srste.report.conditions import conditions
 from srste.report.next_step import next_step
-from tests.test_page import network
+from tests.records_by_hand import network
 
 BETTER = "sr-STE takes a better step than STE: the loss after it is"
 

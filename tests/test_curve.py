@@ -232,7 +232,7 @@ class TestRefused:
     model, direction, x, y = make(0, 3, 2, 1, False, 4, "none", False)
 
     def test_a_direction_that_does_not_fit(self):
-        with pytest.raises(ValueError, match=r"differ in: 0\.weight"):
+        with pytest.raises(ValueError, match=r"lacks 0\.weight"):
             loss_curve(
                 self.model, {k: v for k, v in self.direction.items() if k != "0.weight"}, self.x, self.y
             )

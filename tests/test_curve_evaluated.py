@@ -196,7 +196,7 @@ def test_arguments_that_do_not_fit():
         with pytest.raises(ValueError, match=match):
             EvaluatedCurve(model, d, x, y, lr_max, loss, **options)
 
-    fails("differ in: 0.bias", d={n: g for n, g in direction.items() if n != "0.bias"})
+    fails("lacks 0.bias", d={n: g for n, g in direction.items() if n != "0.bias"})
     fails(r"direction\['0.bias'\] has shape", d=direction | {"0.bias": torch.zeros(1)})
     fails("0 inputs", x=inputs[:0], y=targets[:0])
     fails("12 inputs, 11 targets", y=targets[:11])

@@ -13,7 +13,7 @@ from srste.report.figures.networks import networks_figure
 from srste.report.figures.note import note_figure
 from srste.report.figures.scatter import angle_figure, heldout_figure
 from srste.report.panels import settings
-from tests.test_page import network
+from tests.records_by_hand import network
 
 
 def with_long_names(records):

@@ -48,10 +48,10 @@ def runs_of(store, kind):
 
 class TestRecords:
     def test_each_study_left_one_and_the_baseline_was_computed_once(self, sweep):
-        found = studies(sweep[0] / "multirun")
+        stored = studies(sweep[0] / "multirun")
         sr = {f"sr_ste N={n} batch {b}" for n in (1, 2, 3) for b in (1, 2)}
-        assert found.keys() == sr | {"ste batch 1", "ste batch 2"}
-        for record, losses in found.values():
+        assert stored.keys() == sr | {"ste batch 1", "ste batch 2"}
+        for record, losses in stored.values():
             assert record.trials == len(losses) == 5_000
             assert record.best.post_loss == losses.min()
             assert record.best.lr == (np.argmin(losses) + 1) / 10_000
@@ -59,8 +59,8 @@ class TestRecords:
             assert record.best.replayed_post_loss == pytest.approx(record.best.post_loss, rel=1e-2)
             assert record.best.replayed_pre_loss == pytest.approx(record.pre_loss, rel=1e-5)
             if record.samples:
-                assert record.baseline.key == found[f"ste batch {record.batch}"][0].key
-                assert record.baseline.post_loss == found[f"ste batch {record.batch}"][0].best.post_loss
+                assert record.baseline.key == stored[f"ste batch {record.batch}"][0].key
+                assert record.baseline.post_loss == stored[f"ste batch {record.batch}"][0].best.post_loss
 
     def test_they_lie_in_the_job_s_folder_as_parquet_and_json(self, sweep):
         jobs = sorted(p.name for p in only(sweep[0] / "multirun").glob("samples=*"))
@@ -126,9 +126,9 @@ class TestMLflow:
         assert all(r.info.status == "FINISHED" for r in store[1])
 
     def test_metrics_are_the_record_s(self, sweep, store):
-        found = studies(sweep[0] / "multirun")
+        stored = studies(sweep[0] / "multirun")
         for name, run in runs_of(store, "study").items():
-            record, metrics = found[name][0], run.data.metrics
+            record, metrics = stored[name][0], run.data.metrics
             assert metrics["loss before the step"] == record.pre_loss
             assert metrics["loss after the best step"] == record.best.post_loss
             assert metrics["best learning rate"] == record.best.lr
@@ -144,9 +144,9 @@ class TestMLflow:
 
     def test_summaries_have_the_means_at_every_n(self, sweep, store):
         """The figure of the note: MLflow's chart draws a metric against its steps."""
-        found = studies(sweep[0] / "multirun")
+        stored = studies(sweep[0] / "multirun")
         client, _ = store
-        ste = np.mean([found[f"ste batch {b}"][0].best.post_loss for b in (1, 2)])
+        ste = np.mean([stored[f"ste batch {b}"][0].best.post_loss for b in (1, 2)])
         for name, run in runs_of(store, "summary").items():
             history = {
                 metric: {m.step: m.value for m in client.get_metric_history(run.info.run_id, metric)}
@@ -160,12 +160,12 @@ class TestMLflow:
             assert history["N"] == {1: 1.0, 2: 2.0, 3: 3.0}
             for n in (1, 2, 3):
                 of = "ste" if name == "STE" else f"sr_ste N={n}"
-                of_batch = [found[f"{of} batch {b}"][0] for b in (1, 2)]
+                of_batch = [stored[f"{of} batch {b}"][0] for b in (1, 2)]
                 loss = np.mean([record.best.post_loss for record in of_batch])
                 assert history["loss after the best step"][n] == pytest.approx(loss, rel=1e-15)
                 assert history["gain over STE"][n] == pytest.approx(ste - loss, abs=1e-15)
                 heldout = [
-                    found[f"ste batch {r.batch}"][0].heldout.post_loss - r.heldout.post_loss
+                    stored[f"ste batch {r.batch}"][0].heldout.post_loss - r.heldout.post_loss
                     for r in of_batch
                 ]
                 gain = pytest.approx(np.mean(heldout), abs=1e-15)
@@ -369,9 +369,9 @@ def test_estimators_and_a_sampler_together(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "estimator=ste draws nothing: it ignores `samples`" in done.stdout
-    found = studies(tmp_path)
-    assert found.keys() == {"ste batch 1", "sr_ste N=1 batch 1", "sr_ste N=2 batch 1"}
-    assert {len(losses) for _, losses in found.values()} == {15}
+    stored = studies(tmp_path)
+    assert stored.keys() == {"ste batch 1", "sr_ste N=1 batch 1", "sr_ste N=2 batch 1"}
+    assert {len(losses) for _, losses in stored.values()} == {15}
     # The STE job's study and the sr-STE jobs' baseline are one and the same.
     assert len(list(tmp_path.rglob("record.json"))) == 3
 

@@ -198,9 +198,15 @@ def changed(**parts):
 
 
 SPOILT = {
-    "one is missing": (changed(**{"2.weight": None}), r"differ in: 2\.weight$"),
-    "one too many": (changed(other=torch.zeros(1)), r"differ in: other$"),
-    "a number as a name": (lambda d: d | {3: torch.zeros(1)}, r"differ in: 3$"),
+    "one is missing": (changed(**{"2.weight": None}), r"the direction lacks 2\.weight$"),
+    "one too many": (
+        changed(other=torch.zeros(1)),
+        r"the direction has other, which the model has not$",
+    ),
+    "a number as a name": (
+        lambda d: d | {3: torch.zeros(1)},
+        r"the direction has 3, which the model has not$",
+    ),
     "another shape": (
         changed(**{"2.weight": torch.zeros(6)}),
         r"direction\['2\.weight'\] has shape \(6,\), the parameter \(6, 6\)$",
@@ -225,9 +231,15 @@ SPOILT = {
         lambda d: d | {"2.weight": d["2.weight"].numpy()},
         r"direction\['2\.weight'\] is a ndarray, not a tensor$",
     ),
-    "None in it": (lambda d: d | {"2.weight": None}, r"direction\['2\.weight'\] is a NoneType, not a"),
+    "None in it": (
+        lambda d: d | {"2.weight": None},
+        r"direction\['2\.weight'\] is None: no gradient has reached",
+    ),
     "nothing": (lambda d: None, r"must have a tensor for every parameter, and is a NoneType$"),
-    "a list": (lambda d: list(d.values()), r"must have a tensor for every parameter, and is a list$"),
+    "a generator": (
+        lambda d: (tensor for tensor in d.values()),
+        r"must have a tensor for every parameter, and is a generator$",
+    ),
 }
 
 

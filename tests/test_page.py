@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 
 from srste.analysis.statistics.verdicts import BETTER, FIXED, NO_EVIDENCE, TOO_FEW, WORSE
-from srste.commands.main import main
 from srste.report.chapters import chapters
 from srste.report.claims import claims, counts, grid, undecidable
 from srste.report.claims import main as main_claims
@@ -21,15 +20,9 @@ from srste.report.conditions import conditions
 from srste.report.page import Facts
 from srste.report.panels import BATCH, HELDOUT, HELDOUT_BEST, panel, settings
 from srste.report.report import markdown, write_report
-from srste.store import records
-from srste.store.files import checksum
 from srste.store.records import Baseline
-from srste.study.heldout import Heldout
-from srste.study.results import Probe
-from tests.test_records import trials
+from tests.records_by_hand import network, networks, written
 from tests.test_report import study
-
-GAIN = {1: 0.05, 2: 0.06, 5: 0.07}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -39,45 +32,9 @@ def _few_resamples():
         yield
 
 
-def network(seed, generator, pretraining="none", batches=3):
-    """STE, sr-STE that is better on the batch and worse held out, and a control that is like STE."""
-    found = []
-    own = {"seed": seed, "pretraining": {"name": pretraining, "_target_": "x.P"}}
-    for batch in range(1, batches + 1):
-        before, ste = 0.7 + 0.01 * generator.normal(), 0.45 + 0.02 * generator.normal()
-        base = study("ste", None, batch, ste, before, 0.2, **own)
-        found.append(with_heldout(base, ste + 0.01))
-        for name, gain, heldout in (
-            ("sr_ste", GAIN, -0.02),
-            ("tilted_ste", dict.fromkeys(GAIN, 0.0), 0.0),
-        ):
-            for n, better in gain.items():
-                noise = 0.004 * generator.normal()
-                estimator = {"name": name, "_target_": "x.Y"} | (
-                    {"control": True} if name != "sr_ste" else {}
-                )
-                one = study(
-                    name, n, batch, ste - better + noise, before, 0.3, estimator=estimator, **own
-                )
-                one = dataclasses.replace(
-                    one,
-                    baseline=Baseline(base.key, "ste", 0.2, ste),
-                    angles={"": 30.0 * n, "0.weight": None},
-                    probe=Probe(1e-4, before - 1e-4 * generator.random()),
-                )
-                found.append(with_heldout(one, ste + 0.01 - heldout + 0.004 * generator.normal()))
-    return found
-
-
-def with_heldout(record, post_loss):
-    heldout = Heldout(20_000, 0.71, post_loss, 0.15, post_loss - 0.005, True, 0.38)
-    return dataclasses.replace(record, heldout=heldout)
-
-
 @pytest.fixture(scope="module")
 def eight():
-    generator = np.random.default_rng(0)
-    return [r for seed in range(8) for r in network(seed, generator)]
+    return networks(8)
 
 
 @pytest.fixture(scope="module")
@@ -85,19 +42,8 @@ def judged(eight):
     return the_claims(eight)
 
 
-def written(folder, found):
-    """The records on disk, as a launch leaves them; {key: (folder, record)}."""
-    table = records.encode_trials(trials())
-    result = {}
-    for i, record in enumerate(found):
-        whole = dataclasses.replace(record, table=checksum(table))
-        records.write(folder / f"{i}", whole, table)
-        result[whole.key] = (folder / f"{i}", whole)
-    return result
-
-
-def the_claims(found, fixed=None):
-    (setting,) = settings(conditions(found))
+def the_claims(made, fixed=None):
+    (setting,) = settings(conditions(made))
     return setting, claims(setting, fixed)
 
 
@@ -143,12 +89,12 @@ class TestClaims:
     def test_as_many_networks_as_are_there_would_not_tell(self):
         """Large but for one network: what six would see, these six have not seen."""
         gains = [1.0, 1.1, 1.2, 1.3, 0.9, -0.01]
-        found = []
+        of_all = []
         for seed, gain in enumerate(gains):
             ste = study("ste", None, 1, 3.0, pre_loss=4.0, seed=seed)
             one = study("sr_ste", 1, 1, 3.0 - gain, pre_loss=4.0, seed=seed)
-            found += [ste, dataclasses.replace(one, baseline=Baseline(ste.key, "ste", 0.2, 3.0))]
-        _, every = the_claims(found)
+            of_all += [ste, dataclasses.replace(one, baseline=Baseline(ste.key, "ste", 0.2, 3.0))]
+        _, every = the_claims(of_all)
         claim = next(c for c in every if (c.first, c.second) == ("sr-STE", "STE"))
         assert claim.finding.verdict == NO_EVIDENCE
         assert claim.finding.comparison.needed == 6
@@ -169,9 +115,9 @@ class TestClaims:
     def test_settings_are_told_apart_and_networks_put_together(self):
         generator = np.random.default_rng(2)
         mixed = [r for p in ("none", "adam") for s in (3, 1) for r in network(s, generator, p)]
-        found = settings(conditions(mixed))
-        assert [s.label for s in found] == ["pretraining=none", "pretraining=adam"]
-        assert all(sorted(s.networks) == [1, 3] for s in found)
+        groups = settings(conditions(mixed))
+        assert [s.label for s in groups] == ["pretraining=none", "pretraining=adam"]
+        assert all(sorted(s.networks) == [1, 3] for s in groups)
 
     def test_missing_studies_are_nan_and_not_zero(self, eight):
         lacking = [r for r in eight if (r.identity["seed"], r.batch, r.samples) != (2, 1, 2)]
@@ -189,7 +135,7 @@ class TestClaims:
 
     def test_each_variant_beside_its_own_baseline(self):
         """Tanh is worse than Clipped altogether, and its sr-STE better than its STE."""
-        generator, found = np.random.default_rng(4), []
+        generator, of_all = np.random.default_rng(4), []
         for surrogate, level in (("Clipped", 0.4), ("Tanh", 0.6)):
             axis = {"surrogate": {"_target_": f"x.{surrogate}"}}
             for seed in range(7):
@@ -201,8 +147,8 @@ class TestClaims:
                     of_sr = {"name": "sr_ste", "_target_": "x.Y"} | axis
                     one = study("sr_ste", 1, batch, ste - 0.05, seed=seed, estimator=of_sr)
                     beside = Baseline(base.key, "ste", 0.2, ste)
-                    found += [base, dataclasses.replace(one, key=f"sr{base.key}", baseline=beside)]
-        _, every = the_claims(found)
+                    of_all += [base, dataclasses.replace(one, key=f"sr{base.key}", baseline=beside)]
+        _, every = the_claims(of_all)
         for surrogate in ("Clipped", "Tanh"):
             pair = f"sr-STE {surrogate}", f"STE {surrogate}"
             assert verdict_of(every, *pair, BATCH) == [BETTER]
@@ -220,8 +166,8 @@ class TestClaims:
             for r in eight
             if r.estimator == "ste"
         ]
-        for found in (old + eight, eight + old):
-            _, every = the_claims(found)
+        for ordered in (old + eight, eight + old):
+            _, every = the_claims(ordered)
             assert verdict_of(every, "sr-STE", "STE", BATCH) == [BETTER]
             claim = next(c for c in every if (c.first, c.second) == ("sr-STE", "STE"))
             assert claim.finding.comparison.mean < 1
@@ -259,15 +205,15 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory, eight):
     folder = tmp_path_factory.mktemp("report")
-    found = written(folder / "records", eight)
+    stored = written(folder / "records", eight)
     command = "python train.py -m x='<script>alert(1)</script>'"
     facts = Facts("multirun: <b>&", command, missing=3)
-    return page_of(found, folder / "report.html", facts)
+    return page_of(stored, folder / "report.html", facts)
 
 
-def page_of(found, page, facts):
+def page_of(stored, page, facts):
     """The report of these records."""
-    return write_report(chapters(conditions(r for _, r in found.values())), found, page, facts)
+    return write_report(chapters(conditions(r for _, r in stored.values())), stored, page, facts)
 
 
 class TestPage:
@@ -285,8 +231,8 @@ class TestPage:
         claimed = text.index("Claims, tested over 8 networks")
         assert answer < text.index("Gain over STE: +0.0") < text.index("Means over networks") < claimed
         assert source.index("<img") < source.index("Claims, tested") < source.index("<details>")
-        found = r"sr-STE against STE at N = 1, fixed beforehand ▲ better \+0\.0[45]\d*"
-        assert re.search(found, text[claimed:])
+        pattern = r"sr-STE against STE at N = 1, fixed beforehand ▲ better \+0\.0[45]\d*"
+        assert re.search(pattern, text[claimed:])
         assert "3 studies are missing" in text
         assert "multirun: <b>&" in text  # escaped, so it is seen as it is
 
@@ -308,8 +254,8 @@ class TestPage:
 
     def test_the_curves_are_the_trials(self, report, eight):
         """Every curve of the interactive figure holds its study's lowest and highest loss."""
-        found = re.search(r'id="curves-data">(.*?)</script>', report.page.read_text())[1]
-        data = json.loads(found)
+        data_of = re.search(r'id="curves-data">(.*?)</script>', report.page.read_text())[1]
+        data = json.loads(data_of)
         assert data["left_out"] == 0
         assert len(data["curves"]) == len(eight)
         by_place = {(r.identity["seed"], r.batch, r.estimator, r.samples): r for r in eight}
@@ -346,8 +292,8 @@ class TestPage:
 
     def test_written_again_it_is_the_same(self, report, tmp_path_factory, eight):
         folder = tmp_path_factory.mktemp("again")
-        found = written(folder / "records", eight)
-        again = page_of(found, folder / "report.html", Facts("multirun: <b>&"))
+        stored = written(folder / "records", eight)
+        again = page_of(stored, folder / "report.html", Facts("multirun: <b>&"))
         one, other = ({p.name: p for p in r.files} for r in (report, again))
         assert one.keys() == other.keys()
         assert all(one[name].read_bytes() == other[name].read_bytes() for name in one)
@@ -364,53 +310,3 @@ class TestPage:
 
     def test_markdown(self):
         assert markdown(["a", "b"], [["1", "x|y"]]) == "| a | b |\n| --- | --- |\n| 1 | x/y |\n"
-
-
-class TestCommand:
-    def run(self, capsys, *arguments):
-        code = main(["report", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    def test_of_a_folder_without_a_launch(self, eight, tmp_path, capsys):
-        written(tmp_path / "copied", eight)
-        code, out, err = self.run(capsys, tmp_path / "copied", "--samples", 2)
-        assert (code, err) == (0, "")
-        assert (tmp_path / "copied" / "report.html").exists()
-        assert "sr-STE takes a better step than STE" in out
-        page = (tmp_path / "copied" / "report.html").read_text()
-        assert "at N = 2, fixed beforehand" in page
-
-    def test_of_two_folders_and_a_damaged_record(self, eight, tmp_path, capsys):
-        half = [r for r in eight if r.identity["seed"] < 4]
-        written(tmp_path / "a", half)
-        written(tmp_path / "b", [r for r in eight if r not in half])
-        (tmp_path / "b" / "0" / "trials.parquet").write_bytes(b"PAR1")
-        out_at = tmp_path / "x" / "both.html"
-        code, out, _ = self.run(capsys, tmp_path / "a", tmp_path / "b", "--out", out_at)
-        assert code == 0
-        assert "Damaged or of another version, and passed over: 1 records" in out
-        assert "mean over 8 networks" in out
-        assert (tmp_path / "x" / "both" / "verdicts.md").exists()
-
-    @pytest.mark.parametrize(
-        ("arguments", "says"),
-        [
-            (["--out", "x.pdf"], "--out=x.pdf: must end in .html"),
-            (["--samples", "0"], "--samples=0: must be a whole number >= 1"),
-            (["--samples", "3"], "--samples=3: must be one of 1, 2, 5"),
-            (["--log", "nope.log"], "nope.log: must be a log in the note's line format"),
-        ],
-    )
-    def test_bad_input_in_one_line(self, eight, tmp_path, capsys, arguments, says):
-        written(tmp_path / "r", network(0, np.random.default_rng(1)))
-        code, _, err = self.run(capsys, tmp_path / "r", *arguments)
-        assert code == 2
-        assert says in err
-        assert len(err.splitlines()) == 1
-        assert not list(tmp_path.rglob("*.html"))
-
-    def test_a_folder_without_records(self, tmp_path, capsys):
-        code, _, err = self.run(capsys, tmp_path)
-        assert code == 2
-        assert "must hold records of studies" in err

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 import inspect
+import re
 import shutil
 import subprocess
 import sys
@@ -158,6 +160,14 @@ class TestEstimate:
             srste.estimate("ste", model, inputs, targets)
 
 
+def stepped(model, lr):
+    """The model after a step along a direction of ones."""
+    moved = copy.deepcopy(model).requires_grad_(False)
+    for parameter in moved.parameters():
+        parameter.sub_(lr)
+    return moved
+
+
 class TestLossCurve:
     def test_against_brute_force(self, case):
         model, inputs, targets = case
@@ -169,7 +179,65 @@ class TestLossCurve:
         np.testing.assert_allclose(curve(lrs), oracle.brute_force(*parts, x, y, lrs), rtol=1e-12)
         assert curve.exact
         assert curve.why_not == ""
-        assert repr(curve).startswith("<exact loss curve on [0, 0.4], ")
+        lowest = curve.minimum()
+        assert repr(curve) == (
+            f"<exact loss curve on [0, 0.4]: {curve.pre_loss:.6g} before the step, "
+            f"lowest {lowest.loss:.6g} at learning rate {lowest.lr:.6g}>"
+        )
+        assert f"{lowest.loss:.6g}" in curve._repr_html_()
+        assert "<svg" in curve._repr_html_()
+
+    @pytest.mark.parametrize("kind", [list, tuple])
+    def test_a_direction_without_names_is_in_the_order_of_the_parameters(self, case, kind):
+        model, inputs, targets = case
+        loss = nn.functional.mse_loss(model(inputs), targets)
+        last = [*model.parameters()][-2:]
+        gradients = torch.autograd.grad(loss, last)
+        zeros = [torch.zeros_like(p) for p in [*model.parameters()][:-2]]
+        names = [name for name, _ in model.named_parameters()]
+        unnamed = kind([*zeros, *gradients])
+        lrs = np.linspace(0, 0.5, 7)
+        of_list = srste.loss_curve(model, unnamed, inputs, targets)
+        of_dict = srste.loss_curve(model, dict(zip(names, unnamed, strict=True)), inputs, targets)
+        np.testing.assert_array_equal(of_list(lrs), of_dict(lrs))
+        assert of_list.minimum().loss < of_list.pre_loss
+
+    @pytest.mark.parametrize(
+        ("changed", "says"),
+        [
+            ({"direction": []}, "the direction has 0 tensors, the model 6 parameters"),
+            ({"direction": [None] * 6}, r"direction\['0.weight'\] is None: no gradient has reached"),
+            (
+                {"direction": {"a": torch.ones(1)}},
+                "the direction lacks 0.weight, 0.bias, 2.weight, 2.bias, 4.weight, 4.bias and has a, wh",
+            ),
+            ({"inputs": np.ones((30, 4))}, r"inputs must be a tensor, .*; torch\.as_tensor\(inputs\)"),
+            ({"targets": [1.0] * 30}, r"targets must be a tensor, not a list; torch\.as_tensor\(t"),
+        ],
+    )
+    def test_what_people_pass_by_mistake(self, case, changed, says):
+        model, inputs, targets = case
+        arguments = {"inputs": inputs, "targets": targets} | changed
+        arguments.setdefault("direction", srste.estimate("ste", *case))
+        with pytest.raises(ValueError, match=says):
+            srste.loss_curve(model, **arguments)
+
+    @pytest.mark.parametrize(
+        ("weights", "says"),
+        [
+            (lambda w: w.sign(), "linear: .*: weights that are binarised have no exact form"),
+            (lambda w: w.abs(), "abs of weights that move with the step"),
+        ],
+    )
+    def test_binary_weights_are_named_as_such(self, case, weights, says):
+        class BinaryWeights(nn.Linear):
+            def forward(self, x):
+                return nn.functional.linear(x, weights(self.weight), self.bias)
+
+        _, inputs, targets = case
+        model = nn.Sequential(BinaryWeights(4, 3), srste.BinaryActivation(), nn.Linear(3, 2))
+        direction = [torch.ones_like(p) for p in model.parameters()]
+        assert re.search(says, srste.loss_curve(model, direction, inputs, targets).why_not)
 
     def test_it_never_raises_for_lack_of_an_exact_form(self, case):
         _, inputs, targets = case
@@ -178,6 +246,15 @@ class TestLossCurve:
         curve = srste.loss_curve(model, direction, inputs, targets)
         assert not curve.exact
         assert curve.why_not == "1 (Tanh) has an input that moves"
+        assert repr(curve).endswith(
+            "before the step; not exact, since 1 (Tanh) has an input that moves>"
+        )
+        assert "<svg" not in curve._repr_html_()
+        lrs = [0.3, 0.1, 0.1, 0.2]
+        losses = [float(nn.functional.mse_loss(stepped(model, lr)(inputs), targets)) for lr in lrs]
+        best = curve.lowest(lrs)
+        assert (best.lr, best.loss) == (lrs[np.argmin(losses)], pytest.approx(min(losses), rel=1e-5))
+        assert curve.lowest().loss == min(curve(np.arange(1, 201) * 0.5 / 200))
         for ask in (curve.minimum, curve.descent, curve.descents, lambda: curve.breakpoints):
             with pytest.raises(TypeError, match=r"only an exact loss curve has .*\(Tanh\) has"):
                 ask()

@@ -38,7 +38,7 @@ def record(table, **changes):
         "samples": 3,
         "batch": 2,
     }
-    whole = Record(
+    record = Record(
         key="k" * 64,
         group="g" * 64,
         identity=identity,
@@ -74,7 +74,7 @@ def record(table, **changes):
         versions={"srste": "0"},
         table=checksum(table),
     )
-    return dataclasses.replace(whole, **changes)
+    return dataclasses.replace(record, **changes)
 
 
 @pytest.fixture

@@ -36,27 +36,27 @@ class TestRules:
 
     def test_cross_validation_leaves_the_batch_out(self):
         # On batch 0 N = 2 is best; on the other two N = 1 is.
-        found = cross_validated(self.series([[[5, 1], [1, 3], [1, 3]]]))
+        results = cross_validated(self.series([[[5, 1], [1, 3], [1, 3]]]))
         # Batch 0 takes what is best on 1 and 2 (N = 1); batch 1 what is best on 0 and 2: 6 against 4.
-        assert found.tolist() == [[5, 3, 3]]
+        assert results.tolist() == [[5, 3, 3]]
 
     def test_cross_validation_against_a_loop(self):
         generator = np.random.default_rng(10)
         losses = generator.random((4, 5, 3))
-        found = cross_validated(self.series(losses))
+        results = cross_validated(self.series(losses))
         for n, b in itertools.product(range(4), range(5)):
             others = [i for i in range(5) if i != b]
             best = losses[n, others].mean(axis=0).argmin()
-            assert found[n, b] == losses[n, b, best]
+            assert results[n, b] == losses[n, b, best]
 
     def test_what_is_missing_takes_no_part(self):
-        found = cross_validated(self.series([[[5, 1], [1, np.nan], [1, 3]]]))
-        np.testing.assert_array_equal(found, [[5, np.nan, 3]])
+        results = cross_validated(self.series([[[5, 1], [1, np.nan], [1, 3]]]))
+        np.testing.assert_array_equal(results, [[5, np.nan, 3]])
         assert np.isnan(cross_validated(self.series([[[5, 1]]]))).all()
         # A network with one batch has no other to choose on, whatever other networks have.
         gap = [np.nan, np.nan]
-        found = cross_validated(self.series([[[5, 1], gap], [[1, 3], [2, 4]]]))
-        np.testing.assert_array_equal(found, [[np.nan, np.nan], [1, 2]])
+        results = cross_validated(self.series([[[5, 1], gap], [[1, 3], [2, 4]]]))
+        np.testing.assert_array_equal(results, [[np.nan, np.nan], [1, 2]])
 
     def test_a_sample_count_that_is_not_there(self):
         missing = self.series(np.ones((2, 3, 2))).at(7)
@@ -105,9 +105,9 @@ class TestRules:
             wanted += [(EACH, count + 1, at(count)) for count in range(counts)]
             wanted += [(CHOSEN, None, chosen)] if batches > 1 else []
             wanted += [(LOWEST, None, lowest)] if second == "drawn" else []
-        found = findings(*pairs[second])
-        assert [(f.rule, f.samples) for f in found] == [(rule, n) for rule, n, _ in wanted]
-        for finding, (rule, _, pick) in zip(found, wanted, strict=True):
+        results = findings(*pairs[second])
+        assert [(f.rule, f.samples) for f in results] == [(rule, n) for rule, n, _ in wanted]
+        for finding, (rule, _, pick) in zip(results, wanted, strict=True):
             mean, p = expected(pick)
             assert finding.comparison.mean == pytest.approx(mean)
             assert finding.comparison.wilcoxon_p == pytest.approx(p)
@@ -115,9 +115,9 @@ class TestRules:
                 assert finding.p_value == pytest.approx(p)
 
     def test_two_lines(self):
-        (found,) = findings(constant(np.ones((8, 2))), constant(np.full((8, 2), 1.5)))
-        assert (found.rule, found.samples, found.comparison.mean) == (FIXED, None, 0.5)
-        assert found.p_value == pytest.approx(2 * 0.5**8)
+        (result,) = findings(constant(np.ones((8, 2))), constant(np.full((8, 2), 1.5)))
+        assert (result.rule, result.samples, result.comparison.mean) == (FIXED, None, 0.5)
+        assert result.p_value == pytest.approx(2 * 0.5**8)
 
     def test_every_rule_that_applies(self):
         generator = np.random.default_rng(11)
@@ -138,8 +138,8 @@ class TestRules:
 
     def test_those_for_each_n_are_corrected(self):
         generator = np.random.default_rng(12)
-        found = findings(self.series(generator.normal(0, 1, (9, 2, 4))), constant(np.zeros((9, 2))))
-        each = [f for f in found if f.rule == EACH]
+        results = findings(self.series(generator.normal(0, 1, (9, 2, 4))), constant(np.zeros((9, 2))))
+        each = [f for f in results if f.rule == EACH]
         assert [f.p_value for f in each] == pytest.approx(holm([f.comparison.wilcoxon_p for f in each]))
 
 

@@ -8,7 +8,7 @@ stepped = line.at(curve.minimum().lr)
 
 from srste.curve.forward.evaluated import EvaluatedCurve
 from srste.curve.line import Line
-from srste.curve.loss_curve import Descent, ExactCurve, Interval, LossCurve, Minimum
+from srste.curve.loss_curve import Descent, ExactCurve, Interval, LossCurve, Minimum, Step
 from srste.curve.network.base import NotExactError
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "LossCurve",
     "Minimum",
     "NotExactError",
+    "Step",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +14,7 @@ from srste.curve.loss_curve import ExactCurve, LossCurve
 from srste.curve.network.base import (
     Network,
     NotExactError,
+    by_name,
     check_direction,
     check_finite,
     check_lr_max,
@@ -41,17 +42,17 @@ class Line:
             `nn.DataParallel` and `DistributedDataParallel`, whose ``.module`` it takes. It is left as it
             is, and its weights must stay as they are while the line is used.
         direction: a tensor for every name in ``model.named_parameters()``, of the parameter's shape,
-            dtype and device.
+            dtype and device; or a list of them, in the order of ``model.parameters()``.
     Raises: ValueError that names the parameter which has no tensor like it.
     """
 
-    def __init__(self, model: nn.Module, direction: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: nn.Module, direction: Mapping[str, Tensor] | Sequence[Tensor]) -> None:
         self.model = model
-        self.direction = direction
-        self._chain = chain(model, direction)
+        self.direction = by_name(model, direction)
+        self._chain = chain(model, self.direction)
         if self._chain is None:
             check_model(model)
-            check_direction(dict(model.named_parameters()), direction)
+            check_direction(dict(model.named_parameters()), self.direction)
         self._traced: dict[tuple[object, ...], Traced | str] = {}
         self._links: dict[int, Links] = {}
         self._parameters = self._chain.parameters if self._chain else [*model.parameters()]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from srste.curve.network.base import ROUNDING, NotExactError, as_lrs
 
@@ -32,6 +33,22 @@ class Minimum(NamedTuple):
     lr: float
     loss: float
     attained: bool
+
+
+class Step(NamedTuple):
+    """A learning rate, and the loss after the step with it."""
+
+    lr: float
+    loss: float
+
+
+def lowest_of(lrs: NDArray[np.float64], losses: NDArray[np.float64]) -> Step | None:
+    """The lowest finite loss, of equal ones the first; None if there is none. Both of the same shape."""
+    finite = np.where(np.isfinite(losses), losses, np.inf).reshape(-1)
+    if not np.isfinite(finite).any():
+        return None
+    index = int(np.argmin(finite))
+    return Step(float(lrs.reshape(-1)[index]), float(finite[index]))
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,7 @@ class LossCurve(ABC):
         all of them can be told. If not, each value is a forward pass of the model in its own dtype.
     why_not: why the curve is not exact, in words; "" where it is.
 
+    Every curve gives losses, by calling it, :meth:`lowest` of many, and :meth:`plot`.
     Only an exact curve has :meth:`minimum`, :meth:`descents`, :meth:`descent`, ``breakpoints`` and
     ``error``. Raises: NotExactError, by each of them, where the curve is not exact.
     """
@@ -94,6 +112,19 @@ class LossCurve(ABC):
         Returns: float64 losses of the same shape.
         Raises: ValueError for a learning rate outside [0, lr_max] or not a number.
         """
+
+    def lowest(self, lrs: ArrayLike | None = None) -> Step:
+        """The lowest loss at any of these learning rates, as a search would find it.
+
+        Args: lrs: as for calling the curve, at least one; by default 200, evenly from lr_max / 200 to
+            lr_max. Returns: the learning rate, of several the first, and its loss; losses that are not
+            numbers do not count. Raises: ValueError as calling does, or if no loss is a number.
+        """
+        given = np.linspace(0, self.lr_max, 201)[1:] if lrs is None else lrs
+        best = lowest_of(as_lrs(given, self.lr_max), self(given))
+        if best is None:
+            raise ValueError("no loss at these learning rates is finite")
+        return best
 
     def minimum(self) -> Minimum:
         """The lowest loss over every real learning rate in (0, lr_max], see :class:`Minimum`."""
@@ -127,12 +158,12 @@ class LossCurve(ABC):
     def _not_exact(self, name: str) -> NotExactError:
         return NotExactError(
             f"only an exact loss curve has {name}, and this one is evaluated by forward passes: "
-            f"{self.why_not}; curve(lrs) gives the losses at learning rates"
+            f"{self.why_not}; curve(lrs) gives the losses at learning rates, curve.lowest(lrs) the best"
         )
 
     def plot(self, ax: Axes | None = None, points: int = 2_000) -> Axes:
-        """Draws the loss against the learning rate, the loss before the step, and the minimum of an
-        exact curve.
+        """Draws the loss against the learning rate, the loss before the step, and the minimum; of a
+        curve that is not exact the lowest point that is drawn.
 
         Args: ax: where; new axes if none are given. points: learning rates that are drawn, >= 2; of a
             curve that is not exact at most 200, since each is a forward pass.
@@ -143,8 +174,24 @@ class LossCurve(ABC):
         return draw(self, ax, points)
 
     def __repr__(self) -> str:
+        return f"<{self._in_words()}>"
+
+    def _in_words(self) -> str:
         kind = "exact" if self.exact else "evaluated"
-        return f"<{kind} loss curve on [0, {self.lr_max:g}], {self.pre_loss:.6g} before the step>"
+        words = f"{kind} loss curve on [0, {self.lr_max:g}]: {self.pre_loss:.6g} before the step"
+        if not self.exact:
+            return f"{words}; not exact, since {self.why_not}" if self.why_not else words
+        lowest = self.minimum()
+        return f"{words}, lowest {lowest.loss:.6g} at learning rate {lowest.lr:.6g}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: of an exact curve its picture too, which costs a few milliseconds."""
+        words = f"<p>{escape(self._in_words())}</p>"
+        if not self.exact:
+            return words
+        from srste.curve.drawing import as_svg
+
+        return words + as_svg(self)
 
 
 class ExactCurve(LossCurve):

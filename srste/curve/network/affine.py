@@ -152,15 +152,16 @@ def negative(x: AffineValue) -> AffineValue:
 
 
 def product(
-    function: Function, x: AffineValue, w: AffineValue, roundings: int, name: str
+    function: Function, x: AffineValue, w: AffineValue, roundings: int, name: str, advice: str = ""
 ) -> AffineValue:
     """A function that is linear in both, with so many roundings. At most one of them moves, and x
-    alone depends on binary units. name: of the place in the model. Raises: NotExactError."""
+    alone depends on binary units. name: of the place in the model. advice: for a w that depends on
+    them. Raises: NotExactError."""
     check_usable(x, w)
     if x.moves and w.moves:
         raise NotExactError(f"{name}: its input moves and so do its weights")
     if w.on_units:
-        raise NotExactError(f"{name}: two values that both depend on the step are multiplied")
+        raise NotExactError(f"{name}: two values that both depend on the step are multiplied{advice}")
     if x.on_units and w.per_example:
         raise NotExactError(f"{name}: units are multiplied by what depends on the example")
 

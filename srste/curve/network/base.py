@@ -155,10 +155,12 @@ def check_direction(
     if not isinstance(direction, Mapping):
         kind = type(direction).__name__
         raise ValueError(f"the direction must have a tensor for every parameter, and is a {kind}")
-    if unlike := sorted(map(str, parameters.keys() ^ direction.keys())):
-        raise ValueError(f"direction and model.named_parameters() differ in: {', '.join(unlike)}")
+    if complaint := _unlike_names([*parameters], [*direction]):
+        raise ValueError(f"the direction {complaint}")
     for name, parameter in parameters.items():
         moved = direction[name]
+        if moved is None:
+            raise ValueError(f"direction[{name!r}] is None: no gradient has reached the parameter")
         if not isinstance(moved, Tensor):
             raise ValueError(f"direction[{name!r}] is a {type(moved).__name__}, not a tensor")
         for what in ("shape", "dtype", "device") if as_they_are else ("shape",):
@@ -166,6 +168,34 @@ def check_direction(
             if given != wanted:
                 given, wanted = (tuple(v) if what == "shape" else v for v in (given, wanted))
                 raise ValueError(f"direction[{name!r}] has {what} {given}, the parameter {wanted}")
+
+
+def _unlike_names(parameters: list[str], direction: list[str]) -> str:
+    """How the names of a direction differ from those of the parameters; "" if they do not."""
+    missing = [name for name in parameters if name not in direction]
+    unknown = [str(name) for name in direction if name not in parameters]
+    lacks = f"lacks {', '.join(missing)}" if missing else ""
+    has = f"has {', '.join(unknown)}, which the model has not" if unknown else ""
+    return " and ".join(part for part in (lacks, has) if part)
+
+
+def by_name(
+    model: nn.Module, direction: Mapping[str, Tensor] | Sequence[Tensor]
+) -> Mapping[str, Tensor]:
+    """A direction with the names of the model's parameters.
+
+    Args: direction: by name already, or a list or tuple in the order of ``model.parameters()``, as
+        ``torch.autograd.grad`` gives it.
+    Raises: ValueError for a list of another length.
+    """
+    if not isinstance(direction, list | tuple) or not isinstance(model, nn.Module):
+        return direction  # type: ignore[return-value]  # whatever else it is, its check says so
+    names = [name for name, _ in model.named_parameters()]
+    if len(names) != len(direction):
+        raise ValueError(
+            f"the direction has {len(direction)} tensors, the model {len(names)} parameters"
+        )
+    return dict(zip(names, direction, strict=True))
 
 
 class Network(Protocol):

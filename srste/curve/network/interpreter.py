@@ -39,6 +39,8 @@ Binarise = Callable[[int, Levels, AffineValue], AffineValue]
 
 _NOT_PLAIN = "has hooks, parameters made of others, or another forward than its class"
 
+_BINARY_WEIGHTS = ": weights that are binarised have no exact form"
+
 
 @contextmanager
 def failing_as(kind: type[Exception], what: str) -> Iterator[None]:
@@ -234,7 +236,7 @@ class Pass(fx.Interpreter):
     ) -> AffineValue:
         assert w is not None
         # The step adds three roundings to each weight and the bias one term.
-        result = product(function, x, w, w.a[0].numel() + 5, self._place)
+        result = product(function, x, w, w.a[0].numel() + 5, self._place, _BINARY_WEIGHTS)
         if b is None:
             return result
         return add(result, each(lambda part: part.reshape([-1] + [1] * (w.a.ndim - 2)), b))
@@ -355,7 +357,9 @@ class Pass(fx.Interpreter):
     def _any_function(self, function: Function, args: Any, kwargs: Any, name: str) -> Any:
         """Any function, of what is constant."""
         if _any(lambda v: not v.constant, (args, kwargs)):
-            reason = f"{self._place}: {name} of a value that moves"
+            weights = any(args[0] is parameter for parameter in self._parameters.values())
+            moving = "weights that move with the step" if weights else "a value that moves"
+            reason = f"{self._place}: {name} of {moving}"
             if not isinstance(args[0], AffineValue) or _any(lambda _: True, (args[1:], kwargs)):
                 raise NotExactError(reason)
             return self._stand_in(function, args[0], name, reason, args[1:], kwargs)
