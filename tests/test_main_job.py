@@ -233,6 +233,8 @@ class TestMLflow:
         run = runs_of(store, "study")["sr_ste N=1 batch 1"]
         path = client.download_artifacts(run.info.run_id, "trials.parquet")
         assert len(records.decode_trials(Path(path).read_bytes())) == 5_000
+        picture = client.download_artifacts(run.info.run_id, "loss_curve.svg")
+        assert "sr_ste N=1 batch 1, seed 0" in Path(picture).read_text()
 
     def test_the_pretraining_curve(self, store):
         client, _ = store

@@ -261,8 +261,8 @@ class TestAgain:
         outcome = Outcome(
             description=text, numbers={"gain": 1.0}, configs=[{"a": 1}],
             files=[folder / "table.txt", folder / "report"], seconds=seconds, complete=True,
-            headline=f"{text}.", has_report=text != "second", names={}, tags={}, front=[],
-            charts=[Chart(("gain",), "N")],
+            studies_seconds=9.0, headline=f"{text}.", has_report=text != "second", names={},
+            tags={}, front=[], charts=[Chart(("gain",), "N")],
         )  # fmt: skip
         store.finish(LAUNCH, synced, outcome)
         (run,) = store._runs("tags.kind = 'launch'")

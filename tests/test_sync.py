@@ -87,6 +87,8 @@ def test_the_launch_s_run_carries_its_table_and_figure(copied, tmp_path):
     names = {f.path for f in mlflow.MlflowClient(uri).list_artifacts(launch.info.run_id)}
     assert {"results.csv", "table.txt", "figure.png", "note.log", "config.yaml"} <= names
     assert launch.data.params["samples"] == "1,2"
+    seconds = sum(record.seconds for record, _ in studies(copied).values())
+    assert launch.info.end_time - launch.info.start_time == pytest.approx(1e3 * seconds, abs=1)
 
 
 def test_a_store_and_a_working_directory_of_any_name(copied, tmp_path):

@@ -60,6 +60,7 @@ def track(
         launch,
         synced,
         Outcome(
+            studies_seconds=sum(record.seconds for _, record in results.records.values()),
             description=complaint + said,
             numbers=_numbers(chapters),
             configs=_configurations(results),

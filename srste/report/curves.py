@@ -5,19 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from srste.report.chapters import Chapter
 from srste.report.palette import column_looks, shade
-from srste.sampling import Trials
 from srste.store import records
 from srste.store.records import Record
 
 MOST_CURVES = 240
 """The page carries the curves of the first studies only: each is some five kilobytes."""
-
-POINTS = 300
-"""Of a curve; of more trials the lowest and the highest of as many groups are drawn."""
 
 
 def curves_json(chapters: Sequence[Chapter], folders: Mapping[str, Path]) -> str:
@@ -58,7 +52,7 @@ def _studies(chapters: Sequence[Chapter]) -> Iterator[tuple[dict[str, Any], Reco
 
 
 def _curve(of: dict[str, Any], record: Record, folder: Path) -> dict[str, Any]:
-    lr, loss = thinned(records.read_trials(folder))
+    lr, loss = records.read_trials(folder).outline()
     exact = record.certificate
     spans = [span for span in (exact.first, exact.smallest, exact.largest) if span] if exact else []
     return of | {
@@ -68,18 +62,3 @@ def _curve(of: dict[str, Any], record: Record, folder: Path) -> dict[str, Any]:
         "exact": [exact.lr, exact.loss] if exact else None,
         "descent": sorted({(span.lo, span.hi) for span in spans}),
     }
-
-
-def thinned(trials: Trials) -> tuple[np.ndarray, np.ndarray]:
-    """Return learning rates, ascending, and losses of at most :data:`POINTS` trials, the lowest and
-    the highest of each of as many groups as half of that; failed ones are left out."""
-    usable = np.flatnonzero(~trials.failed)
-    usable = usable[np.argsort(trials.lr[usable], kind="stable")]
-    if usable.size > POINTS:
-        groups = np.array_split(usable, POINTS // 2)
-        ends = [
-            group[pick(trials.post_loss[group])] for group in groups for pick in (np.argmin, np.argmax)
-        ]
-        usable = np.unique(ends)
-        usable = usable[np.argsort(trials.lr[usable], kind="stable")]
-    return trials.lr[usable], trials.post_loss[usable]

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -73,6 +73,26 @@ class Trials:
         places = np.linspace(0, usable.size - 1, most if best is None else most - 1)
         by_stride = usable[places.round().astype(np.intp)]
         return by_stride if best is None else np.union1d(by_stride, [best])
+
+    def outline(self, most: int = 300) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the learning rates, ascending, and the losses of at most ``most`` trials that a curve
+        is drawn through: of more the lowest and the highest of each of as many groups as half of that.
+        Failed ones are left out."""
+        usable = np.flatnonzero(~self.failed)
+        usable = usable[np.argsort(self.lr[usable], kind="stable")]
+        if usable.size > most:
+            groups = np.array_split(usable, most // 2)
+            ends = [
+                group[pick(self.post_loss[group])] for group in groups for pick in (np.argmin, np.argmax)
+            ]
+            usable = np.unique(ends)
+            usable = usable[np.argsort(self.lr[usable], kind="stable")]
+        return self.lr[usable], self.post_loss[usable]
+
+    def up_to(self, lr: float) -> "Trials":
+        """Return the trials whose learning rate is at most ``lr``."""
+        chosen = self.lr <= lr
+        return replace(self, lr=self.lr[chosen], post_loss=self.post_loss[chosen])
 
     def to_optuna(
         self,

@@ -18,6 +18,7 @@ from srste.store import records
 from srste.store.files import csv_text
 from srste.store.quantities import CERTIFIED, flat, quantity
 from srste.store.records import Record, StoredRecord
+from srste.tracking.curve_picture import curve_picture
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,19 @@ def study_run(folder: Path, record: Record) -> Run:
     time = milliseconds(record.created)
     scalars = [Metric(name, value, time, 0) for name, value in _compared(record).items()]
     config = record.config | {"batch": record.batch}
+    trials = records.read_trials(folder)
+    texts = {"config.yaml": yaml.safe_dump(config, sort_keys=False)}
+    if picture := curve_picture(record, trials):
+        texts["loss_curve.svg"] = picture
     return Run(
         name=record.name,
         tags=tags,
         params=flat(config),
         start=record.created,
         seconds=record.seconds,
-        metrics=scalars + _curve(records.read_trials(folder), time),
+        metrics=scalars + _curve(trials, time),
         files=[folder / records.TRIALS, folder / records.RECORD],
-        texts={"config.yaml": yaml.safe_dump(config, sort_keys=False)},
+        texts=texts,
         failed=record.best is None,
     )
 

@@ -54,7 +54,8 @@ class Outcome:
     """What a launch's own run says at the end.
 
     description: Markdown for its page. numbers: metrics by name. configs: of the jobs. files: tables,
-    figures and reports, folders too. seconds: what the launch took. complete: whether no job is
+    figures and reports, folders too. seconds: what the launch took, 0 if
+    it ran elsewhere; studies_seconds: what its studies took together. complete: whether no job is
     missing. headline: the answer in one sentence. has_report: whether a report is among the files.
     names, tags: by key, of the launch's other runs: the tags are set besides their own. front: the keys
     of the runs that the chart view shows, in order. charts: of that view, see
@@ -66,6 +67,7 @@ class Outcome:
     configs: Sequence[dict[str, Any]]
     files: Sequence[Path]
     seconds: float
+    studies_seconds: float
     complete: bool
     headline: str
     has_report: bool
@@ -170,7 +172,8 @@ class Store:
         changed = [m for m in run.metrics if former.data.metrics.get(m.key) != m.value]
         params = {k: v for k, v in run.params.items() if k not in former.data.params}
         self._log(synced.launch_run, replace(run, metrics=changed, params=params))
-        self._end(synced.launch_run, outcome.seconds, "FINISHED" if outcome.complete else "FAILED")
+        status = "FINISHED" if outcome.complete else "FAILED"
+        self._end(synced.launch_run, outcome.seconds, status, outcome.studies_seconds)
         view = chart_view(f"tags.`{_FRONT}` = '{launch.id}'", f"tags.`{_PLACE}`", outcome.charts,
                           hidden=[synced.launch_run])  # fmt: skip
         self._client.set_experiment_tag(self.experiment_id, TAG_PREFIX + launch.id, view)
@@ -255,12 +258,13 @@ class Store:
         for name, text in run.texts.items():
             self._client.log_text(run_id, text, name)
 
-    def _end(self, run_id: str, seconds: float, status: str) -> None:
-        """End a launch's run, whose duration becomes that of all runs of its command together."""
+    def _end(self, run_id: str, seconds: float, status: str, otherwise: float = 0.0) -> None:
+        """End a launch's run, whose duration becomes that of all runs of its command together; if none
+        of them is on record, as of a launch that ran elsewhere, ``otherwise``."""
         run = self._client.get_run(run_id)
         before = float(run.data.tags.get(_SECONDS, 0))
         self._client.set_tag(run_id, _SECONDS, f"{before + seconds:.3f}")
-        end = int(run.info.start_time) + round(1e3 * (before + seconds))
+        end = int(run.info.start_time) + round(1e3 * (before + seconds or otherwise))
         self._client.set_terminated(run_id, status, end_time=end)
 
 
