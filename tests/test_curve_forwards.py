@@ -162,7 +162,7 @@ def test_hooks_on_what_has_no_parameters(act):
     model = nn.Sequential(nn.Linear(6, 6), act(), BinaryActivation(), nn.Linear(6, 2)).eval()
     model[1].register_forward_hook(lambda _, __, output: 0.5 * output + 0.3)
     x, y = torch.randn(9, 6), torch.randn(9, 2)
-    with pytest.raises(NotExactError, match=r"^1 \(\w+\) has hooks"):
+    with pytest.raises(NotExactError, match=r"^module 1 \(\w+\) has hooks"):
         loss_curve(model, a_direction(model), x, y)
 
 

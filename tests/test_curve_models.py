@@ -212,11 +212,11 @@ class TestNotExact:
 
     def test_a_relu_whose_input_moves(self):
         model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1))
-        self.refused(model, 3, says=r"^1 \(ReLU\) has an input that moves$")
+        self.refused(model, 3, says=r"^module 1 \(ReLU\) has an input that moves$")
 
     def test_a_relu_of_binary_units(self):
         model = nn.Sequential(nn.Linear(3, 3), BinaryActivation(), nn.ReLU(), nn.Linear(3, 1))
-        self.refused(model, 3, says=r"^2 \(ReLU\) has an input that moves$")
+        self.refused(model, 3, says=r"^module 2 \(ReLU\) has an input that moves$")
 
     def test_two_layers_that_both_move(self):
         model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
@@ -224,7 +224,7 @@ class TestNotExact:
 
     def test_batch_norm_in_training_mode(self):
         model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), BinaryActivation(), nn.Linear(3, 1))
-        self.refused(model, 3, says=r"^1 \(BatchNorm1d\) is in training mode")
+        self.refused(model, 3, says=r"^module 1 \(BatchNorm1d\) is in training mode")
 
     def test_batch_norm_whose_scale_moves(self):
         model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), BinaryActivation(), nn.Linear(3, 1))
@@ -232,7 +232,7 @@ class TestNotExact:
 
     def test_dropout_in_training_mode(self):
         model = nn.Sequential(nn.Linear(3, 3), BinaryActivation(), nn.Dropout(), nn.Linear(3, 1))
-        self.refused(model, 3, says=r"^2 \(Dropout\) is in training mode")
+        self.refused(model, 3, says=r"^module 2 \(Dropout\) is in training mode")
 
     def test_a_function(self):
         class Squashed(nn.Module):
@@ -285,7 +285,7 @@ class TestNotExact:
         self.refused(
             nn.Sequential(linear),
             3,
-            says="^0 .* has hooks, parameters made of others, or another forward than its class$",
+            says="^module 0 .* has hooks, parameters made of others, or another forward than its class$",
         )
 
     def test_hooks(self):

@@ -28,7 +28,7 @@ def test_its_code_runs_in_its_order(capsys):
     out = capsys.readouterr().out
     assert "Minimum(lr=" in out
     assert "Descent(intervals=" in out
-    assert "False 1 (ReLU) has an input that moves" in out
+    assert "False module 1 (ReLU) has an input that moves" in out
 
 
 def test_its_pictures_are_there():
@@ -116,19 +116,19 @@ ACT = BinaryActivation()
             nn.Sequential(
                 nn.Conv2d(1, 2, 2, padding=1), ACT, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 4)
             ),
-            "2 (MaxPool2d) has an input that moves",
+            "module 2 (MaxPool2d) has an input that moves",
         ),
         (
             nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), ACT, nn.Linear(4, 4)),
-            "1 (BatchNorm1d) is in training mode and normalises by the batch",
+            "module 1 (BatchNorm1d) is in training mode and normalises by the batch",
         ),
-        (nn.Sequential(nn.Linear(4, 4), nn.ReLU()), "1 (ReLU) has an input that moves"),
+        (nn.Sequential(nn.Linear(4, 4), nn.ReLU()), "module 1 (ReLU) has an input that moves"),
         (Applied(torch.tanh), "tanh: tanh of a value that moves"),
         (Applied(lambda h: h == 0), "eq: eq of a value that moves"),
         (Product(), "mul: two values that both depend on the step are multiplied"),
         (
             nn.Sequential(nn.Linear(4, 4), ACT, nn.Dropout(), nn.Linear(4, 4)),
-            "2 (Dropout) is in training mode and draws at random",
+            "module 2 (Dropout) is in training mode and draws at random",
         ),
         (Looking(), "its forward cannot be traced"),
         (

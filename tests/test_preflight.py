@@ -105,7 +105,10 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
         ("hydra.run.dir=/dev/null/x", "hydra.run.dir=/dev/null/x: must be a folder that can be writt"),
         ("-m hydra.sweep.dir=/proc/x", "hydra.sweep.dir=/proc/x: must be a folder that can be writt"),
         ("cache=/dev/null/x", "cache=/dev/null/x: must be a folder that can be written"),
-        ("tracking.uri=http://127.0.0.1:9", "tracking.uri=http://127.0.0.1:9: no answer ("),
+        (
+            "tracking.uri=http://127.0.0.1:9",
+            "tracking.uri=http://127.0.0.1:9: no answer (Connection refused); start that server",
+        ),
         ("tracking.uri=sqlite:////proc/x.db", "tracking.uri=sqlite:////proc/x.db: cannot be used ("),
         (
             "tracking.uri=sqlite:////nowhere/x.db",

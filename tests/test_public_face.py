@@ -245,9 +245,9 @@ class TestLossCurve:
         direction = {name: torch.ones_like(p) for name, p in model.named_parameters()}
         curve = srste.loss_curve(model, direction, inputs, targets)
         assert not curve.exact
-        assert curve.why_not == "1 (Tanh) has an input that moves"
+        assert curve.why_not == "module 1 (Tanh) has an input that moves"
         assert repr(curve).endswith(
-            "before the step; not exact, since 1 (Tanh) has an input that moves>"
+            "before the step; not exact, since module 1 (Tanh) has an input that moves>"
         )
         assert "<svg" not in curve._repr_html_()
         lrs = [0.3, 0.1, 0.1, 0.2]
@@ -308,7 +308,7 @@ class TestRunStudy:
         )
         assert len(study.trials) == 5
         assert study.regret is None
-        assert "not known: 1 (BatchNorm1d) is in training mode" in repr(study)
+        assert "not known: module 1 (BatchNorm1d) is in training mode" in repr(study)
 
     def test_none_of_its_trials(self, case):
         model, *_ = case
@@ -358,8 +358,10 @@ class TestLoad:
         assert f"Damaged records passed over: 1, first {record.parent}" in caplog.text
 
     def test_refused(self, tmp_path):
-        with pytest.raises(ValueError, match="must hold records of studies"):
+        with pytest.raises(ValueError, match="holds no records of studies"):
             srste.load(tmp_path)
+        with pytest.raises(ValueError, match="there is no such folder"):
+            srste.load(tmp_path / "nowhere")
         with pytest.raises(ValueError, match="takes the folders of launches"):
             srste.load()
 

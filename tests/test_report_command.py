@@ -69,4 +69,4 @@ def test_bad_input_in_one_line(eight, tmp_path, capsys, arguments, says):
 def test_a_folder_without_records(tmp_path, capsys):
     code, _, err = run(capsys, tmp_path)
     assert code == 2
-    assert "must hold records of studies" in err
+    assert "holds no records of studies; name the folder of a launch" in err

@@ -201,7 +201,7 @@ def test_what_does_not_cancel_is_evaluated_and_the_reason_says_what_helps(name):
 def test_the_reason_of_others_is_as_it_was():
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
     curve, why = curve_and_reason(model, a_direction(model), torch.randn(6, 4), torch.randn(6, 3))
-    assert (curve.exact, why) == (False, "1 (Tanh) has an input that moves")
+    assert (curve.exact, why) == (False, "module 1 (Tanh) has an input that moves")
 
 
 def test_what_is_not_the_same_does_not_cancel():

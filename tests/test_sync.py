@@ -41,7 +41,7 @@ def test_as_a_command(tmp_path):
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == "srste: nowhere: must be the folder of a launch, or one above it\n"
+    assert done.stderr == "srste: nowhere: there is no such folder\n"
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_a_damaged_record_is_named_and_passed_over(copied, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nowhere"], "nowhere: must be the folder of a launch, or one above it"),
+        (["nowhere"], "nowhere: there is no such folder"),
         ([], "the following arguments are required: FOLDER"),
         (["x", "--granularity", "trial"], "invalid choice: 'trial'"),
     ],

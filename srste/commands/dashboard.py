@@ -16,7 +16,7 @@ from srste.store import records
 from srste.store.files import find_files
 from srste.store.manifest import LAUNCH, read_contents
 from srste.store.optuna_database import OptunaDatabase
-from srste.store.records import StoredRecord
+from srste.store.records import StoredRecord, no_records
 
 PORT = 8080
 """The dashboard's own default."""
@@ -72,7 +72,7 @@ def _stored(folders: Sequence[Path]) -> list[StoredRecord]:
             else:
                 of_folder |= records.find_studies(root, contents.studies, damaged)
         if not of_folder:
-            raise UserError(f"{folder}: must hold records of studies, at any depth")
+            raise no_records(folder)
         stored |= of_folder
     for path in damaged:
         print(f"{path}: the record is damaged and passed over; the launch's command runs it again")

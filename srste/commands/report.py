@@ -18,7 +18,7 @@ from srste.report.terminal import print_alarms, print_answers
 from srste.store import records
 from srste.store.files import find_files
 from srste.store.manifest import LAUNCH
-from srste.store.records import Record
+from srste.store.records import Record, no_records
 
 SUFFIX = ".html"
 
@@ -64,7 +64,7 @@ def gather(folders: Sequence[Path]) -> Gathered:
             gathered |= stored
             count += len(stored)
         if not count:
-            raise UserError(f"{folder}: must hold records of studies, at any depth")
+            raise no_records(folder)
     facts = Facts("; ".join(titles), commands[0] if len(commands) == 1 else None, missing)
     return Gathered(gathered, damaged, facts)
 

@@ -57,7 +57,8 @@ def _launches(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         of_folder = [path.parent for path in find_files(folder, LAUNCH)]
         if not of_folder:
-            raise UserError(f"{folder}: must be the folder of a launch, or one above it")
+            wrong = "must be the folder of a launch, or one above it"
+            raise UserError(f"{folder}: {wrong if folder.is_dir() else 'there is no such folder'}")
         roots += of_folder
     return roots
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from srste.curve import Interval
+from srste.errors import UserError
 from srste.sampling import Trials
 from srste.store import files
 from srste.study.certificate import Certificate
@@ -331,3 +332,11 @@ def find_studies(
         if record is not None and record.key == key:
             stored[key] = root / below_root, record
     return stored
+
+
+def no_records(folder: Path) -> UserError:
+    """Return the error for a folder that a user named and that has no records at any depth."""
+    if not folder.is_dir():
+        return UserError(f"{folder}: {'is a file' if folder.exists() else 'there is no such folder'}")
+    advice = "name the folder of a launch, such as multirun/..., or one above it"
+    return UserError(f"{folder}: holds no records of studies; {advice}")

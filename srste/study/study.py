@@ -165,10 +165,12 @@ def _announce(size: tuple[int, ...], curve: EvaluatedCurve) -> None:
     trials = size[0]
     if (curve.why_not, size) not in _announced:
         _announced.add((curve.why_not, size))
+        seconds = curve.seconds(trials)
+        advice = "; sampling=tpe tries fewer" if seconds > 5 and trials > 1_000 else ""
         log.warning(
             "The loss curve has no exact form, and is evaluated by forward passes: %s. The %s learning "
-            "rates of a study will take about %s",
-            curve.why_not, f"{trials:,}", _duration(curve.seconds(trials)),
+            "rates of a study will take about %s%s",
+            curve.why_not, f"{trials:,}", _duration(seconds), advice,
         )  # fmt: skip
 
 

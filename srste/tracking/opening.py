@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -115,7 +116,7 @@ def _refuse_files(uri: str) -> None:
 
 def _no_answer(uri: str, error: BaseException) -> str:
     """Return why a store did not return its experiment, and what to do."""
-    message = first_line(error, 500)
+    message = _reason(first_line(error, 500))
     elsewhere = "name one that answers, or use tracking=none"
     if not is_server(uri) and not is_database(uri):
         return f"no answer ({message}); {ANOTHER}"
@@ -130,6 +131,13 @@ def _no_answer(uri: str, error: BaseException) -> str:
     if code == "ENDPOINT_NOT_FOUND" or "JSON format" in message or "with error code 3" in message:
         return f"what answers there is no MLflow server ({message}); {elsewhere}"
     return f"no answer ({message}); start that server, {elsewhere}"
+
+
+def _reason(message: str) -> str:
+    """Return what the operating system says in a message of Python's HTTP client, such as "Connection
+    refused"; any other message as it is."""
+    cause = re.search(r"\[Errno -?\d+\] ([^\"')(]+)", message)
+    return cause[1].strip() if cause and "HTTPConnection" in message else message
 
 
 def _new_experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:

@@ -156,7 +156,7 @@ class Pass(fx.Interpreter):
         return None if parameter is None else self._tensor(parameter)
 
     def _refusal(self, module: nn.Module, reason: str) -> NotExactError:
-        return NotExactError(f"{self._place} ({type(module).__name__}) {reason}")
+        return NotExactError(f"module {self._place} ({type(module).__name__}) {reason}")
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         module = self.fetch_attr(target)
