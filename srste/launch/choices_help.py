@@ -14,7 +14,7 @@ def choices_help() -> str:
     lines = []
     for group, files in sorted(_groups().items()):
         lines.append(group)
-        lines += [f"  {name:20} {_words(file)}".rstrip() for name, file in sorted(files.items())]
+        lines += [f"  {name:20} {first_sentence(file)}".rstrip() for name, file in sorted(files.items())]
     return "\n".join(lines)
 
 
@@ -36,7 +36,7 @@ def _folders() -> Iterator[Path]:
             yield Path(folder)
 
 
-def _words(file: Path) -> str:
+def first_sentence(file: Path) -> str:
     """Return the first sentence of the comment that a file begins with, without the commands that may
     stand above it; "" if there is none."""
     comment = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())

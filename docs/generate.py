@@ -1,0 +1,301 @@
+"""The pages that are made from the configuration and the code, not written by hand.
+
+    python docs/generate.py
+
+writes choices.md, estimators.md and the plots in images/estimators/. tests/test_site.py holds both pages
+to what this would write.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from docstrings import EQUATIONS, part, sentence
+from hydra import compose, initialize_config_dir
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from srste.launch.choices import part as choice
+from srste.launch.choices_help import first_sentence
+from srste.losses import SquaredError
+from srste.networks.models.mlp import MLP
+from srste.networks.rounding import Sign, StochasticRounding
+from srste.problem.task import OneBatch
+from srste.report.figures.style import same_everywhere
+
+DOCS = Path(__file__).resolve().parent
+CONF = DOCS.parent / "conf"
+IMAGES = DOCS / "images" / "estimators"
+WRITTEN = (
+    "<!-- Written by `python docs/generate.py`; edit that, the configuration or the docstrings. -->"
+)
+
+# Choices
+
+
+def choices_page() -> str:
+    """Return choices.md: every key of config.yaml, and every choice of every group with its keys."""
+    keys = "\n".join(f"| `{key}` | `{value}` | {words} |" for key, value, words in _top_level())
+    groups = "\n\n".join(_group(folder) for folder in _groups())
+    return f"""{WRITTEN}
+
+# Choices
+
+`group=choice` selects, `group.key=value` sets a key, and `-m` sweeps either: `estimator=ste,sr_ste`,
+`sampling.step=1e-4,1e-5`. A choice within a group is made with a slash, `estimator/surrogate=tanh`, and
+its keys are set with dots, `estimator.surrogate.beta=2`. `python train.py --help` says the same in a
+terminal.
+
+## Keys at the top
+
+| key | default | meaning |
+|---|---|---|
+{keys}
+
+{groups}
+
+## Choices of a package
+
+`--config-dir=FOLDER` adds the choices of a folder that is laid out as `conf/` is, see
+[Extending srste](extending.md).
+"""
+
+
+def _top_level() -> Iterator[tuple[str, str, str]]:
+    for line in (CONF / "config.yaml").read_text().splitlines():
+        key, _, rest = line.partition(": ")
+        if key.isidentifier() and rest:
+            value, _, words = rest.partition(" # ")
+            yield key, value.strip(), words
+
+
+def _groups() -> list[Path]:
+    folders = {file.parent for file in CONF.rglob("*.yaml")} - {CONF, CONF / "hydra" / "help"}
+    first = ["estimator", "model", "data", "loss", "pretraining", "sampling", "tracking"]
+    return sorted(folders, key=lambda f: (first.index(n) if (n := _name(f)[0]) in first else 99, f))
+
+
+def _name(folder: Path) -> tuple[str, ...]:
+    return folder.relative_to(CONF).parts
+
+
+def _group(folder: Path) -> str:
+    group = "/".join(_name(folder))
+    default = _default(folder)
+    lines = [f"## `{group}`", ""]
+    if default:
+        lines += [f"Default: `{default}`.", ""]
+    lines += ["| choice | what it is | keys and their values |", "|---|---|---|"]
+    for file in sorted(folder.glob("*.yaml")):
+        keys = ", ".join(f"`{key}={value}`" for key, value in _keys(file)) or "-"
+        lines.append(f"| `{file.stem}` | {_escaped(first_sentence(file))} | {keys} |")
+    return "\n".join(lines)
+
+
+def _default(folder: Path) -> str:
+    """Return the choice of a group that is made without a word, "" if there is none."""
+    name = _name(folder)
+    if name[-1] == "launcher":
+        return ""
+    file = CONF / "config.yaml" if len(name) == 1 else CONF / name[0] / "sr_ste.yaml"
+    made = [d for d in yaml.safe_load(file.read_text())["defaults"] if isinstance(d, dict)]
+    return next((str(d[name[-1]]) for d in made if d.get(name[-1])), "")
+
+
+def _keys(file: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a choice that a person sets."""
+    made = yaml.safe_load(file.read_text()) or {}
+    for key, value in made.items():
+        plain = not isinstance(value, dict | list) and not str(value).startswith("${")
+        if plain and key not in ("name", "control", "_target_", "_partial_"):
+            yield (
+                key,
+                "null" if value is None else str(value).lower() if value in (True, False) else value,
+            )
+
+
+def _escaped(words: str) -> str:
+    return words.replace("|", "\\|")
+
+
+# The gallery of estimators
+
+
+def estimators_page() -> str:
+    """Return estimators.md: equations, plot, source and cost of each estimator, and each surrogate."""
+    estimators = "\n\n".join(_estimator(name) for name in _order())
+    surrogates = "\n\n".join(_surrogate(file) for file in _surrogates())
+    return f"""{WRITTEN}
+
+# Estimators
+
+An estimator gives a *direction* `g` for a network with sign activations, whose true gradient is zero
+almost everywhere; the step is `w - lr * g`. Most estimators replace two things: the activation in the
+forward pass, by a *quantiser*, and its derivative in the backward pass, by a *surrogate*. Both can be
+exchanged:
+
+```bash
+python train.py estimator=sr_ste estimator/surrogate=tanh estimator.surrogate.beta=2 batches=2
+```
+
+Every direction is normalised, by default to length 1 over each parameter tensor
+(`estimator/normalisation`), so that a learning rate means the same step length for all. In the equations
+`a` is a pre-activation, `q` the binary activation and `N` the number of samples (`samples`). What a
+direction costs is counted on a small network: a pass is a forward and a backward pass through it.
+
+{estimators}
+
+## Surrogates
+
+What stands in the place of sign's derivative, `estimator/surrogate=...`:
+
+{surrogates}
+"""
+
+
+def _order() -> list[str]:
+    """Return the names of the estimators, controls last."""
+    names = [file.stem for file in (CONF / "estimator").glob("*.yaml")]
+    made = {name: _composed(name) for name in names}
+    return sorted(names, key=lambda n: (n == "never_zeroed", "control" in made[n], n != "ste", n))
+
+
+def _composed(name: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return dict(compose("config", overrides=[f"estimator={name}"])["estimator"])
+
+
+def _class(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _estimator(name: str) -> str:
+    config = _composed(name)
+    kind = _class(config["_target_"])
+    used = [kind] + [_class(config[p]["_target_"]) for p in ("quantiser", "surrogate") if p in config]
+    if "srste.estimators.straight_through" in config["_target_"]:
+        equations = [f"Forward:   {part(used[1], 'Forward')}", f"Backward:  {part(used[2], 'Backward')}",
+                     f"Direction: {part(kind, 'Direction')}"]  # fmt: skip
+        references = [part(one, "References") for one in used]
+    else:
+        equations = [f"{label + ':':10} {text}" for label in EQUATIONS if (text := part(kind, label))]
+        references = [part(kind, "References")]
+    lines = [f"## `{name}`", "", f"{first_sentence(CONF / 'estimator' / f'{name}.yaml')}.", ""]
+    lines += ["```text", *(_hanging(e).replace("``", "") for e in equations), "```", ""]
+    if (IMAGES / f"{name}.svg").exists() or name in _PLOTTED:
+        lines += [f"![Forward and backward of {name}](images/estimators/{name}.svg)", ""]
+    sources = " ".join(dict.fromkeys(" ".join(r.split()) for r in references if r))
+    lines += [f"- **Cost**: {_cost(name)}", f"- **Properties**: {_cell(part(kind, 'Properties'))}"]
+    lines += [f"- **Source**: {sources}"] if sources else []
+    lines += [f"- **Class**: `{config['_target_']}`"]
+    if config.get("control"):
+        lines += ["- **Control**: the report compares the other estimators with it."]
+    return "\n".join(lines)
+
+
+def _hanging(equation: str) -> str:
+    first, *rest = equation.splitlines()
+    return "\n".join([first, *(" " * 11 + line for line in rest)])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("``", "`")
+
+
+def _cost(name: str) -> str:
+    """Return how many passes a direction takes at N = 1 and N = 10, by counting them."""
+    counts = []
+    for samples in (1, 10):
+        model = MLP(4, 3, 2, 1)
+        passes: list[None] = []
+        model.register_forward_hook(lambda *_, passes=passes: passes.append(None))
+        task = OneBatch(model, SquaredError(), torch.ones(5, 4), torch.ones(5, 1), 0)
+        choice("estimator", name).direction(task, task.batch(1), samples)
+        counts.append(len(passes))
+    at_one, at_ten = counts
+    if at_one == at_ten:
+        return {0: "no pass", 1: "1 pass"}.get(at_one, f"{at_one} passes") + ", whatever N"
+    return f"{at_one} {'pass' if at_one == 1 else 'passes'} at N = 1, {at_ten} at N = 10"
+
+
+def _surrogates() -> list[Path]:
+    return sorted((CONF / "estimator" / "surrogate").glob("*.yaml"))
+
+
+def _surrogate(file: Path) -> str:
+    kind = _class(yaml.safe_load(file.read_text())["_target_"])
+    keys = ", ".join(f"`{key}={value}`" for key, value in _keys(file))
+    lines = [f"### `{file.stem}`", "", sentence(kind), "", "```text", part(kind, "Backward"), "```", ""]
+    lines += [f"![The surrogate {file.stem} and its integral](images/estimators/{file.stem}.svg)", ""]
+    lines += [f"- **Source**: {_cell(part(kind, 'References'))}", f"- **Keys**: {keys or 'none'}"]
+    return "\n".join(lines)
+
+
+# Plots
+
+A = torch.linspace(-2.5, 2.5, 1001)
+BLUE, RED, GREY = "#0072B2", "#D55E00", "#777777"
+_PLOTTED = ("ste", "sr_ste")
+
+
+def draw() -> None:
+    """Write the plots of forward and backward passes."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for name in _PLOTTED:
+        config = _composed(name)
+        quantiser = _class(config["quantiser"]["_target_"])()
+        _plot(name, _made(config["surrogate"]), quantiser)
+    for file in _surrogates():
+        _plot(file.stem, _made(yaml.safe_load(file.read_text())), None)
+
+
+def _made(config: Any) -> Any:
+    return _class(config["_target_"])(**{k: v for k, v in config.items() if k != "_target_"})
+
+
+def _plot(name: str, surrogate: Any, quantiser: Sign | StochasticRounding | None) -> None:
+    with same_everywhere():
+        figure = Figure(figsize=(7.2, 2.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        forward, backward = figure.subplots(1, 2)
+        slope = surrogate(A)
+        if isinstance(quantiser, StochasticRounding):
+            forward.plot(A, 2 * quantiser.probability(A) - 1, color=BLUE, label="mean of q(a)")
+            for level in (-1, 1):
+                forward.axhline(level, color=GREY, lw=0.8, ls=":")
+            forward.plot([], [], color=GREY, ls=":", label="its two values")
+            forward.set_title("forward: random, +1 or -1", fontsize="medium")
+        else:
+            forward.plot(A, torch.where(A >= 0, 1.0, -1.0), color=BLUE, label="q(a)")
+            forward.set_title("forward: sign", fontsize="medium")
+        if quantiser is None:
+            integral = np.cumsum(slope.numpy()) * float(A[1] - A[0])
+            integral -= integral[len(A) // 2]
+            forward.plot(A, integral, color=RED, ls="--", label="what the surrogate is the slope of")
+        forward.legend(fontsize="x-small", loc="upper left")
+        forward.set_ylim(-2.6, 2.6)
+        backward.plot(A, slope, color=RED)
+        backward.set_title("backward: dq/da", fontsize="medium")
+        backward.set_ylim(0, max(2.1, 1.1 * float(slope.max())))
+        for axes in (forward, backward):
+            axes.set_xlabel("pre-activation a")
+            axes.grid(alpha=0.25)
+        figure.savefig(IMAGES / f"{name}.svg", metadata={"Date": None})
+
+
+PAGES = {"choices.md": choices_page, "estimators.md": estimators_page}
+
+
+def main() -> None:
+    draw()
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())
+
+
+if __name__ == "__main__":
+    main()
