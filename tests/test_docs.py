@@ -1,4 +1,4 @@
-"""The code, the messages and the pictures of docs/loss_curve.md."""
+"""The code, the messages, the numbers and the pictures of docs/loss_curve.md and docs/proofs.md."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.lines import loss_curve, replayed
 from tests.support import ROOT
 
 PAGE = (ROOT / "docs" / "loss_curve.md").read_text()
+BOTH = PAGE + (ROOT / "docs" / "proofs.md").read_text()
 PYTHON = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
 
 
@@ -48,16 +49,16 @@ def test_its_numbers_are_those_that_its_command_prints(tmp_path):
         "loss_curve_whole.png",
     }
     for tried, loss in re.findall(r"best of ([\d,]+): ([\d.]+) at", done.stdout):
-        assert f"| {tried} | {loss} |" in PAGE
+        assert f"| {tried} | {loss} |" in BOTH
     for width, *counts in re.findall(
         r"width (\d+): global (\S+), per tensor (\S+), per row (\S+)", done.stdout
     ):
-        assert f"| {width} | {' | '.join(counts)} |" in PAGE
+        assert f"| {width} | {' | '.join(counts)} |" in BOTH
     breakpoints, loss, lr = re.search(
         r"breakpoints in \(0, 0.5]: (\S+).*exact minimum: (\S+) at (\S+),", done.stdout, re.S
     ).groups()
-    assert f"{breakpoints} breakpoints" in PAGE
-    assert f"{loss} at {lr}" in PAGE
+    assert f"{breakpoints} breakpoints" in BOTH
+    assert f"{loss} at {lr}" in BOTH
 
 
 class Applied(nn.Module):
