@@ -21,6 +21,7 @@ import srste
 project = "srste"
 author = "the authors of srste"
 release = version = srste.__version__
+html_show_copyright = False
 html_title = f"srste {release}"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton"]
@@ -35,7 +36,7 @@ templates_path: list[str] = []
 # Markdown: links between pages are checked, headings can be linked to.
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist"]
-nb_execution_mode = "cache"
+nb_execution_mode = "force"  # what it shows is what the code does now
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True

@@ -11,6 +11,7 @@ rate along it, and keep the lowest:
 What `__all__` names is promised; everything else may change.
 """
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
@@ -48,7 +49,10 @@ def __getattr__(name: str) -> Any:
 
         return srste.testing
     if name in __all__:
-        from srste import api
+        with warnings.catch_warnings():
+            # tqdm warns in a notebook without widgets, which are not used.
+            warnings.filterwarnings("ignore", "IProgress not found")
+            from srste import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'srste' has no attribute {name!r}")

@@ -64,8 +64,6 @@ class Searched:
 
     def run(self, losses: Losses, pre_loss: float, seed: int) -> Trials:
         """See :class:`srste.sampling.base.Sampling`."""
-        study = optuna.create_study(sampler=self._make_sampler(seed))
-
         tried: list[tuple[float, float]] = []
 
         def objective(trial: Trial) -> float:
@@ -76,8 +74,10 @@ class Searched:
             return post_loss if math.isfinite(post_loss) else math.nan  # which ends a trial as failed
 
         verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the study's record says which failed
+        # No line for a study in memory; which trials failed is in its record.
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
+            study = optuna.create_study(sampler=self._make_sampler(seed))
             study.optimize(objective, n_trials=self.trials)
         finally:
             optuna.logging.set_verbosity(verbosity)
