@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: study test lint compat benchmark soak screenshots clean
+.PHONY: study test lint docs compat benchmark soak screenshots clean
 
 study: $(SET_UP)
 	$(BIN)/python train.py -m estimator=sr_ste samples=1,2,...,10
@@ -37,6 +37,12 @@ benchmark: $(SET_UP)
 soak: $(SET_UP)
 	$(BIN)/python -m tests.soak
 
+# The site: open docs/_build/html/index.html, without a server.
+docs: $(SET_UP)
+	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/images/step.py
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
+
 screenshots: $(SET_UP)
 	$(BIN)/python docs/images/screenshots.py
 
@@ -47,4 +53,4 @@ $(SET_UP): pyproject.toml constraints.txt
 
 # Of what runs left (outputs, multirun, mlruns, mlflow.db, .srste) nothing is removed.
 clean:
-	rm -rf $(VENV) .compat .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf docs/_build $(VENV) .compat .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -34,12 +34,10 @@ def test_recipe(name, tmp_path):
     for command in commands.splitlines():
         words = shlex.split(command)
         if words[:2] == ["srste", "run"]:
-            command = [str(Path(sys.executable).with_name("srste")), *words[1:]]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+            words[0] = str(Path(sys.executable).with_name("srste"))
         else:
-            done = subprocess.run(
-                [sys.executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
-            )
+            words[0] = sys.executable
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     assert studies(tmp_path)
     assert name != "A figure" or (tmp_path / "gains.png").stat().st_size > 5_000

@@ -17,31 +17,38 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from tests.support import ROOT, answers, free_port, runs_in, serving, train
 
-PAGES = ["README.md", *(f"docs/{page}.md" for page in ("running", "results", "own_network", "choices"))]
-GUIDE = "\n".join((ROOT / page).read_text() for page in PAGES)
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE, re.M | re.S)
+GUIDE = ["start", "running", "results", "own_network", "estimators", "statistics", "faq"]
+PAGES = ["README.md", *(f"docs/{page}.md" for page in GUIDE)]
+TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
+BLOCKS = [
+    (page, language, block)
+    for page, text in TEXTS.items()
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)
+]
 COMMANDS = list(
     dict.fromkeys(
         line.split("  #")[0].split(" # ")[0].strip()
-        for language, block in BLOCKS
+        for _, language, block in BLOCKS
         if language == "bash"
         for line in block.splitlines()
         if line.strip()
     )
 )
-PYTHON = [block for language, block in BLOCKS if language == "python"]
-YAML = [block for language, block in BLOCKS if language == "yaml"]
 
 IN_CI = {"make test", "make lint"}
 BY_OTHER_TESTS = {
     "make benchmark",  # tests/test_benchmarks.py
     "make compat",  # the tests themselves, in four environments: by hand, before a release
     "make soak",  # tests/faults/test_soak.py
+    # What `make study` does, and tests/test_wheel.py in an environment of its own.
+    "python3 -m venv .venv",
+    "pip install --constraint constraints.txt .",
     "python train.py -m hydra/launcher=slurm estimator=sr_ste samples=1,2,...,10",  # tests/slurm
 }
 FIRST = "python train.py -m estimator=sr_ste samples=1,2,...,10"
@@ -60,6 +67,9 @@ SMALLER = {
     "loss=": ["batches=1", "batch_size=64", "heldout=100", "sampling.step=1e-2", "tracking=none",
               "report=false"],
     "batch_norm": ["batches=1", "batch_size=64", "sampling.n_trials=5", "heldout=100"],
+    "seed=range": ["batches=1", "batch_size=64", "heldout=100", "report=false"],
+    "new.db": ["batches=1", "batch_size=64", "heldout=100"],
+    "digits.npz": ["batches=1", "batch_size=64", "tracking=none"],
     "seed=0,1,...,9": ["seed=0,1", "samples=1,2", "batches=1", "batch_size=64", "heldout=100",
                        "sampling.step=1e-3", "tracking=none", "report=false"],
     "seed=0,1,...,7": ["seed=0,1", "samples=1,2", "batches=1", "batch_size=64", "heldout=100",
@@ -77,6 +87,9 @@ def copy(tmp_path_factory):
     shutil.copytree(ROOT, folder, ignore=leave)
     (folder / ".venv").symlink_to(sys.prefix)
     # Where a command sweeps pretraining, nothing can be appended that only one choice has.
+    generator = np.random.default_rng(0)
+    classes = generator.integers(0, 10, 2_000)
+    np.savez(folder / "digits.npz", inputs=generator.normal(size=(2_000, 64)), targets=classes)
     adam = folder / "conf" / "pretraining" / "adam.yaml"
     smaller = adam.read_text().replace("steps: 500", "steps: 20").replace("16000", "100")
     assert "steps: 20\nbatch_size: 100\n" in smaller
@@ -122,10 +135,13 @@ def test_command(copy, command):
         assert len(runs) == 110
         tables = [Path(r.info.artifact_uri.removeprefix("file://"), "trials.parquet") for r in runs]
         assert sum(pq.read_metadata(table).num_rows for table in tables) == 5_500_000
-    elif command == "mlflow ui":
-        # As it stands where port 5000 is free; otherwise on a port of its own.
-        port = free_port() if answers(5000) else 5000
-        words = ["mlflow", "ui"] if port == 5000 else ["mlflow", "ui", "--port", str(port)]
+    elif command.startswith("mlflow ui"):
+        # As it stands where its port is free; otherwise on another.
+        words = command.split()
+        port = int(words[-1]) if words[-1].isdigit() else 5000
+        if answers(port):
+            port = free_port()
+            words = ["mlflow", "ui", "--port", str(port)]
         with serving(words, copy, port):
             deadline = time.monotonic() + 30
             while True:
@@ -145,36 +161,43 @@ def test_command(copy, command):
             assert "110 studies, 110 reused" in out
 
 
-def test_the_python_pieces_in_their_order(copy, tmp_path):
-    """Where the first sweep is the only one."""
-    name = "multirun/estimator=sr_ste_samples=1,2,...,10_*"
-    if not list(copy.glob(name)):  # if this test runs alone
-        run(copy, FIRST)
-    (swept,) = copy.glob(name)
-    shutil.copytree(swept, tmp_path / "multirun" / swept.name)
-    for block in PYTHON[:3]:
-        run(tmp_path, f"python -c {shlex.quote(block)}")
-    assert (tmp_path / "all.html").stat().st_size > 100_000
+SWEPT = "python train.py -m estimator=sr_ste,same_angle samples=1,2,...,5 seed=0,1,...,9"
 
 
-def test_adding_an_estimator_is_one_file_and_one_yaml(copy):
-    (copy / "srste" / "estimators" / "sign_descent.py").write_text(PYTHON[3])
-    (copy / "conf" / "estimator" / "sign_descent.yaml").write_text(YAML[0])
-    out = run(copy, "python train.py estimator=sign_descent batches=2 batch_size=64 tracking=none")
-    assert "sign_descent" in out
-    run(copy, "python -m pytest tests/test_estimators.py -k sign_descent")
+@pytest.mark.parametrize(
+    ("pages", "launch", "name"),
+    [
+        (["README.md", "docs/own_network.md", "docs/faq.md"], None, ""),
+        (["docs/running.md"], FIRST, "estimator=sr_ste_samples=1,2,...,10_*"),
+        (["docs/statistics.md"], SWEPT, "*sr_ste,same_angle*"),
+    ],
+)
+def test_the_python_pieces_of_a_page_in_their_order(copy, tmp_path, pages, launch, name):
+    """Of a page that reads a launch where that is the only one."""
+    if launch:
+        if not list((copy / "multirun").glob(name)):  # if this test runs alone
+            smaller = [o for part, more in SMALLER.items() if part in launch for o in more]
+            run(copy, " ".join([launch, *smaller]))
+        swept = next((copy / "multirun").glob(name))
+        shutil.copytree(swept, tmp_path / "multirun" / swept.name)
+    pieces = [block for page, language, block in BLOCKS if language == "python" and page in pages]
+    assert len(pieces) >= len(pages)
+    (tmp_path / "pieces.py").write_text(
+        "\n".join(["import matplotlib", "matplotlib.use('Agg')", *pieces])
+    )
+    run(tmp_path, "python pieces.py")
+
+
+def test_yaml_of_the_guide_composes(copy):
+    (text,) = (block for _, language, block in BLOCKS if language == "yaml")
+    mine = copy / "choices" / "experiment" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(text)
+    words = "-m --config-dir=choices experiment=mine batches=1 batch_size=64 heldout=100 report=false"
+    assert "2 studies" in run(copy, f"python train.py {words} tracking=none sampling.step=1e-3")
 
 
 def test_links_and_pictures_are_there():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).is_file(), f"{page.name}: {target}"
-
-
-def test_choices_named_are_the_choices_there_are():
-    from tests.support import choices
-
-    rows = re.findall(r"^\| `([a-z/]+)` \| ((?:`\w+`(?:, )?)+) \|", GUIDE, re.M)
-    assert len(rows) >= 10
-    for group, named in rows:
-        assert sorted(re.findall(r"`(\w+)`", named)) == choices(group), group

@@ -112,7 +112,9 @@ class Job:
         for key, heldout in _DRAWN.items():
             value, most = self._at(key), self._data.most(heldout)
             if value is not None and most is not None and value > most:
-                raise UserError(f"{key}={value}: must be at most {most}, as the data has")
+                raise UserError(
+                    f"{key}={value}: must be at most {most}, as the data has; {key}={most} takes all"
+                )
 
     def _check_values(self, elsewhere: bool) -> None:
         if unknown := sorted(self.config.keys() - KEYS):
