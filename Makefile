@@ -41,7 +41,7 @@ soak: $(SET_UP)
 docs: $(SET_UP)
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/images/step.py
-	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
 
 screenshots: $(SET_UP)
 	$(BIN)/python docs/images/screenshots.py

@@ -211,7 +211,8 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
     if page:
         printer.print(f"Report: {page}", style=f"link {page.absolute().as_uri()}", soft_wrap=True)
     if store and tracked:
-        printer.print(f"Charts: {store.charts(this)}", soft_wrap=True)
+        link = f"link {store.charts_address(this)}"
+        printer.print(f"Charts: {store.charts(this)}", style=link, soft_wrap=True)
     show_lost(results, reporter.failures, printer)
     return 1 if results.lost else 0 if tracked else 2
 

@@ -112,10 +112,17 @@ def overview(records: Sequence[Placed]) -> list[str]:
     sentences = []
     if exact:
         nowhere, unseen = sum(map(no_descent, exact)), sum(map(none_tried, exact))
-        sentences.append(
-            f"Over all learning rates, by the exact curves of {len(exact):,} "
-            f"{'study' if len(exact) == 1 else 'studies'}: "
-            f"in {nowhere:,} none {in_range(exact)} lowers the loss, which is certified; in {unseen:,} "
-            "some do, but none that was tried."
+        of_all = (
+            f"of {len(exact):,} {'study' if len(exact) == 1 else 'studies'} with an exact loss curve"
         )
+        if nowhere:
+            sentences.append(
+                f"In {nowhere:,} {of_all} no learning rate {in_range(exact)} lowers the loss: certified."
+            )
+        if unseen:
+            sentences.append(
+                f"In {unseen:,} {of_all} some learning rates lower the loss, but none that was tried."
+            )
+        if not nowhere and not unseen:
+            sentences.append(f"In each {of_all} a learning rate that was tried lowers the loss.")
     return [*sentences, *filter(None, (nearness(records), evaluated(records)))]

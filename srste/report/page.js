@@ -50,15 +50,22 @@
         legendgroup: name, showlegend: false, line: { color: seen(c.colour), width: 5 }, opacity: 0.35,
         hovertemplate: "lowers the loss from %{x:.5g}<extra>" + name + "</extra>" }));
     }
+    const words = ["setting", "seed", "batch"].filter((key) => key !== "setting" || chosen(key))
+      .map((key) => ({ setting: "", seed: "network ", batch: "batch " })[key] + chosen(key));
     const axis = (title) => ({ title: { text: title }, gridcolor: grid, zeroline: false, automargin: true });
     Plotly.react(plot, traces, {
+      title: { text: words.join(", "), font: { size: 13 }, x: 0, xref: "paper" },
       xaxis: axis("learning rate"), yaxis: axis(plot.dataset.loss), font: { color: text, size: 13 },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
-      legend: { orientation: "h", y: -0.2 }, margin: { t: 10, r: 10 }, height: 460,
+      legend: { orientation: "h", y: -0.2 }, margin: { t: 34, r: 10 }, height: 460,
     }, { responsive: true, displaylogo: false });
   }
   draw();
+  // A page is narrower than a screen, and the figure as wide as it was drawn.
+  addEventListener("beforeprint", () => Plotly.relayout(plot, { width: 640, autosize: false }));
+  addEventListener("afterprint", () => Plotly.relayout(plot, { width: undefined, autosize: true }));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 })();
-// On paper nothing can be unfolded.
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+// On paper nothing can be unfolded. The longest table is in verdicts.csv too, and stays out.
+addEventListener("beforeprint", () =>
+  document.querySelectorAll("details:not(.long)").forEach((d) => { d.open = true; }));

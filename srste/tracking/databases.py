@@ -90,7 +90,7 @@ def look_at_tables(uri: str) -> None:
         raise refusal(
             uri,
             f"its tables are of an older MLflow; copy it, then `{command}`{tell_password(uri)} makes "
-            f" them MLflow {mlflow.__version__}'s; or {ANOTHER}",
+            f"them MLflow {mlflow.__version__}'s; or {ANOTHER}",
         )
     raise refusal(uri, f"{reason}; {ANOTHER}")
 

@@ -198,13 +198,17 @@ class Store:
         query = "compareRunsMode=CHART&workflowType=machine_learning"
         return f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={launch_id}&{query}"
 
-    def charts(self, launch: Launch) -> str:
-        """Return how to see the launch's charts: its link, and the command that serves the store if
-        it is no server."""
+    def charts_address(self, launch: Launch) -> str:
+        """Return the address of the launch's charts, once the store is served."""
         server = self.uri if is_server(self.uri) else "http://127.0.0.1:5000"
         base = address_without_password(server).rstrip("/")
-        link = f"{base}/{self.view_link(launch.id)}"
-        if server == self.uri:
+        return f"{base}/{self.view_link(launch.id)}"
+
+    def charts(self, launch: Launch) -> str:
+        """Return how to see the launch's charts: their address, and the command that serves the store
+        if it is no server."""
+        link = self.charts_address(launch)
+        if is_server(self.uri):
             return link
         command = ui_command(self.uri)
         where = " in this folder" if command == "mlflow ui" else ""
