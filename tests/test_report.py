@@ -378,7 +378,10 @@ class TestFigure:
 
     def test_the_loss_before_is_drawn_near_or_far(self):
         for pre_loss in (0.42, 5.0):
-            records = [study("ste", None, 1, 0.4, pre_loss), study("sr_ste", 1, 1, 0.35, pre_loss)]
+            records = [
+                study("ste", None, 1, 0.4, pre_loss),
+                *(study("sr_ste", n, 1, 0.35, pre_loss) for n in (1, 2)),
+            ]
             figure = self.drawn(records)
             levels = [
                 set(line.get_ydata())
@@ -388,6 +391,20 @@ class TestFigure:
             ]
             assert {pre_loss} in levels
             assert len(figure.axes) == (2 if pre_loss == 5.0 else 1)
+
+    def test_one_sample_count_is_drawn_against_the_batches(self):
+        for pre_loss in (0.42, 5.0):
+            records = [study("ste", None, b, 0.4 + b / 100, pre_loss) for b in (1, 2, 3)]
+            records += [study("sr_ste", 1, b, 0.35, pre_loss) for b in (1, 2, 3)]
+            (axes,) = self.drawn(records).axes
+            drawn = {line.get_label(): [*line.get_ydata()] for line in axes.get_lines()}
+            assert drawn["STE"] == [0.41, 0.42, 0.43]
+            assert drawn["sr-STE"] == [0.35] * 3
+            assert drawn.get("loss before") == (None if pre_loss == 5.0 else [0.42] * 3)
+            assert [text.get_text() for text in axes.texts] == (
+                ["loss before 5 to 5, above"] if pre_loss == 5.0 else []
+            )
+            assert axes.get_ylim()[1] < 1
 
     @pytest.mark.parametrize("post_loss", [None, 0.7, 0.0])
     def test_odd_ones_are_drawn_too(self, tmp_path, post_loss):

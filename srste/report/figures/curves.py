@@ -22,38 +22,56 @@ BATCHES_DRAWN = 3
 
 
 def curves_figure(condition: Condition, folders: Mapping[str, Path], samples: int | None) -> Figure:
-    """Draw the loss after ``w - lr g`` against lr on the first batches of a network: the whole
-    range, and below it the part around the minima.
+    """Draw the loss after ``w - lr g`` against lr on the first batches of a network, and below it, where
+    the minima are close to zero, the part around them.
 
     Args: folders: of the records, by key. samples: the sample count of the estimators that draw.
     """
     chosen = [c for c in condition.columns if c.samples in (None, samples)]
     look = palette.column_looks(chosen)
     shown = condition.batches[:BATCHES_DRAWN]
-    figure = Figure(figsize=(3.4 * len(shown) + 0.9, 6.4), layout="constrained")
-    axes = figure.subplots(2, len(shown), squeeze=False)
-    for column, batch in enumerate(shown):
-        stored = {
-            c: records.read_trials(folders[record.key])
-            for c in chosen
-            if (record := condition.cells.get((batch, c))) and record.best and record.key in folders
+    curves = [
+        {
+            column: records.read_trials(folders[record.key])
+            for column in chosen
+            if (record := condition.cells.get((batch, column))) and record.best and record.key in folders
         }
-        full, zoomed = axes[0][column], axes[1][column]
-        full.set_title(f"batch {batch}")
-        for part in (full, zoomed):
+        for batch in shown
+    ]
+    ends = [_end(stored) for stored in curves]
+    zooms = any(end < 0.7 * _largest(stored) for end, stored in zip(ends, curves, strict=True))
+    rows = 2 if zooms else 1
+    figure = Figure(figsize=(3.4 * len(shown) + 0.9, 2.9 * rows + 0.8), layout="constrained")
+    axes = figure.subplots(rows, len(shown), squeeze=False)
+    for column, (batch, stored) in enumerate(zip(shown, curves, strict=True)):
+        axes[0][column].set_title(f"batch {batch}")
+        for part in axes[:, column]:
             style.level(part, condition.pre_loss(batch), style.BEFORE)
             style.level(part, condition.zero_loss(batch), style.ZERO)
         if stored:
-            _draw(full, stored, look)
-            _zoom(zoomed, stored, look, condition.pre_loss(batch))
-        zoomed.set_xlabel("learning rate")
-    axes[0][0].set_ylabel(loss_words(condition.common))
-    axes[1][0].set_ylabel("the part around the minima")
+            _draw(axes[0][column], stored, look)
+            if zooms:
+                _zoom(axes[1][column], stored, look, condition.pre_loss(batch), ends[column])
+        axes[-1][column].set_xlabel("learning rate")
+    loss = loss_words(condition.common)
+    for row, words in zip(axes, (loss, f"{loss}\n(around the minima)"), strict=False):
+        row[0].set_ylabel(words)
     style.shared_legend(figure, axes.flat)
     at = f", N = {samples}" if samples is not None else ""
-    title = f"Loss after a step of that learning rate{at}; the lowest of each is marked"
+    title = f"Loss after a step against its learning rate{at}; markers: the lowest loss of each"
     style.set_title(figure, title, condition.label)
     return figure
+
+
+def _largest(curves: Mapping[Column, Trials]) -> float:
+    """Return the largest learning rate that was tried; 0 without curves."""
+    return max((float(trials.lr.max()) for trials in curves.values()), default=0.0)
+
+
+def _end(curves: Mapping[Column, Trials]) -> float:
+    """Return the learning rate up to which the part around the minima goes: beyond the typical best."""
+    bests = [trials.lr[i] for trials in curves.values() if (i := trials.best()) is not None]
+    return min(2.5 * float(np.median(bests)), _largest(curves)) if bests else _largest(curves)
 
 
 def _draw(
@@ -80,13 +98,14 @@ def _draw(
 
 
 def _zoom(
-    axes: Axes, curves: Mapping[Column, Trials], look: Mapping[str, palette.Look], before: float
+    axes: Axes,
+    curves: Mapping[Column, Trials],
+    look: Mapping[str, palette.Look],
+    before: float,
+    end: float,
 ) -> None:
-    """Draw the part from 0 to beyond the typical best learning rate, and from the lowest loss to a
-    little above the loss before."""
-    bests = [(t.lr[i], t.post_loss[i]) for t in curves.values() if (i := t.best()) is not None]
-    rates, losses = zip(*bests, strict=True)
-    end = min(2.5 * float(np.median(rates)), max(float(t.lr.max()) for t in curves.values()))
+    """Draw the part up to ``end``, and from the lowest loss to a little above the loss before."""
+    losses = [t.post_loss[i] for t in curves.values() if (i := t.best()) is not None]
     _draw(axes, curves, look, end)
     lowest, highest = min(*losses, before), max(*losses, before)
     margin = 0.08 * (highest - lowest)

@@ -19,6 +19,8 @@ def note_figure(condition: Condition) -> Figure:
     Where the loss before is far above the rest in most panels, the axes are broken, with a strip
     for it on top, so that the differences between estimators stay visible.
     """
+    if len({column.samples for column in condition.columns} - {None}) < 2:
+        return _of_one_count(condition)
     columns = min(5, len(condition.batches))
     rows = math.ceil(len(condition.batches) / columns)
     figure = Figure(figsize=(2.9 * columns + 0.6, 2.6 * rows + 1.0), layout="constrained")
@@ -51,6 +53,38 @@ def note_figure(condition: Condition) -> Figure:
     title = "Loss after the best step (lower is better)"
     style.set_title(figure, title, condition.label)
     style.shared_legend(figure, panels)
+    return figure
+
+
+def _of_one_count(condition: Condition) -> Figure:
+    """Draw the losses against the batch, where there is nothing to draw against N."""
+    figure = Figure(figsize=(max(4.5, 0.6 * len(condition.batches) + 2.4), 3.8), layout="constrained")
+    axes = figure.subplots()
+    look = palette.column_looks(condition.columns)
+    places = np.arange(len(condition.batches))
+    before = [condition.pre_loss(batch) for batch in condition.batches]
+    if sum(_is_above(condition, batch, by=1.5) for batch in condition.batches) > len(before) / 2:
+        between = f"{min(before):.3g} to {max(before):.3g}" if len(before) > 1 else f"{before[0]:.3g}"
+        axes.text(
+            0.98, 0.97, f"{style.BEFORE} {between}, above", transform=axes.transAxes, ha="right", va="top",
+            fontsize="x-small", color=style.GREY,
+        )  # fmt: skip
+    else:
+        axes.plot(places, before, color=style.GREY, marker="_", ms=22, ls="none", label=style.BEFORE)
+    offsets = np.linspace(-0.2, 0.2, len(condition.columns)) if len(condition.columns) > 1 else [0.0]
+    for offset, column in zip(offsets, condition.columns, strict=True):
+        y = [condition.post_loss(batch, column) for batch in condition.batches]
+        options = style.line(column.series, look[column.series]) | {"ls": "none"}
+        marker = look[column.series].marker
+        axes.plot(places + offset, np.array(y, dtype=float), marker=marker, ms=6, **options)
+    axes.set_xticks(places, [str(batch) for batch in condition.batches])
+    axes.set(xlabel="batch", ylabel=loss_words(condition.common))
+    axes.grid(axis="y", alpha=0.25)
+    axes.ticklabel_format(axis="y", useOffset=False)
+    counts = {column.samples for column in condition.columns} - {None}
+    at = f", N = {counts.pop()}" if counts else ""
+    style.set_title(figure, f"Loss after the best step{at} (lower is better)", condition.label)
+    style.shared_legend(figure, [axes])
     return figure
 
 

@@ -101,6 +101,9 @@ def _width(figure: Figure, artist: Artist) -> float:
 def sample_axes(axes: Axes) -> None:
     """Style axes of losses against sample counts: whole numbers, no offset, a grid."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    low, high = axes.get_xlim()
+    if high - low < 1:  # one sample count: its points in the middle, not at the edges
+        axes.set_xlim((low + high) / 2 - 0.5, (low + high) / 2 + 0.5)
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(alpha=0.25)
 
