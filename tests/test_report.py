@@ -394,11 +394,12 @@ class TestFigure:
 
     def test_one_sample_count_is_drawn_against_the_batches(self):
         for pre_loss in (0.42, 5.0):
-            records = [study("ste", None, b, 0.4 + b / 100, pre_loss) for b in (1, 2, 3)]
+            losses = {1: 0.41, 2: 0.42, 3: 0.43}
+            records = [study("ste", None, b, loss, pre_loss) for b, loss in losses.items()]
             records += [study("sr_ste", 1, b, 0.35, pre_loss) for b in (1, 2, 3)]
             (axes,) = self.drawn(records).axes
             drawn = {line.get_label(): [*line.get_ydata()] for line in axes.get_lines()}
-            assert drawn["STE"] == [0.41, 0.42, 0.43]
+            assert drawn["STE"] == [*losses.values()]
             assert drawn["sr-STE"] == [0.35] * 3
             assert drawn.get("loss before") == (None if pre_loss == 5.0 else [0.42] * 3)
             assert [text.get_text() for text in axes.texts] == (

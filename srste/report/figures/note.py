@@ -66,8 +66,8 @@ def _of_one_count(condition: Condition) -> Figure:
     if sum(_is_above(condition, batch, by=1.5) for batch in condition.batches) > len(before) / 2:
         between = f"{min(before):.3g} to {max(before):.3g}" if len(before) > 1 else f"{before[0]:.3g}"
         axes.text(
-            0.98, 0.97, f"{style.BEFORE} {between}, above", transform=axes.transAxes, ha="right", va="top",
-            fontsize="x-small", color=style.GREY,
+            0.98, 0.97, f"{style.BEFORE} {between}, above", transform=axes.transAxes, ha="right",
+            va="top", fontsize="x-small", color=style.GREY,
         )  # fmt: skip
     else:
         axes.plot(places, before, color=style.GREY, marker="_", ms=22, ls="none", label=style.BEFORE)
