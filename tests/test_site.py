@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.support import ROOT
+from tests.test_browser import browser, text_of  # noqa: F401
 
 DOCS = ROOT / "docs"
 
@@ -114,3 +115,25 @@ def test_the_generated_pages_are_up_to_date(monkeypatch):
     pictures = re.findall(r"\]\((images/[^)]+)\)", (DOCS / "estimators.md").read_text())
     assert pictures
     assert all((DOCS / picture).is_file() for picture in pictures)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [900, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_as_files_in_a_browser(browser, site, width, scheme):
+    """Without a server: no page is wider than the window, every picture is there, the search finds."""
+    browser.set_window_size(width, 1000)
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    for page in [*sorted(site.glob("*.html")), *sorted(site.glob("notebooks/*.html"))]:
+        browser.get(page.as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        broken = "return [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+        assert browser.execute_script(broken) == [], page.name
+
+
+@pytest.mark.browser
+def test_the_search_works_as_files(browser, site):
+    browser.get(f"{site.as_uri()}/search.html?q=stochastic+rounding")
+    text_of(browser, "Search finished", "Estimators", seconds=20)
