@@ -79,11 +79,15 @@ class TestSentences:
         assert said.headline.startswith(
             "sr-STE takes a better step than STE: the loss after it is lower by"
         )
-        assert " with N chosen on other batches, most at N = 5" in said.headline
+        assert re.search(
+            r"on average over 8 networks \(N chosen on other batches, p = 0\.008\); most at N = 5",
+            said.headline,
+        )
         words = " ".join(said.details)
         assert "On held-out data, by the same step: -0.0" in words
         assert "Each N by itself, with Holm's correction for 3: better at every N." in words
-        assert "Controls: tilted STE no evidence" in words
+        assert "Control tilted STE: against STE no evidence" in words
+        assert "p = 0.023 at N = 5, corrected for 3 N." in words
         assert "a test needs" not in words
 
     def test_the_number_in_it_is_that_of_the_n_chosen_on_other_batches(self, eight):
@@ -95,6 +99,24 @@ class TestSentences:
             gains[network_, batch] = ste[network_, batch] - losses[network_, batch, np.argmin(others)]
         number = re.search(r"lower by ([\d.]+)", chapter_of(eight).answer.headline)[1]
         assert number == f"{gains.mean():.3g}"
+
+    def test_against_the_control_and_a_network_that_outputs_zero(self, eight):
+        """At the N that is best on the other batches, on each side."""
+        chosen = {}
+        for name in ("sr_ste", "tilted_ste"):
+            losses = np.stack([losses_of(eight, name, n) for n in (1, 2, 5)], axis=2)
+            chosen[name] = np.empty(losses.shape[:2])
+            for network_, batch in np.ndindex(losses.shape[:2]):
+                others = np.delete(losses[network_], batch, axis=0).mean(axis=0)
+                chosen[name][network_, batch] = losses[network_, batch, np.argmin(others)]
+        words = " ".join(chapter_of(eight).answer.details)
+        gains = (chosen["tilted_ste"] - chosen["sr_ste"]).mean(axis=1)
+        assert f"sr-STE against it better, +{gains.mean():.3g} [" in words
+        zero = {(r.identity["seed"], r.batch): r.zero_loss for r in eight}
+        above = np.array([[zero[seed, batch] for batch in (1, 2, 3)] for seed in range(8)])
+        gain = (above - chosen["sr_ste"]).mean()
+        shown = re.search(r"sr-STE against a network that outputs zero: .*?([+-][\d.]+) \[", words)
+        assert float(shown[1]) == pytest.approx(gain, rel=5e-3)
 
     def test_the_other_way_round_it_is_worse(self, eight):
         replaced = dataclasses.replace
@@ -112,7 +134,9 @@ class TestSentences:
         said = chapter_of(of_networks(count)).answer
         assert said.headline.startswith("The loss after sr-STE's best step is lower by 0.0")
         assert said.headline.endswith("and lower on 100 % of the batches.")
-        assert said.details[-1] == f"This describes {words}; a test needs at least 6."
+        assert said.details[-1] == (
+            f"This describes {words}; a test needs at least 6: sweep seed=0,1,...,9 for ten."
+        )
         assert "better" not in " ".join([said.headline, *said.details])
 
     def test_with_one_batch_it_rests_on_every_n_by_itself(self):
@@ -120,7 +144,7 @@ class TestSentences:
         assert said.headline.startswith(
             "sr-STE takes a better step than STE: the loss after it is lower by"
         )
-        assert said.headline.endswith(" at N = 5.")
+        assert said.headline.endswith(" at N = 5, on average over 8 networks (p = 0.023).")
 
     def test_with_one_batch_a_verdict_never_contradicts_its_number(self):
         """At N = 1 it is worse on every network, at N = 5 better on the mean, by one network alone."""
@@ -136,7 +160,7 @@ class TestSentences:
             records.append(record)
         headline = chapter_of(records).answer.headline
         assert re.search(
-            r"worse step than STE: the loss after it is higher by 0\.0\d+ at N = 1\.", headline
+            r"worse step than STE: the loss after it is higher by 0\.0\d+ at N = 1, on average", headline
         )
 
 

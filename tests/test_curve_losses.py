@@ -237,7 +237,7 @@ class TestRefused:
             ),
             (CrossEntropy(), torch.tensor([0, 1, 2, 0]), "targets must be classes from 0 to 1"),
             (Logistic(), torch.zeros(4, 2), "targets must be -1 or +1"),
-            (AbsoluteError(), torch.zeros(4), r"targets must be \(4, 2\), not \(4,\)"),
+            (AbsoluteError(), torch.zeros(4), r"targets must be \(4, 2\), as the outputs, not \(4,\)"),
         ]:
             with pytest.raises(ValueError, match=says.replace("+", r"\+")):
                 loss_curve(model, direction, x, y, 0.5, loss)

@@ -85,7 +85,9 @@ class TestAtTheEnd:
         assert re.search(r"estimator +N +loss +gain over STE +won +held out", out)
         assert len(re.findall(r"^ (?:sr-STE|      )  +[123] +0\.\d+ +[+-]", out, re.M)) == 3
         assert "The loss after sr-STE's best step is" in out
-        assert "This describes one network; a test needs at least 6." in out
+        assert (
+            "This describes one network; a test needs at least 6: sweep seed=0,1,...,9 for ten." in out
+        )
         assert re.search(r"is within [\d.e-]+ of the exact minimum over all learning rates, ", out)
         assert "8 studies, 40,000 trials in" in out
         assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/1/runs\?\S*compareRunsMode=CHART", out)

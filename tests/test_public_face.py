@@ -182,8 +182,10 @@ class TestLossCurve:
         lowest = curve.minimum()
         assert repr(curve) == (
             f"<exact loss curve on [0, 0.4]: {curve.pre_loss:.6g} before the step, "
-            f"lowest {lowest.loss:.6g} at learning rate {lowest.lr:.6g}>"
+            f"lowest {lowest.loss:.6g} at learning rate 0.4, the largest: a larger lr_max may lower it "
+            "further>"
         )
+        assert lowest.lr == 0.4
         assert f"{lowest.loss:.6g}" in curve._repr_html_()
         assert "<svg" in curve._repr_html_()
 
@@ -259,6 +261,30 @@ class TestLossCurve:
             with pytest.raises(TypeError, match=r"only an exact loss curve has .*\(Tanh\) has"):
                 ask()
 
+    def test_a_direction_that_nothing_helps_along_is_said_to_be_one(self, case):
+        model, inputs, targets = case
+        up = {name: -g for name, g in srste.estimate("ste", *case).items()}
+        curve = srste.loss_curve(model, up, inputs, targets, lr_max=1e-3)
+        assert not curve.descent().exists
+        assert "no learning rate lowers it; is the direction minus the gradient?" in repr(curve)
+        assert not any("minimum" in t.get_text() for t in curve.plot().get_legend().get_texts())
+        down = {name: -g for name, g in up.items()}
+        short = srste.loss_curve(model, down, inputs, targets, lr_max=1e-3)
+        at_end = short.minimum().lr == 1e-3
+        assert ("a larger lr_max may lower it further" in repr(short)) == at_end
+
+    def test_targets_of_another_shape_are_refused_and_not_broadcast(self, case):
+        model, inputs, _ = case
+        classes = torch.zeros(30, dtype=torch.int64)
+        for call in (
+            lambda: srste.estimate("ste", model, inputs, classes),
+            lambda: srste.loss_curve(model, [*model.parameters()], inputs, classes),
+        ):
+            with pytest.raises(
+                ValueError, match='not \\(30,\\); for classes the loss is "cross_entropy"'
+            ):
+                call()
+
     @pytest.mark.parametrize("name", ["sign", "tanh"])
     def test_plot(self, case, name):
         _, inputs, targets = case
@@ -271,7 +297,13 @@ class TestLossCurve:
         np.testing.assert_array_equal(losses, curve(lrs))
         assert len(lrs) == (300 if curve.exact else 200)
         assert (ax.get_xlabel(), ax.get_ylabel()) == ("learning rate", "loss of the batch")
-        assert ax.get_legend().get_texts()[1].get_text().startswith("before the step: ")
+        words = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert words[-1] == f"before the step: {curve.pre_loss:.4g}"
+        colours = {line.get_color() for line in curve.plot(ax, label="again").lines}
+        words = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert len(colours) == 3, "two curves, and the loss before once"
+        assert sum(word.startswith("again (") for word in words) == 1
+        assert sum(word.startswith("before") for word in words) == 1
         with pytest.raises(ValueError, match="points=1 must be >= 2"):
             curve.plot(ax, points=1)
 

@@ -144,7 +144,9 @@ class TestTable:
     def test_the_end_of_the_range_is_marked_and_explained(self):
         arranged = conditions([study("ste", None, 1, 0.5), study("sr_ste", 1, 1, 0.4, lr=0.5)])
         assert "0.4000^" in text_table(*arranged)
-        assert "^ the best learning rate is the largest that was tried: raise" in caveat(arranged)
+        assert "^ the best learning rate is the largest tried: a larger sampling.lr_max" in caveat(
+            arranged
+        )
         assert not re.search(r"^[*!]", caveat(arranged), re.M)
 
     def test_what_was_tried_falls_nowhere_and_what_is_known_of_the_rest(self):

@@ -120,7 +120,7 @@ def test_the_generated_pages_are_up_to_date(monkeypatch):
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [900, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_as_files_in_a_browser(browser, site, width, scheme):
+def test_as_files_in_a_browser(browser, site, width, scheme):  # noqa: F811
     """Without a server: no page is wider than the window, every picture is there, the search finds."""
     browser.set_window_size(width, 1000)
     browser.execute_cdp_cmd(
@@ -134,6 +134,6 @@ def test_as_files_in_a_browser(browser, site, width, scheme):
 
 
 @pytest.mark.browser
-def test_the_search_works_as_files(browser, site):
+def test_the_search_works_as_files(browser, site):  # noqa: F811
     browser.get(f"{site.as_uri()}/search.html?q=stochastic+rounding")
     text_of(browser, "Search finished", "Estimators", seconds=20)

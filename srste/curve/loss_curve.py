@@ -161,17 +161,18 @@ class LossCurve(ABC):
             f"{self.why_not}; curve(lrs) gives the losses at learning rates, curve.lowest(lrs) the best"
         )
 
-    def plot(self, ax: Axes | None = None, points: int = 2_000) -> Axes:
+    def plot(self, ax: Axes | None = None, points: int = 2_000, label: str = "loss") -> Axes:
         """Draws the loss against the learning rate, the loss before the step, and the minimum; of a
         curve that is not exact the lowest point that is drawn.
 
         Args: ax: where; new axes if none are given. points: learning rates that are drawn, >= 2; of a
-            curve that is not exact at most 200, since each is a forward pass.
+            curve that is not exact at most 200, since each is a forward pass. label: in the legend, to
+            tell several curves in the same axes apart; each has the next colour there.
         Returns: the axes.
         """
         from srste.curve.drawing import draw
 
-        return draw(self, ax, points)
+        return draw(self, ax, points, label)
 
     def __repr__(self) -> str:
         return f"<{self._in_words()}>"
@@ -181,8 +182,13 @@ class LossCurve(ABC):
         words = f"{kind} loss curve on [0, {self.lr_max:g}]: {self.pre_loss:.6g} before the step"
         if not self.exact:
             return f"{words}; not exact, since {self.why_not}" if self.why_not else words
+        if not self.descents():
+            return f"{words}, and no learning rate lowers it; is the direction minus the gradient?"
         lowest = self.minimum()
-        return f"{words}, lowest {lowest.loss:.6g} at learning rate {lowest.lr:.6g}"
+        at_end = (
+            ", the largest: a larger lr_max may lower it further" if lowest.lr == self.lr_max else ""
+        )
+        return f"{words}, lowest {lowest.loss:.6g} at learning rate {lowest.lr:.6g}{at_end}"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: of an exact curve its picture too, which costs a few milliseconds."""

@@ -207,7 +207,8 @@ def _finish(plan: Plan, this: Launch, store: Store | None, reporter: Reporter, s
         soft_wrap=True,
     )  # fmt: skip
     if len(conditions) > FIGURES_DRAWN:
-        printer.print(f"Figures: of the first {FIGURES_DRAWN} of {len(conditions)} conditions")
+        several = f"{len(conditions)} networks or settings"
+        printer.print(f"Figures of the batches: of the first {FIGURES_DRAWN} of {several}")
     if page:
         printer.print(f"Report: {page}", style=f"link {page.absolute().as_uri()}", soft_wrap=True)
     if store and tracked:

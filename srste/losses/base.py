@@ -96,6 +96,8 @@ class MeanOverOutputs:
     def __call__(
         self, outputs: Float[Tensor, "batch *out"], targets: Shaped[Tensor, "batch *target"]
     ) -> Float[Tensor, ""]:
+        # Otherwise (batch,) against (batch, 1) would be compared as (batch, batch).
+        _check_shape(targets, tuple(outputs.shape))
         return self._each(outputs, targets).mean()
 
     def targets(self, outputs: Float[Tensor, "batch *out"]) -> Shaped[Tensor, "batch *target"]:
@@ -107,8 +109,7 @@ class MeanOverOutputs:
     def compared(
         self, targets: Shaped[Tensor, "batch *target"], shape: tuple[int, ...]
     ) -> Float64[np.ndarray, "batch compared"]:
-        if targets.shape != shape:
-            raise ValueError(f"targets must be {shape}, not {tuple(targets.shape)}")
+        _check_shape(targets, shape)
         array = targets.detach().to(device="cpu", dtype=torch.float64).numpy().reshape(shape[0], -1)
         if not np.isfinite(array).all():
             raise ValueError("targets holds a value that is not finite")
@@ -119,3 +120,10 @@ class MeanOverOutputs:
     ) -> Float[Tensor, " batch"]:
         # None is further off than an output of the other sign than its target.
         return self._each(-magnitude, targets.abs()).mean(dim=1)
+
+
+def _check_shape(targets: Tensor, shape: tuple[int, ...]) -> None:
+    if targets.shape != shape:
+        classes = targets.ndim == 1 and not targets.is_floating_point()
+        advice = '; for classes the loss is "cross_entropy"' if classes else ""
+        raise ValueError(f"targets must be {shape}, as the outputs, not {tuple(targets.shape)}{advice}")

@@ -165,7 +165,8 @@ def estimating(
     if not before:
         raise ValueError(
             "the model has no srste.BinaryActivation or BinaryStep for an estimator to act on; "
-            "srste.convert(model) puts them in the place of modules that compute a sign"
+            "srste.convert(model) puts them in the place of modules that compute a sign, and "
+            "a network without signs has nothing to estimate"
         )
     for activation, _ in before:
         activation._rule = (quantiser, surrogate, generator)

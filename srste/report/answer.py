@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from srste.analysis.statistics.paired import FEWEST_NETWORKS
-from srste.analysis.statistics.verdicts import BETTER, NO_EVIDENCE, NOTHING, TOO_FEW, WORSE, Finding
-from srste.report.claims import BEFORE, Claim
+from srste.analysis.statistics.verdicts import (
+    BETTER,
+    CHOSEN,
+    FIXED,
+    NO_EVIDENCE,
+    NOTHING,
+    TOO_FEW,
+    WORSE,
+    Finding,
+)
+from srste.report.claims import BEFORE, ZERO, Claim
 from srste.report.formatting import p_value, percent, ranges, signed, with_interval
-from srste.report.panels import BATCH, Setting
+from srste.report.panels import BATCH, HELDOUT, Measure, Setting
 from srste.report.summary import Row, Summary
 
 
@@ -27,11 +36,12 @@ def answer(setting: Setting, results: Sequence[Summary], claims: Sequence[Claim]
     subjects = [one for one in compared if not one.control] or compared
     headlines = [_headline(one) for one in subjects] or [_alone(claims)]
     details = [*(_details(subjects[0]) if subjects else []), *headlines[1:]]
-    if controls := [one for one in compared if one not in subjects]:
-        details.append("Controls: " + "; ".join(_control(one) for one in controls) + ".")
+    details += [_control(one, subjects, claims) for one in compared if one not in subjects]
+    details += filter(None, (_zero_output(one, claims) for one in subjects))
     if claims and (networks := len(setting.networks)) < FEWEST_NETWORKS:
         count = "one network" if networks == 1 else f"{networks} networks"
-        details.append(f"This describes {count}; a test needs at least {FEWEST_NETWORKS}.")
+        enough = f"{FEWEST_NETWORKS}: sweep seed=0,1,...,9 for ten"
+        details.append(f"This describes {count}; a test needs at least {enough}.")
     return Answer(headlines[0], details)
 
 
@@ -57,17 +67,21 @@ def _headline(one: Summary) -> str:
     # With one batch the verdict is that of single N, and not always of the best.
     decisive = [row for row in one.rows if row.gain and row.gain.verdict == verdict]
     shown = best if one.chosen else max(decisive, key=lambda row: abs(row.mean), default=best)
-    gain = one.chosen.comparison.mean if one.chosen else shown.mean
+    finding = one.chosen or shown.gain
+    assert finding is not None
     words = {
         BETTER: f"{one.series} takes a better step than {one.baseline}",
         WORSE: f"{one.series} takes a worse step than {one.baseline}",
     }.get(verdict, f"No evidence that {one.series} takes a better or a worse step than {one.baseline}")
-    words += f": the loss after it is {_lower(gain)}"
+    comparison = finding.comparison
+    words += f": the loss after it is {_lower(comparison.mean)}"
+    over = f"on average over {comparison.networks} networks"
     if one.chosen is None:
-        return f"{words}{_at(shown)}."
-    words += f" with N chosen on other batches, {'most' if best.mean > 0 else 'least'}{_at(best)}"
+        return f"{words}{_at(shown)}, {over} ({_p(finding)})."
+    words += f" {over} (N chosen on other batches, {_p(finding)}); "
+    words += f"{'most' if best.mean > 0 else 'least'}{_at(best)}"
     if (enough := one.enough) is not None:
-        words += f", and hardly more after N = {enough.samples}"
+        words += f", hardly more after N = {enough.samples}"
     return f"{words}."
 
 
@@ -80,7 +94,10 @@ def _details(one: Summary) -> list[str]:
         ("On held-out data, by the same step", one.chosen_heldout, best.heldout),
     ):
         if at_best is not None:
-            numbers = [f"{_numbers(at_best)}{_at(best)}"]
+            corrected = (
+                f", corrected for {len(one.rows)} N" if chosen and chosen.verdict != TOO_FEW else ""
+            )
+            numbers = [f"{_numbers(at_best)}{_at(best)}{corrected}"]
             if chosen is not None and chosen.verdict != TOO_FEW:
                 numbers.insert(0, f"{_numbers(chosen)} with N chosen on other batches")
             sentences.append(f"{where}: {'; '.join(numbers)}.")
@@ -98,18 +115,56 @@ def _numbers(finding: Finding) -> str:
     """Return for example "+0.041 [+0.02, +0.06], p = 0.016"."""
     gains = finding.comparison
     words = with_interval(gains.mean, gains.low, gains.high)
-    if gains.networks < FEWEST_NETWORKS:
-        return words
+    return words if gains.networks < FEWEST_NETWORKS else f"{words}, {_p(finding)}"
+
+
+def _p(finding: Finding) -> str:
     p = p_value(finding.p_value)
-    return f"{words}, p {p if p.startswith('<') else f'= {p}'}"
+    return f"p {p if p.startswith('<') else f'= {p}'}"
 
 
-def _control(one: Summary) -> str:
+def _control(one: Summary, subjects: Sequence[Summary], claims: Sequence[Claim]) -> str:
+    """Return how a control fares against its baseline, and the estimators against the control."""
     best = _best(one)
     verdict = _verdict_of(one)
     gain = one.chosen.comparison.mean if one.chosen else best.mean
     words = "" if verdict == TOO_FEW else f"{verdict}, "
-    return f"{one.series} {words}{signed(gain)}{'' if one.chosen else _at(best)}"
+    sentences = [f"against {one.baseline} {words}{signed(gain)}{'' if one.chosen else _at(best)}"]
+    for subject in subjects:
+        if (finding := _finding(claims, subject.series, one.series, BATCH)) is not None:
+            sentences.append(f"{subject.series} against it {_with_verdict(finding)}")
+    return f"Control {one.series}: {'; '.join(sentences)}."
+
+
+def _zero_output(one: Summary, claims: Sequence[Claim]) -> str:
+    """Return how an estimator's step fares against a network that outputs zero; "" where it is better
+    on the batch and held out."""
+    shown = [
+        (where, finding)
+        for where, measure in (("", BATCH), ("held out ", HELDOUT))
+        if (finding := _finding(claims, one.series, ZERO, measure)) is not None
+    ]
+    if all(finding.comparison.mean > 0 and finding.verdict in (BETTER, TOO_FEW) for _, finding in shown):
+        return ""
+    words = "; ".join(f"{where}{_with_verdict(finding)}" for where, finding in shown)
+    return f"{one.series} against a network that outputs zero: {words}."
+
+
+def _finding(claims: Sequence[Claim], first: str, second: str, measure: Measure) -> Finding | None:
+    """Return the test of a claim at the N chosen on other batches, or else at the fixed one."""
+    of_rule = {
+        claim.finding.rule: claim.finding
+        for claim in claims
+        if (claim.first, claim.second, claim.measure) == (first, second, measure)
+    }
+    return of_rule.get(CHOSEN, of_rule.get(FIXED))
+
+
+def _with_verdict(finding: Finding) -> str:
+    """Return for example "better, +0.041 [+0.02, +0.06], p = 0.016"."""
+    verdict = "" if finding.verdict in (TOO_FEW, NOTHING) else f"{finding.verdict}, "
+    at = f" at N = {finding.samples}" if finding.samples is not None else ""
+    return f"{verdict}{_numbers(finding)}{at}"
 
 
 def _alone(claims: Sequence[Claim]) -> str:

@@ -54,12 +54,16 @@ def _mark_lines(records: list[Placed], marked: bool) -> list[str]:
     places = f" ({first(others, PLACES_SHOWN)})" if ranges else ""
     searched = in_range(p.record for p in by_mark[NO_DESCENT])
     tried = "no learning rate that was tried lowers the loss"
-    largest = "the best learning rate is the largest that was tried: raise sampling.lr_max."
+    at_largest = by_mark[LARGEST]
+    where = "" if marked else f" ({first([p.place for p in at_largest], PLACES_SHOWN)})"
+    largest = (
+        f"the best learning rate is the largest tried{where}: a larger sampling.lr_max may do better."
+    )
     explained: list[tuple[str, Sequence[object], str]] = [
         (NO_DESCENT, by_mark[NO_DESCENT], f"no learning rate {searched} lowers the loss: certified."),
         (NONE_TRIED, ranges, f"{tried}, but others do: {first(ranges, PLACES_SHOWN)}."),
         (NONE_TRIED, others, f"{tried}{places}."),
-        (LARGEST, by_mark[LARGEST], largest),
+        (LARGEST, at_largest, largest),
     ]
     return [
         f"{m if marked else f'In {len(those)} of {len(records)} studies'} {words}"

@@ -36,6 +36,7 @@ def print_answers(chapters: Sequence[Chapter], console: Console) -> None:
         if len(chapters) <= TABLES_SHOWN:
             console.print(Text(_title(chapter), "italic"))
             console.print(_table(chapter))
+            console.print(_table_legend(chapter), style="dim")
         console.print(Text(chapter.headline, "bold"))
         if len(chapters) <= TABLES_SHOWN:
             for sentence in chapter.answer.details:
@@ -72,6 +73,21 @@ def _table(chapter: Chapter) -> Table:
             ]  # fmt: skip
             table.add_row(*cells[: len(table.columns)])
     return table
+
+
+def _table_legend(chapter: Chapter) -> str:
+    """Return what the symbols and the column "won" mean; "" where nothing is compared."""
+    tested = [row.gain for one in chapter.summaries for row in one.rows if row.gain]
+    if not tested:
+        return ""
+    if len(chapter.setting.networks) == 1:
+        return "won: on so many batches the loss is lower than the baseline's\n"
+    legend = "won: on so many networks the mean loss is lower than the baseline's"
+    if any(finding.verdict not in (TOO_FEW, NOTHING) for finding in tested):
+        legend += (
+            "\n▲ better, ▼ worse, ○ no evidence: Wilcoxon's test over networks, corrected for all N"
+        )
+    return f"{legend}\n"
 
 
 def _gain_cells(row: Row) -> list[Text | str]:
