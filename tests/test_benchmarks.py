@@ -30,8 +30,8 @@ def test_loss_curve():
     out = output("benchmarks/loss_curve.py", "--repeats", "1")
     milliseconds, seconds = r" +[\d.]+ ms", r" +[\d.]+ s"
     for name in ("global", "tensor", "row"):
-        speed = rf"^{name}({milliseconds}){{2}}({seconds}){{3}}( +[\d,]+){{4}}$"
-        floor = rf"^{name} +[\d,]+ +[\d,]+({milliseconds}){{7}} +[\d.]+ +5$"
+        speed = rf"^{name}({milliseconds}){{2}}({seconds}){{3}}( +[\d,]+){{3}}$"
+        floor = rf"^{name} +[\d,]+ +[\d,]+({milliseconds}){{7}} +[\d.]+$"
         assert re.search(speed, out, re.M), out
         assert re.search(floor, out, re.M), out
 
