@@ -85,7 +85,7 @@ def _table_legend(chapter: Chapter) -> str:
     legend = "won: on so many networks the mean loss is lower than the baseline's"
     if any(finding.verdict not in (TOO_FEW, NOTHING) for finding in tested):
         legend += (
-            "\n▲ better, ▼ worse, ○ no evidence: Wilcoxon's test over networks, corrected for all N"
+            "\n▲ better, ▼ worse, ○ no evidence (Wilcoxon over networks, corrected for all N)"
         )
     return f"{legend}\n"
 
