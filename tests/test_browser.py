@@ -174,7 +174,11 @@ def test_the_report_needs_nothing_but_itself(browser, swept, tmp_path):
     shutil.copy(next(swept[0].glob("multirun/*/report.html")), tmp_path / "sent.html")
     open_page(browser, f"file://{tmp_path}/sent.html")
     text = text_of(
-        browser, "does not decide; this does", "More figures", "Loss curves", "How to read this"
+        browser,
+        "gives no test; this command gives one",
+        "More figures",
+        "Loss curves",
+        "How to read this",
     )
     assert "sr-STE" in text
     pictures = browser.execute_script(

@@ -201,11 +201,11 @@ SPOILT = {
     "one is missing": (changed(**{"2.weight": None}), r"the direction lacks 2\.weight$"),
     "one too many": (
         changed(other=torch.zeros(1)),
-        r"the direction has other, which the model has not$",
+        r"the direction has other, which the model does not have$",
     ),
     "a number as a name": (
         lambda d: d | {3: torch.zeros(1)},
-        r"the direction has 3, which the model has not$",
+        r"the direction has 3, which the model does not have$",
     ),
     "another shape": (
         changed(**{"2.weight": torch.zeros(6)}),

@@ -52,7 +52,7 @@ def track(
     report = f"{of_launch}/artifacts/{NAME}" if any(path.name == NAME for path in files) else ""
     said = description(chapters, report, store.view_link(launch.id))
     if granularity == "job":
-        said += "\n\nOne run a job: its artifacts are the records of its studies, with all trials."
+        said += "\n\nOne run per job: its artifacts are the records of its studies, with all trials."
     lost = results.lost
     complaint = f"**{len(lost)} of {len(contents.jobs)} jobs are missing.**\n\n" if lost else ""
     by_key = _runs_of(chapters)

@@ -84,9 +84,7 @@ def _table_legend(chapter: Chapter) -> str:
         return "won: on so many batches the loss is lower than the baseline's\n"
     legend = "won: on so many networks the mean loss is lower than the baseline's"
     if any(finding.verdict not in (TOO_FEW, NOTHING) for finding in tested):
-        legend += (
-            "\n▲ better, ▼ worse, ○ no evidence (Wilcoxon over networks, corrected for all N)"
-        )
+        legend += "\n▲ better, ▼ worse, ○ no evidence (Wilcoxon over networks, corrected for all N)"
     return f"{legend}\n"
 
 

@@ -175,7 +175,7 @@ def _unlike_names(parameters: list[str], direction: list[str]) -> str:
     missing = [name for name in parameters if name not in direction]
     unknown = [str(name) for name in direction if name not in parameters]
     lacks = f"lacks {', '.join(missing)}" if missing else ""
-    has = f"has {', '.join(unknown)}, which the model has not" if unknown else ""
+    has = f"has {', '.join(unknown)}, which the model does not have" if unknown else ""
     return " and ".join(part for part in (lacks, has) if part)
 
 
