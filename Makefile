@@ -32,6 +32,7 @@ benchmark: $(SET_UP)
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/evaluated.py
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/waiting.py
 	$(BIN)/python benchmarks/scaling.py
 
 soak: $(SET_UP)

@@ -95,6 +95,13 @@ def test_main_job():
         assert re.search(rf"^{part} +\d+\.\d+", out, re.M)
 
 
+def test_waiting():
+    out = output_of_a_fresh_process("benchmarks/waiting.py", "--quick", "--repeats", "1")
+    for row in ("main job", "first line", "longest silence", "main job, again", "--help"):
+        assert re.search(rf"^{row} +\d+\.\d\d s", out, re.M), out
+    assert re.search(r"^peak memory +\d+ MiB", out, re.M)
+
+
 def test_evaluated():
     out = output("benchmarks/evaluated.py", "--repeats", "1", "--lrs", "4", "--largest", "16")
     for name in ("sign MLP, width 32", "ReLU MLP, width 512", "conv, batch norm"):
