@@ -11,7 +11,6 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-matplotlib.rcParams["svg.hashsalt"] = "srste"  # the same figure gives the same file
 
 import numpy as np
 import torch
@@ -69,6 +68,7 @@ def curves(axes: Axes) -> None:
 
 
 def main() -> None:
+    matplotlib.rcParams["svg.hashsalt"] = "srste"  # the same figure gives the same file
     figure = Figure(figsize=(9.6, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     sketch(left)
