@@ -1,7 +1,7 @@
 """What a user waits for, from the command to the answer.
 
     python benchmarks/waiting.py                       this tree alone
-    python benchmarks/waiting.py --against v0.2.0      in turns with another revision, and the ratios
+    python benchmarks/waiting.py --against HEAD~1      in turns with another revision, and the ratios
 
 Each command runs on a terminal of its own (a pseudo-terminal), in a new folder with a new MLflow store,
 `--repeats` times; a figure is the median. `cold` is without compiled kernels, `again` the same command

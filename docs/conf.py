@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 # Notebooks call the commands of this environment, as in an activated one.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-from docstrings import parts
+from docstrings import EQUATIONS, parts
 
 import srste
 
@@ -31,11 +31,9 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
-templates_path: list[str] = []
 
 # Markdown: links between pages are checked, headings can be linked to.
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence", "deflist"]
 nb_execution_mode = "force"  # what it shows is what the code does now
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
@@ -50,7 +48,6 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 default_role = "code"
-nitpicky = False
 
 
 def _as_fields(_: Any, __: str, ___: str, ____: Any, _____: Any, lines: list[str]) -> None:
@@ -60,7 +57,7 @@ def _as_fields(_: Any, __: str, ___: str, ____: Any, _____: Any, lines: list[str
         text = _escaped(content)
         if not label:
             written += [*_listed(text), ""]
-        elif label in ("Forward", "Backward", "Direction"):
+        elif label in EQUATIONS:
             written += [
                 f":{label}:",
                 *(f"   | {_literal(line)}" for line in content if line.strip()),

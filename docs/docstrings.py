@@ -24,10 +24,6 @@ class Part(NamedTuple):
     label: str
     lines: list[str]
 
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines).strip("\n")
-
 
 def parts(docstring: str) -> Iterator[Part]:
     """Yield the parts of a docstring in their order."""

@@ -18,10 +18,10 @@ GAIN = {1: 0.05, 2: 0.06, 5: 0.07}
 def network(seed, generator, pretraining="none", batches=3):
     """STE, sr-STE that is better on the batch and worse held out, and a control that is like STE."""
     made = []
-    own = {"seed": seed, "pretraining": {"name": pretraining, "_target_": "x.P"}}
+    identity = {"seed": seed, "pretraining": {"name": pretraining, "_target_": "x.P"}}
     for batch in range(1, batches + 1):
         before, ste = 0.7 + 0.01 * generator.normal(), 0.45 + 0.02 * generator.normal()
-        base = study("ste", None, batch, ste, before, 0.2, **own)
+        base = study("ste", None, batch, ste, before, 0.2, **identity)
         made.append(with_heldout(base, ste + 0.01))
         for name, gain, heldout in (
             ("sr_ste", GAIN, -0.02),
@@ -33,7 +33,7 @@ def network(seed, generator, pretraining="none", batches=3):
                     {"control": True} if name != "sr_ste" else {}
                 )
                 one = study(
-                    name, n, batch, ste - better + noise, before, 0.3, estimator=estimator, **own
+                    name, n, batch, ste - better + noise, before, 0.3, estimator=estimator, **identity
                 )
                 one = dataclasses.replace(
                     one,

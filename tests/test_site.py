@@ -87,9 +87,9 @@ def test_no_page_loads_anything_from_the_network(site, pages):
 
 
 def test_the_notebooks_show_what_they_computed(site, pages):
-    own = pages[site / "notebooks" / "own_network.html"].text
-    assert re.search(r"exact loss curve on \[0, 0\.5\]: .* before the step, lowest ", own)
-    assert "evaluated loss curve" in own
+    network = pages[site / "notebooks" / "own_network.html"].text
+    assert re.search(r"exact loss curve on \[0, 0\.5\]: .* before the step, lowest ", network)
+    assert "evaluated loss curve" in network
     launch = pages[site / "notebooks" / "reading_a_launch.html"].text
     assert "168 studies" in launch
     assert "sr-STE takes a better step than STE" in launch

@@ -191,7 +191,7 @@ class LossCurve(ABC):
         return f"{words}, lowest {lowest.loss:.6g} at learning rate {lowest.lr:.6g}{at_end}"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: of an exact curve its picture too, which costs a few milliseconds."""
+        """What a notebook shows: the words of the repr, and of an exact curve its picture."""
         words = f"<p>{escape(self._in_words())}</p>"
         if not self.exact:
             return words
