@@ -14,7 +14,7 @@ from srste.estimators.straight_through import StraightThrough
 from srste.networks.activations import BinaryActivation
 from srste.networks.rounding import Sign
 from srste.networks.surrogates import Clipped
-from srste.study.checks import NOT_MOVED
+from srste.study.results import NOT_MOVED
 from srste.study.study import run_study
 from tests.lines import curve_and_reason, loss_curve, replayed
 from tests.support import a_store, only, runs_in, studies, train

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from srste.analysis.grouping import grouped
-from srste.study.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
+from srste.study.results import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
 
 DRIFT, SAME_RESULT, SMALLEST = "drift", "same result", "smallest learning rate"
 MISSED = "missed decrease"

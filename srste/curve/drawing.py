@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from srste.curve.loss_curve import LossCurve, Minimum, Step, lowest_of
+from srste.curve.loss_curve import LossCurve, Step, lowest_of
+from srste.curve.minima import Minimum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from srste.curve.minima import Descent, Interval, Minimum
 from srste.curve.network.base import ROUNDING, NotExactError, as_lrs
 
 if TYPE_CHECKING:
@@ -19,20 +19,6 @@ if TYPE_CHECKING:
 
     from srste.curve.convex.search import ConvexSum
     from srste.curve.engine.piecewise_loss import Pieces
-
-
-class Minimum(NamedTuple):
-    """The lowest loss over all real learning rates in (0, lr_max].
-
-    lr: where it is; of several, the smallest.
-    loss: its value, or the infimum.
-    attained: False when the loss comes as close to ``loss`` as one likes near ``lr`` from one side
-        without reaching it; ``lr`` is then the float nearest to the limit on that side.
-    """
-
-    lr: float
-    loss: float
-    attained: bool
 
 
 class Step(NamedTuple):
@@ -49,39 +35,6 @@ def lowest_of(lrs: NDArray[np.float64], losses: NDArray[np.float64]) -> Step | N
         return None
     index = int(np.argmin(finite))
     return Step(float(lrs.reshape(-1)[index]), float(finite[index]))
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Learning rates from ``lo`` to ``hi``, which may belong to it or not; where both are the same it is
-    the one at which units cross. loss: the lowest in it."""
-
-    lo: float
-    hi: float
-    loss: float
-
-    @property
-    def length(self) -> float:
-        return self.hi - self.lo
-
-
-class Descent(NamedTuple):
-    """The learning rates in (0, lr_max] that lower the loss, by more than its rounding.
-
-    intervals: how many there are. total: their length together. first: the one of the smallest learning
-    rates. smallest, largest: the shortest and the longest one; of several the first. None without any:
-    then no step along the direction lowers the loss, however the learning rate is chosen.
-    """
-
-    intervals: int
-    total: float
-    first: Interval | None
-    smallest: Interval | None
-    largest: Interval | None
-
-    @property
-    def exists(self) -> bool:
-        return self.intervals > 0
 
 
 class LossCurve(ABC):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from srste.analysis.alarms import MISSED_PART
-from srste.curve import Interval
+from srste.curve.minima import Interval
 from srste.report.conditions import Condition
 from srste.report.formatting import at_most, first
 from srste.store.records import Record

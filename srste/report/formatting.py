@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context
+from functools import cache
 from typing import Any
 
 import numpy as np
-
-from srste.losses import EXACT
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -59,11 +58,16 @@ def at_most(value: float) -> str:
     return f"{float(Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)):g}"
 
 
-_LOSSES = {f"srste.losses.{loss.__name__}": loss.label for loss in EXACT}
+@cache
+def _labels() -> dict[str, str]:
+    """Return the labels of srste's losses, by ``_target_``."""
+    from srste.losses import EXACT  # by way of PyTorch, which takes a second
+
+    return {f"srste.losses.{loss.__name__}": loss.label for loss in EXACT}
 
 
 def loss_words(common: Mapping[str, Any]) -> str:
     """Return the name of a study's loss. common: its identity, or what it shares with others."""
     loss = common["loss"]
     # The label of srste's losses only: a record is data, and nothing in it is imported.
-    return _LOSSES.get(loss.get("_target_", ""), str(loss["name"]).replace("_", " "))
+    return _labels().get(loss.get("_target_", ""), str(loss["name"]).replace("_", " "))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from srste.analysis.alarms import Alarm, BestStep, alarms_in
 from srste.report.conditions import Condition
-from srste.study.checks import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
+from srste.study.results import NOT_MOVED, NOT_RESTORED, SAME_DRAWS
 
 
 def steps_of(condition: Condition) -> list[BestStep]:

@@ -1,8 +1,14 @@
 """The certificate of a study: what its exact loss curve tells over all learning rates."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from srste.curve import ExactCurve, Interval
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from srste.curve.minima import Interval
+
+if TYPE_CHECKING:
+    from srste.curve import ExactCurve
 
 
 @dataclass(frozen=True)

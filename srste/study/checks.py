@@ -7,10 +7,6 @@ from torch import nn
 from srste.estimators.base import Direction, Estimator
 from srste.problem.task import Batch, Redrawn, Task
 
-SAME_DRAWS, NOT_RESTORED = "same draws", "weights not restored"
-NOT_MOVED = "tensors that do not move"
-"""Kinds of alarm; `srste.analysis.alarms.MEANING` says what they mean."""
-
 MAX_NAMED = 10
 """Tensors that an alarm names, at most."""
 

@@ -1,30 +1,10 @@
 """Losses of the updated model on held-out examples."""
 
-from dataclasses import dataclass
-
 import torch
 
 from srste.curve import Line
 from srste.problem.task import Batch, Task, buffers_kept
-
-
-@dataclass(frozen=True)
-class Heldout:
-    """Losses on held-out examples of the same problem, float64.
-
-    examples: how many. pre_loss: before the step. post_loss: after the step that is best on the
-    batch. best_lr, best_loss, attained: the minimum on the held-out examples along the same
-    direction, see :class:`srste.curve.Minimum`; None where the loss curve has no exact form.
-    zero_loss: of a model whose output is zero.
-    """
-
-    examples: int
-    pre_loss: float
-    post_loss: float
-    best_lr: float | None
-    best_loss: float | None
-    attained: bool | None
-    zero_loss: float
+from srste.study.results import Heldout
 
 
 def zero_loss(task: Task, batch: Batch) -> float:

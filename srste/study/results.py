@@ -1,6 +1,10 @@
-"""What a study reports of its best trial."""
+"""A study's results but for its curve and trials, and its kinds of alarm: what a record holds of it."""
 
 from dataclasses import dataclass
+
+SAME_DRAWS, NOT_RESTORED = "same draws", "weights not restored"
+NOT_MOVED = "tensors that do not move"
+"""Kinds of alarm; `srste.analysis.alarms.MEANING` says what they mean."""
 
 
 @dataclass(frozen=True)
@@ -27,3 +31,22 @@ class Probe:
 
     lr: float
     loss: float
+
+
+@dataclass(frozen=True)
+class Heldout:
+    """Losses on held-out examples of the same problem, float64.
+
+    examples: how many. pre_loss: before the step. post_loss: after the step that is best on the
+    batch. best_lr, best_loss, attained: the minimum on the held-out examples along the same
+    direction, see :class:`srste.curve.Minimum`; None where the loss curve has no exact form.
+    zero_loss: of a model whose output is zero.
+    """
+
+    examples: int
+    pre_loss: float
+    post_loss: float
+    best_lr: float | None
+    best_loss: float | None
+    attained: bool | None
+    zero_loss: float

@@ -20,9 +20,9 @@ from srste.sampling import Sampling, Trials
 from srste.sampling.base import Losses
 from srste.study import checks
 from srste.study.certificate import Certificate, certificate
-from srste.study.heldout import Heldout, evaluate_heldout, zero_loss
+from srste.study.heldout import evaluate_heldout, zero_loss
 from srste.study.replay import Replay, replay
-from srste.study.results import Best, Probe
+from srste.study.results import NOT_MOVED, NOT_RESTORED, SAME_DRAWS, Best, Heldout, Probe
 
 log = logging.getLogger(__name__)
 
@@ -116,11 +116,11 @@ def run_study(
     check_direction(dict(task.model.named_parameters()), direction)
     to_baseline = _angles(task, batch, direction, baseline)
     if checks.ignores_draws(estimator, task, batch):
-        alarms[checks.SAME_DRAWS] = "other draws, same direction"
+        alarms[SAME_DRAWS] = "other draws, same direction"
     if before.restore():
-        alarms[checks.NOT_RESTORED] = "put back afterwards"
+        alarms[NOT_RESTORED] = "put back afterwards"
     if unmoved := checks.unmoved_tensors(task.model, direction):
-        alarms[checks.NOT_MOVED] = unmoved
+        alarms[NOT_MOVED] = unmoved
     for alarm, detail in alarms.items():
         log.warning("%s: alarm: %s: %s", name, alarm, detail)
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import bootstrap, norm, t
 
 RESAMPLES = 4_999
 
@@ -24,6 +23,8 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
         return float(sample.min()), float(sample.max())
     if sample.size < 3:
         return float("nan"), float("nan")
+    from scipy.stats import bootstrap, norm, t  # most of a second to import
+
     n = sample.size
     tail = norm.sf(np.sqrt(n / (n - 1)) * t.isf((1 - confidence) / 2, n - 1))
     interval = bootstrap(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest, rankdata, wilcoxon
 
 from srste.analysis.statistics.bootstrap import mean_interval
 from srste.analysis.statistics.panel import network_means
@@ -115,6 +114,8 @@ def _effect_size(means: np.ndarray) -> float:
 
 def _sign_test(means: np.ndarray) -> float:
     """Ties are left out."""
+    from scipy.stats import binomtest
+
     up, down = int((means > 0).sum()), int((means < 0).sum())
     return float(binomtest(up, up + down).pvalue) if up + down else math.nan
 
@@ -122,6 +123,8 @@ def _sign_test(means: np.ndarray) -> float:
 def _wilcoxon(means: np.ndarray) -> float:
     """Networks without a difference are left out: with them SciPy takes the normal approximation.
     Exact up to fifty networks without ties in size."""
+    from scipy.stats import wilcoxon
+
     differing = means[means != 0]
     if not differing.size:
         return 1.0 if means.size else math.nan
@@ -129,5 +132,7 @@ def _wilcoxon(means: np.ndarray) -> float:
 
 
 def _direction(means: np.ndarray) -> int:
+    from scipy.stats import rankdata
+
     ranks = rankdata(np.abs(means)) * np.sign(means)
     return int(np.sign(ranks.sum()))  # of halves: exact

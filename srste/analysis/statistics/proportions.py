@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
 
 from srste.analysis.statistics.bootstrap import mean_interval
 from srste.analysis.statistics.panel import network_means
@@ -34,6 +33,8 @@ def of_independent(k: int, n: int) -> Proportion:
     """Return k of n independent trials, with the interval of Clopper and Pearson (1934)."""
     if n == 0:
         return Proportion(0, 0, 0.0, 1.0)
+    from scipy.stats import binomtest
+
     interval = binomtest(k, n).proportion_ci(CONFIDENCE, method="exact")
     return Proportion(k, n, float(interval.low), float(interval.high))
 
