@@ -1,13 +1,15 @@
 """The straight-through estimator, deterministic (STE) or with stochastic rounding (sr-STE)."""
 
+from collections.abc import Hashable
 from typing import Literal
 
 from srste.estimators.base import Aggregation, Direction, Normalisation, gradient_of
+from srste.networks import rounding, surrogates
 from srste.networks.activations import estimating
 from srste.networks.rounding import Quantiser
 from srste.networks.surrogates import Surrogate
+from srste.problem.passes import Passes
 from srste.problem.task import Batch, Task, buffers_kept
-from srste.randomness import Stream
 
 
 class StraightThrough:
@@ -18,7 +20,7 @@ class StraightThrough:
     Direction: normalisation(aggregation(gradient of sample 1, ..., gradient of sample N))
 
     STE is the sign quantiser, sr-STE stochastic rounding: one line of YAML. Each gradient is
-    computed afresh; nothing accumulates from one call to the next.
+    of one pass; nothing accumulates from one call to the next.
 
     Args:
         quantiser, surrogate: see `srste.networks.rounding` and `srste.networks.surrogates`.
@@ -66,14 +68,35 @@ class StraightThrough:
 
     def _gradient(self, task: Task, batch: Batch, samples: int, sample: int) -> Direction:
         of_all = () if self.draws == "nested" else ("of", samples)
-        generator = task.stream("rounding", "batch", batch.index, "sample", sample, *of_all)
-        return gradient_through(self.quantiser, self.surrogate, task, batch, generator)
+        names = ("rounding", "batch", batch.index, "sample", sample, *of_all)
+        return gradient_through(self.quantiser, self.surrogate, task, batch, *names)
 
 
 def gradient_through(
-    quantiser: Quantiser, surrogate: Surrogate, task: Task, batch: Batch, generator: Stream
+    quantiser: Quantiser, surrogate: Surrogate, task: Task, batch: Batch, *names: str | int
 ) -> Direction:
-    """The gradient by one forward-backward pass with these in every binary activation."""
+    """The gradient by one forward-backward pass with these in every binary activation, which draw from
+    the task's stream of that name. It is not to be changed: a task with an attribute ``passes`` keeps it
+    for the next call, see `srste.problem.passes`."""
     model = task.model
-    with buffers_kept(model), estimating(model, quantiser, surrogate, generator):
-        return gradient_of(task.loss(model(batch.inputs), batch.targets), model)
+
+    def made() -> Direction:
+        with buffers_kept(model), estimating(model, quantiser, surrogate, task.stream(*names)):
+            return gradient_of(task.loss(model(batch.inputs), batch.targets), model)
+
+    passes: Passes | None = getattr(task, "passes", None)
+    axes = _identity(quantiser), _identity(surrogate)
+    if passes is None or None in axes:
+        return made()
+    # A deterministic pass is the same whatever the stream is.
+    drawn = names if quantiser.stochastic else None
+    return passes.get(model, batch, (axes, id(task.loss), drawn), made)
+
+
+def _identity(axis: Quantiser | Surrogate) -> Hashable | None:
+    """Return what tells srste's quantisers and surrogates from each other: their class and arguments.
+    None of a user's, which may be anything, also something that changes from pass to pass."""
+    kind = type(axis)
+    if kind.__module__ not in (rounding.__name__, surrogates.__name__):
+        return None
+    return kind, tuple(sorted(vars(axis).items()))

@@ -67,5 +67,5 @@ class NeverZeroed:
         return self.normalisation(total)
 
     def _gradient(self, task: Task, batch: Batch, quantiser: Quantiser) -> Direction:
-        generator = task.stream("rounding", "batch", batch.index, "sample", 1)
-        return gradient_through(quantiser, self.surrogate, task, batch, generator)
+        names = ("rounding", "batch", batch.index, "sample", 1)
+        return gradient_through(quantiser, self.surrogate, task, batch, *names)

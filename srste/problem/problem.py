@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from srste.losses import Loss, SquaredError
 from srste.problem.data import Data
+from srste.problem.passes import Passes
 from srste.problem.task import Batch
 from srste.randomness import Stream, integer_seed, stream
 
@@ -23,6 +24,7 @@ class Problem:
         batch_size: examples a batch, >= 1.
         device: where the networks and batches live.
         loss: what is to decrease; the mean squared error, if none is given.
+    passes: gradients of single passes, kept from study to study.
     """
 
     make_model: Callable[[], nn.Module]
@@ -34,6 +36,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         self._heldout: dict[int, Batch] = {}
+        self.passes = Passes()
         self.model = self.network("init")
         self.source = self.data.source(self)
 

@@ -77,6 +77,8 @@ class Redrawn:
     def __init__(self, task: Task) -> None:
         self.model, self.loss, self.seed, self.batch = task.model, task.loss, task.seed, task.batch
         self._task = task
+        passes = getattr(task, "passes", None)
+        self.passes = passes and passes.redrawn
 
     def stream(self, *names: str | int) -> Stream:
         """See :class:`Task`."""
