@@ -8,11 +8,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from numba.core.caching import CompileResultCacheImpl
+from numba.core.caching import InTreeCacheLocator, UserWideCacheLocator
 from torch import nn
 
 from srste.curve.engine import follower as following
 from srste.curve.engine.kernels import compiling
+from srste.curve.engine.kernels.cache_folder import KernelLocator, digest
 from srste.curve.engine.link_table import _grid, rounded
 from srste.curve.network.base import Dense
 from srste.networks.activations import BinaryActivation
@@ -213,8 +214,23 @@ class TestCache:
         return double(21.0)
 
     def test_nowhere_to_write(self, monkeypatch):
-        monkeypatch.setattr(CompileResultCacheImpl, "_locator_classes", [])
+        monkeypatch.setattr("numba.config.CACHE_DIR", "")
+        monkeypatch.setattr("numba.config.CACHE_LOCATOR_CLASSES", "")
+        monkeypatch.setattr(KernelLocator, "from_function", lambda *_: None)
+        for elsewhere in (InTreeCacheLocator, UserWideCacheLocator):
+            monkeypatch.setattr(elsewhere, "from_function", lambda *_: None)
         assert self.doubled() == 42
+
+    def test_in_the_user_s_cache(self, monkeypatch, tmp_path):
+        monkeypatch.setattr("numba.config.CACHE_DIR", "")
+        monkeypatch.setattr("numba.config.CACHE_LOCATOR_CLASSES", "")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert self.doubled() == 42
+        (folder,) = (tmp_path / "srste").iterdir()
+        assert folder.name == f"kernels-{digest()}" and list(folder.glob("*.nbc"))
+        saved = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        assert self.doubled() == 42  # loaded
+        assert saved == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
     def test_a_full_disk(self, monkeypatch):
         def full(*_):

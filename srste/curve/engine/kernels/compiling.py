@@ -1,34 +1,22 @@
-"""How the loops of the loss curve are compiled, and where compiled code is kept."""
+"""How the loops of the loss curve are compiled."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba import types
+from numba.core import event
 
 from srste.curve.engine import layout
+from srste.curve.engine.kernels.cache_folder import digest, in_user_cache
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 
-def _digest() -> str:
-    """Of the kind of CPU and of all kernels' sources. Numba renews a kernel when its own file changes,
-    but not when another one does that it calls; and the nodes of a cluster share a folder, where of two
-    that compile at the same time one could file its code under the other's name."""
-    digest = hashlib.sha256(llvm.get_host_cpu_name().encode())
-    digest.update(llvm.get_host_cpu_features().flatten().encode())
-    for source in (Path(layout.__file__), *sorted(Path(__file__).parent.glob("*.py"))):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:8]
-
-
-_DIGEST = _digest()
 _SCALARS = {
     float: types.float64,
     int: types.int64,
@@ -62,12 +50,33 @@ def compiled(function: Kernel) -> Kernel:
     hints = get_type_hints(function, include_extras=True)
     returns = numba_type(hints.pop("return"))
     signature = returns(*map(numba_type, hints.values()))
-    function.__qualname__ += f"-{_DIGEST}"
+    function.__qualname__ += f"-{digest()}"
     try:
-        kernel = numba.njit(signature, error_model="numpy", nogil=True, cache=True)(function)
+        with in_user_cache():
+            kernel = numba.njit(signature, error_model="numpy", nogil=True, cache=True)(function)
     except Exception:  # Nowhere to write, a full disk, a damaged file: for this process alone, then.
         kernel = numba.njit(signature, error_model="numpy", nogil=True)(function)
     return cast(Kernel, kernel)
+
+
+@contextmanager
+def told(tell: Callable[[], None]) -> Iterator[None]:
+    """Call ``tell`` when the first kernel within the block is compiled, and not loaded."""
+
+    class First(event.Listener):
+        def __init__(self) -> None:
+            self.told = False
+
+        def on_start(self, _: event.Event) -> None:
+            if not self.told:
+                self.told = True
+                tell()
+
+        def on_end(self, _: event.Event) -> None:
+            pass
+
+    with event.install_listener("numba:compile", First()):
+        yield
 
 
 def inlined(function: Kernel) -> Kernel:
@@ -79,5 +88,7 @@ def inlined(function: Kernel) -> Kernel:
 def grown(rows: layout.Matrix, count: int, least: int) -> layout.Matrix:
     """Return a matrix with room for twice ``least`` rows, the first ``count`` of them copied."""
     larger = np.empty((max(1024, 2 * least), rows.shape[1]))
-    larger[:count] = rows[:count]
+    for row in range(count):  # by hand: a slice takes four seconds to compile
+        for column in range(rows.shape[1]):
+            larger[row, column] = rows[row, column]
     return larger
