@@ -7,8 +7,8 @@ import numpy as np
 from srste.store import records
 from srste.store.files import checksum
 from srste.store.records import Baseline
-from srste.study.heldout import Heldout
-from srste.study.results import Probe
+from srste.store.trial_tables import packed
+from srste.study.results import Heldout, Probe
 from tests.test_records import trials
 from tests.test_report import study
 
@@ -58,7 +58,7 @@ def networks(count):
 
 def written(folder, made):
     """The records on disk, as a launch leaves them; {key: (folder, record)}."""
-    table = records.encode_trials(trials())
+    table = packed(trials())
     result = {}
     for i, record in enumerate(made):
         stored = dataclasses.replace(record, table=checksum(table))

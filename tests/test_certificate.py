@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.job_runner import Folders, run_job
+from srste.launch.job_values import job_values
 from srste.report.chapters import chapters
 from srste.report.conditions import conditions
 from srste.report.legend import caveat, mark
@@ -36,7 +37,7 @@ TINY = ["model.width=5", "data.features=4", "batch_size=30", "batches=1", "heldo
 def job(*overrides):
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Job(compose("config", [*TINY, *overrides]))
+        return Job(job_values(compose("config", [*TINY, *overrides])))
 
 
 def done(root, *overrides):
@@ -255,7 +256,7 @@ class TestLosses:
 
 
 def csv_rows(run):
-    return list(csv.DictReader(io.StringIO(run.texts["studies.csv"])))
+    return list(csv.DictReader(io.StringIO(run.made["studies.csv"])))
 
 
 class TestMLflow:

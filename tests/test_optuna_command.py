@@ -26,6 +26,7 @@ from srste.commands.main import main
 from srste.sampling import Trials
 from srste.store import records
 from srste.store.files import checksum
+from srste.store.trial_tables import packed
 from tests.support import ROOT, empty_database, eventually, free_port, train
 from tests.test_browser import browser, open_page, text_of  # noqa: F401
 
@@ -158,7 +159,7 @@ class TestWriting:
         (_, whole), (_, other) = list(records.find(launches / "few"))[:2]
         for record, (name, post_loss) in zip([whole, other], losses.items(), strict=True):
             distribution = optuna.distributions.FloatDistribution(0.0, 1.0)
-            table = records.encode_trials(Trials(np.arange(4) / 4, post_loss, 0.75, distribution))
+            table = packed(Trials(np.arange(4) / 4, post_loss, 0.75, distribution))
             failed = int((~np.isfinite(post_loss)).sum())
             changed = dataclasses.replace(record, table=checksum(table), trials=4, failed=failed)
             records.write(tmp_path / "some" / name, changed, table)
@@ -206,7 +207,7 @@ class TestAgain:
         (folder, record), *_ = records.find(launches / "few")
         mine = optuna.create_study(storage=storage, study_name="mine")
         mine.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
-        table = (folder / "trials.parquet").read_bytes()
+        table = (folder / "trials.packed.parquet").read_bytes()
         records.write(tmp_path / "newer", dataclasses.replace(record, key="other"), table)
         done = command(tmp_path, "newer", "--storage", storage)
         assert "1 studies, 500 trials (0 added, 1 replaced, 0 there already)" in done.stdout

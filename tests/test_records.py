@@ -17,9 +17,9 @@ from srste.sampling.grid import Grid
 from srste.store import files, records
 from srste.store.files import checksum, sealed
 from srste.store.records import DamagedRecordError, Record
+from srste.store.trial_tables import packed, unpacked
 from srste.study.certificate import Certificate
-from srste.study.heldout import Heldout
-from srste.study.results import Best, Probe
+from srste.study.results import Best, Heldout, Probe
 
 
 def trials(n=50):
@@ -79,21 +79,21 @@ def record(table, **changes):
 
 @pytest.fixture
 def written(tmp_path):
-    table = records.encode_trials(trials())
+    table = packed(trials())
     records.write(tmp_path / "r", record(table), table)
     return tmp_path / "r"
 
 
 def test_what_is_written_is_read(written):
     found = records.read(written)
-    assert found == record((written / "trials.parquet").read_bytes())
+    assert found == record((written / "trials.packed.parquet").read_bytes())
     assert found.name == "sr_ste N=3 batch 2"
     back, original = records.read_trials(written), trials()
     np.testing.assert_array_equal(back.lr, original.lr)
     np.testing.assert_array_equal(back.post_loss, original.post_loss)
     assert back.pre_loss == original.pre_loss
     assert back.distribution == original.distribution
-    assert sorted(p.name for p in written.iterdir()) == ["record.json", "trials.parquet"]
+    assert sorted(p.name for p in written.iterdir()) == ["record.json", "trials.packed.parquet"]
 
 
 def test_the_optuna_study_comes_back(written):
@@ -105,8 +105,8 @@ def test_the_optuna_study_comes_back(written):
 
 def test_a_grid_of_fifty_thousand_survives(tmp_path):
     columns = Grid().run(np.sin, 0.5, 0)
-    table = records.encode_trials(columns)
-    back = records.decode_trials(table)
+    table = packed(columns)
+    back = unpacked(table)
     np.testing.assert_array_equal(back.post_loss, columns.post_loss)
     assert len(table) < 600_000
 
@@ -118,11 +118,11 @@ def test_no_record_is_none(tmp_path):
         records.load_study(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["record.json", "trials.parquet"])
+@pytest.mark.parametrize("name", ["record.json", "trials.packed.parquet"])
 @given(data=st.data())
 def test_damage_is_seen(tmp_path_factory, name, data):
     folder = tmp_path_factory.mktemp("damage")
-    table = records.encode_trials(trials())
+    table = packed(trials())
     records.write(folder, record(table), table)
     path = folder / name
     content = bytearray(path.read_bytes())
@@ -144,8 +144,8 @@ def test_damage_is_seen(tmp_path_factory, name, data):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda f: (f / "trials.parquet").unlink(), r"trials\.parquet is missing"),
-        (lambda f: (f / "trials.parquet").write_bytes(b"PAR1"), "is not the table"),
+        (lambda f: (f / "trials.packed.parquet").unlink(), r"trials\.packed\.parquet is missing"),
+        (lambda f: (f / "trials.packed.parquet").write_bytes(b"PAR1"), "is not the table"),
         (lambda f: (f / "record.json").write_text("{"), "is not JSON"),
         (lambda f: (f / "record.json").write_text("[]"), "does not hold what it should"),
         (lambda f: (f / "record.json").write_text("{}"), "does not hold what it should"),
@@ -161,7 +161,7 @@ def test_another_format_is_not_read(written):
     plain = json.loads((written / "record.json").read_text())
     del plain["checksum"]
     (written / "record.json").write_bytes(sealed(plain | {"format": 99}))
-    with pytest.raises(DamagedRecordError, match="has format 99, not 5"):
+    with pytest.raises(DamagedRecordError, match="has format 99, not 6"):
         records.read(written)
 
 

@@ -57,7 +57,7 @@ def an_entry(folder):
     (folder / "files" / "deep").mkdir(parents=True, exist_ok=True)
     (folder / "files" / "one.txt").write_text("1")
     (folder / "files" / "deep" / "two.txt").write_text("2")
-    run = Run("r", {"kind": "study"}, {"a": 1}, texts={"three.txt": "3"},
+    run = Run("r", {"kind": "study"}, {"a": 1}, made={"three.txt": "3"},
               files=[folder / "files" / "one.txt", folder / "files" / "deep"])  # fmt: skip
     return Entry("key", 1, lambda: run)
 

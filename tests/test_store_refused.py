@@ -26,7 +26,7 @@ from srste.errors import UserError
 from srste.tracking.addresses import sqlite_address
 from srste.tracking.artifacts import local_folder
 from srste.tracking.opening import open_anew
-from tests.support import SMALL, train
+from tests.support import SMALL, said, train
 from tests.test_store import LAUNCH, a_store, an_entry, listed
 
 
@@ -384,6 +384,6 @@ def test_a_launch_is_refused_before_its_work(tmp_path):
     of_optuna(tmp_path / "mlflow.db")
     done = train(tmp_path, *SMALL)
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    assert len(said(done.stderr)) == 1
     assert "holds tables of another program" in done.stderr
     assert not list(tmp_path.rglob("record.json"))

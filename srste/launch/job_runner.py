@@ -19,14 +19,16 @@ from srste.problem.problem import Problem
 from srste.problem.task import Batch
 from srste.sampling.base import failure
 from srste.store import provenance, records
-from srste.store.files import checksum, sealed, slug, unsealed, write_atomically
+from srste.store.files import checksum, sealed, slug, write_atomically
 from srste.store.pretrained import Pretrained, pretrained
+from srste.store.pretraining_file import pretraining_path, read_pretraining
 from srste.store.records import Baseline, DamagedRecordError, Record
+from srste.store.trial_tables import packed
 from srste.study.study import run_study
 
 log = logging.getLogger(__name__)
 
-PRETRAINING, SHARED = "pretraining", "shared"
+SHARED = "shared"
 
 
 @dataclass(frozen=True)
@@ -42,20 +44,6 @@ class Folders:
         if identity["samples"] is None:
             return self.root / SHARED / f"{slug(identity['estimator']['name'])}-{batch}-{key[:12]}"
         return self.job / "studies" / batch
-
-
-def _pretraining_path(root: Path, key: str) -> Path:
-    return root / PRETRAINING / f"{key[:12]}.json"
-
-
-def read_pretraining(root: Path, key: str) -> dict[str, Any] | None:
-    """Return what a launch wrote about a pretraining (key, identity, config, losses, ...); None if
-    the file is missing or damaged."""
-    try:
-        pretraining = unsealed(_pretraining_path(root, key).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return pretraining if pretraining.get("key") == key else None
 
 
 def group_of(identity: Plain) -> str:
@@ -148,7 +136,7 @@ class _Studies:
         seconds = time.perf_counter() - started
         trials = study.trials
         failed = trials.failed
-        table = records.encode_trials(trials)
+        table = packed(trials)
         record = Record(
             key=key,
             group=group_of(identity),
@@ -198,7 +186,7 @@ class _Studies:
                 "still_falling": still_falling(weights.losses),
                 **_circumstances(),
             }
-            path = _pretraining_path(self.folders.root, weights.key)
+            path = pretraining_path(self.folders.root, weights.key)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, sealed(pretraining))
         return problem

@@ -6,13 +6,14 @@ import json
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
 _TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)\.srste\.tmp")
 
@@ -73,6 +74,12 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
+
+
+def as_yaml(plain: Mapping[str, Any]) -> str:
+    """Return plain values as YAML, in their order."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the one in C takes a tenth of the time
+    return str(yaml.dump(plain, Dumper=dumper, sort_keys=False))
 
 
 def temporary_beside(path: Path) -> Path:

@@ -1,11 +1,11 @@
 """Records: what a study leaves on disk, for resuming, tracking and reports.
 
-A record is a folder with `record.json` and `trials.parquet` (all trials as columns) that is either
-complete or absent. The JSON holds its own checksum, the table's, and the key of all that determines
-the result. Nothing in it is executed: JSON and Parquet are data.
+A record is a folder with `record.json` and `trials.packed.parquet` (all trials, see
+`srste.store.trial_tables`) that is either complete or absent. The JSON holds its own checksum, the
+table's, and the key of all that determines the result. Nothing in it is executed: JSON and Parquet are
+data.
 """
 
-import io
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -14,21 +14,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from srste.curve import Interval
+from srste.curve.minima import Interval
 from srste.errors import UserError
 from srste.sampling import Trials
 from srste.store import files
+from srste.store.trial_tables import unpacked
 from srste.study.certificate import Certificate
-from srste.study.heldout import Heldout
-from srste.study.results import Best, Probe
+from srste.study.results import Best, Heldout, Probe
 
-FORMAT = 5
-RECORD, TRIALS = "record.json", "trials.parquet"
+FORMAT = 6
+RECORD, TRIALS = "record.json", "trials.packed.parquet"
 FILES = frozenset({RECORD, TRIALS})
 """The names of a record's files."""
 
@@ -59,7 +56,7 @@ class Record:
     :class:`srste.study.study.Study`. angles: likewise; None for a tensor that does not move.
     alarm_details: the study's alarms. seconds: what it took. created: UTC, ISO 8601. config: the
     resolved configuration of the job that made it. git_commit, versions: of the code. table:
-    checksum of `trials.parquet`.
+    checksum of `trials.packed.parquet`.
     """
 
     key: str
@@ -157,42 +154,6 @@ _PARTS: dict[str, Callable[..., Any]] = {
     "probe": Probe,
     "certificate": _certificate,
 }
-
-
-def encode_trials(trials: Trials) -> bytes:
-    """Return the table as Parquet: number, lr, pre_loss, post_loss, failed; a row per trial."""
-    table = pa.table(
-        {
-            "number": np.arange(len(trials), dtype=np.int32),
-            "lr": trials.lr,
-            "pre_loss": np.full(len(trials), trials.pre_loss),
-            "post_loss": trials.post_loss,
-            "failed": trials.failed,
-        },
-        metadata={"distribution": optuna.distributions.distribution_to_json(trials.distribution)},
-    )
-    buffer = io.BytesIO()
-    # Losses compress in their leading bytes only; the encoding groups the bytes by place.
-    encoding = {"lr": "BYTE_STREAM_SPLIT", "post_loss": "BYTE_STREAM_SPLIT"}
-    pq.write_table(
-        table, buffer, compression="zstd", use_dictionary=["pre_loss"], column_encoding=encoding
-    )
-    return buffer.getvalue()
-
-
-def decode_trials(content: bytes) -> Trials:
-    """Return the trials of such a table."""
-    table = pq.read_table(io.BytesIO(content))
-    distribution = optuna.distributions.json_to_distribution(
-        table.schema.metadata[b"distribution"].decode()
-    )
-    assert isinstance(distribution, optuna.distributions.FloatDistribution)
-    return Trials(
-        lr=table["lr"].to_numpy(),
-        post_loss=table["post_loss"].to_numpy(),
-        pre_loss=float(table["pre_loss"][0].as_py()),
-        distribution=distribution,
-    )
 
 
 def write(folder: Path, record: Record, table: bytes) -> bool:
@@ -293,7 +254,7 @@ def stored_keys(root: Path, studies: Mapping[str, str]) -> set[str]:
 
 def read_trials(folder: Path) -> Trials:
     """Return all trials of the record in ``folder``."""
-    return decode_trials((folder / TRIALS).read_bytes())
+    return unpacked((folder / TRIALS).read_bytes())
 
 
 def load_study(folder: str | Path) -> optuna.Study:

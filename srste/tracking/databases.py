@@ -13,18 +13,21 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import mlflow
+import sqlalchemy
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from filelock import FileLock
-from mlflow.store.db.utils import _get_alembic_config
+from mlflow.store.db.utils import _get_alembic_config, _initialize_tables
 from mlflow.store.tracking.dbmodels.initial_models import Base
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, NullPool, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from srste.errors import address_without_password, first_line
+from srste.errors import UserError, address_without_password, first_line
+from srste.store.files import temporary_beside
 from srste.tracking.addresses import refusal, sqlite_address, sqlite_file, tell_password
+from srste.user_cache import user_cache
 
 ANOTHER = "name another by tracking.uri, as sqlite:///other.db, or use tracking=none"
 
@@ -122,6 +125,7 @@ def make_database(path: Path) -> None:
     # Some hundred migrations need not each wait for the disk; one fsync before the rename is enough.
     event.listen(Engine, "connect", _disable_fsync)
     try:
+        _copy_empty_database(new)
         store = SqlAlchemyStore(sqlite_address(new), artifact_root(path))  # type: ignore[no-untyped-call]
         store.engine.dispose()
     finally:
@@ -131,6 +135,29 @@ def make_database(path: Path) -> None:
     if path.exists():  # an empty file, whose permissions are kept
         shutil.copymode(path, new)
     new.replace(path)
+
+
+def _copy_empty_database(new: Path) -> None:
+    """Copy this MLflow's tables from the user's cache to a new database, if possible: MLflow makes them
+    by a hundred migrations, which take most of a second.
+
+    They are in the cache from the first store that was made. There is no experiment yet in them: the
+    default one's artifacts are beside the database.
+    """
+    try:
+        versions = f"mlflow-{mlflow.__version__}-sqlalchemy-{sqlalchemy.__version__}"
+        kept = user_cache() / f"{versions}.db"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            making = temporary_beside(kept)
+            engine = create_engine(sqlite_address(making), poolclass=NullPool)
+            _initialize_tables(engine)  # type: ignore[no-untyped-call]
+            engine.dispose()
+            making.replace(kept)
+        shutil.copyfile(kept, new)
+        look_at_tables(sqlite_address(new))
+    except (OSError, RuntimeError, SQLAlchemyError, UserError):  # no home, a full disk, a damaged copy
+        new.unlink(missing_ok=True)
 
 
 def artifact_root(path: Path) -> str:

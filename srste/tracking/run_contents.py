@@ -9,22 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
 from mlflow.entities import Metric
 
 from srste.sampling import Trials
 from srste.store import records
-from srste.store.files import csv_text
+from srste.store.files import as_yaml, csv_text
 from srste.store.quantities import CERTIFIED, flat, quantity
 from srste.store.records import Record, StoredRecord
+from srste.store.trial_tables import as_table
 from srste.tracking.curve_picture import curve_picture
+
+TABLE = "trials.parquet"
+"""The artifact with all trials of a study."""
 
 
 @dataclass(frozen=True)
 class Run:
     """One run. start: UTC, ISO 8601; None: now. files: artifacts, under their names,
-    folders too. texts: artifacts by file name."""
+    folders too. made: artifacts by file name."""
 
     name: str
     tags: dict[str, str]
@@ -33,7 +35,7 @@ class Run:
     seconds: float = 0.0
     metrics: list[Metric] = field(default_factory=list)
     files: Sequence[Path] = ()
-    texts: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str | bytes] = field(default_factory=dict)
     failed: bool = False
 
 
@@ -52,8 +54,8 @@ def entries(
 ) -> list[Entry]:
     """Return the runs of these records and pretrainings.
 
-    Args: pretrainings: see :func:`srste.launch.job_runner.read_pretraining`. granularity: "study": a run
-        each; "job": one for all batches of an estimator at a sample count.
+    Args: pretrainings: see :func:`srste.store.pretraining_file.read_pretraining`. granularity:
+        "study": a run each; "job": one for all batches of an estimator at a sample count.
     """
     runs = [Entry(p["key"], 1, partial(pretraining_run, p)) for p in pretrainings]
     if granularity == "study":
@@ -78,9 +80,9 @@ def study_run(folder: Path, record: Record) -> Run:
     scalars = [Metric(name, value, time, 0) for name, value in _compared(record).items()]
     config = record.config | {"batch": record.batch}
     trials = records.read_trials(folder)
-    texts = {"config.yaml": yaml.safe_dump(config, sort_keys=False)}
+    made: dict[str, str | bytes] = {"config.yaml": as_yaml(config), TABLE: as_table(trials)}
     if picture := curve_picture(record, trials):
-        texts["loss_curve.svg"] = picture
+        made["loss_curve.svg"] = picture
     return Run(
         name=record.name,
         tags=tags,
@@ -88,8 +90,8 @@ def study_run(folder: Path, record: Record) -> Run:
         start=record.created,
         seconds=record.seconds,
         metrics=scalars + _curve(trials, time),
-        files=[folder / records.TRIALS, folder / records.RECORD],
-        texts=texts,
+        files=[folder / records.RECORD],
+        made=made,
         failed=record.best is None,
     )
 
@@ -117,8 +119,8 @@ def job_run(group: list[StoredRecord]) -> Run:
         start=first.created,
         seconds=sum(record.seconds for record in of_batch),
         metrics=metrics,
-        texts={
-            "config.yaml": yaml.safe_dump(first.config, sort_keys=False),
+        made={
+            "config.yaml": as_yaml(first.config),
             "studies.csv": _studies_csv(of_batch),
         },
         files=[folder for folder, _ in group],
@@ -155,7 +157,7 @@ def pretraining_run(stored: dict[str, Any]) -> Run:
         params=flat(identity),
         start=stored["created"],
         metrics=[Metric("pretraining/loss", loss, time, step) for step, loss in enumerate(losses)],
-        texts={"config.yaml": yaml.safe_dump(stored["config"], sort_keys=False)},
+        made={"config.yaml": as_yaml(stored["config"])},
     )
 
 
@@ -225,10 +227,11 @@ def _studies_csv(group: list[Record]) -> str:
 
 
 def _curve(trials: Trials, time: int) -> list[Metric]:
+    """Return the metrics of the trials that a chart shows. The loss before the step is the same for all,
+    and a line of two points."""
     points = trials.points()
-    columns = {
-        _BEFORE: np.full(len(trials), trials.pre_loss),
-        TRIAL_LOSS: trials.post_loss,
-        TRIAL_RATE: trials.lr,
-    }
-    return [Metric(name, float(v[i]), time, int(i)) for name, v in columns.items() for i in points]
+    columns = {TRIAL_LOSS: trials.post_loss, TRIAL_RATE: trials.lr}
+    metrics = [Metric(name, float(v[i]), time, int(i)) for name, v in columns.items() for i in points]
+    return metrics + [
+        Metric(_BEFORE, trials.pre_loss, time, int(i)) for i in {*points[:1], *points[-1:]}
+    ]

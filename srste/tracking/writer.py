@@ -6,13 +6,13 @@ has are not written again. Unfinished runs are replaced, duplicates deleted.
 
 import getpass
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import yaml
 from alembic.util.exc import CommandError
 from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.entities import Run as StoredRun
@@ -22,13 +22,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from srste.errors import address_without_password
 from srste.store import provenance
+from srste.store.files import as_yaml
 from srste.store.manifest import Launch, is_server
 from srste.tracking.addresses import tell_password, ui_command
 from srste.tracking.chart_view import TAG_PREFIX, Chart, chart_view
 from srste.tracking.explained import DESCRIPTION, described
 from srste.tracking.run_contents import Entry, Run, milliseconds
 
-_METRICS, _PARAMS = 900, 100  # of one request; MLflow's limits are 100 parameters and 1,000 in all
+_ENTITIES, _PARAMS = 1_000, 100  # MLflow's limits of one request, the first of metrics and parameters
 
 # Tags that begin with "mlflow." are not shown.
 _LAUNCH, _KEY, _SIZE = "mlflow.srste.launch", "mlflow.srste.key", "mlflow.srste.size"
@@ -163,7 +164,7 @@ class Store:
             params=dict(override.partition("=")[::2] for override in launch.overrides),
             metrics=[Metric(name, value, now, 0) for name, value in outcome.numbers.items()],
             files=outcome.files,
-            texts={"config.yaml": _as_run(outcome.configs)},
+            made={"config.yaml": _as_run(outcome.configs)},
         )
         former = self._client.get_run(synced.launch_run)
         self._client.update_run(synced.launch_run, name=run.name)
@@ -255,12 +256,16 @@ class Store:
         params = [Param(k, str(v)) for k, v in run.params.items() if v is not None]
         metrics = run.metrics
         while params or metrics:
-            self._client.log_batch(run_id, metrics=metrics[:_METRICS], params=params[:_PARAMS])
-            metrics, params = metrics[_METRICS:], params[_PARAMS:]
+            of_batch = params[:_PARAMS]
+            room = _ENTITIES - len(of_batch)
+            self._client.log_batch(run_id, metrics=metrics[:room], params=of_batch)
+            metrics, params = metrics[room:], params[_PARAMS:]
         for file in run.files:
             self._client.log_artifact(run_id, str(file))
-        for name, text in run.texts.items():
-            self._client.log_text(run_id, text, name)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in run.made.items():
+                Path(folder, name).write_bytes(content.encode() if isinstance(content, str) else content)
+            self._client.log_artifacts(run_id, folder)
 
     def _end(self, run_id: str, seconds: float, status: str, otherwise: float = 0.0) -> None:
         """End a launch's run, whose duration becomes that of all runs of its command together; if none
@@ -281,7 +286,7 @@ def _as_run(configs: Sequence[dict[str, Any]]) -> str:
     """Return the configurations, versions and commit of a launch as YAML."""
     numbered = {f"configuration {number}": config for number, config in enumerate(configs, 1)}
     code = {"git_commit": provenance.git_commit(), "versions": dict(provenance.versions())}
-    return yaml.safe_dump(numbered | code, sort_keys=False)
+    return as_yaml(numbered | code)
 
 
 def _user() -> str:
