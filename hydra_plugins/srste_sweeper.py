@@ -37,7 +37,8 @@ class CheckedSweeper(BasicSweeper):
         """Return the jobs that were checked, in batches."""
         from srste.launch.sweep import handed_over
 
-        return list(BasicSweeper.split_overrides_to_chunks(handed_over(), max_batch_size))
+        jobs = handed_over()  # none, where all are done
+        return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else []
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Do nothing: the jobs are checked."""

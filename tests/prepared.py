@@ -141,6 +141,7 @@ def import_project():
     reports looks at its environment as it is imported, so every run imports that itself."""
     sys.path.insert(0, str(ROOT))
     importlib.import_module("srste.launch.job_runner")
+    importlib.import_module("srste.curve.engine.kernels.loading").load_kernels(lambda: None)
     paths = [path.relative_to(ROOT) for path in (ROOT / "srste").rglob("*.py")]
     names = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths}
     importlib.import_module("srste.store.provenance").code_modules(frozenset(names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -51,6 +52,26 @@ def skip(reason):
 def choices(group):
     """The choices of a config group: the YAML files in its folder."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def checked_plan(argv, conf=CONF):
+    """The plan of a command line, as a launch makes it; where Hydra only shows, its arguments."""
+    from srste.launch import preflight  # by way of PyTorch
+    from srste.launch.composing import compose
+
+    composed = compose(argv, conf)
+    return composed if isinstance(composed, list) else preflight.check(composed, argv)
+
+
+PROGRESS = re.compile(
+    r"(One job|\d+ jobs): loading PyTorch|Compiling the loss-curve kernels|Opening the MLflow store|"
+    r"Running \d+ studies|Comparing the estimators|Writing "
+)
+
+
+def said(stderr):
+    """The lines on standard error that do not say what is being done."""
+    return [line for line in stderr.splitlines() if not PROGRESS.match(line)]
 
 
 EXAMPLES = f"data.path={ROOT / 'tests' / 'examples.npz'}"

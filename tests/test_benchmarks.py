@@ -88,16 +88,16 @@ def test_scaling():
     assert re.search(r"^ +MLflow by job, rows +\S+ +\S+$", out, re.M)
 
 
-def test_main_job():
-    out = output_of_a_fresh_process("benchmarks/main_job.py", "batches=1", "samples=1,2")
+def test_parts():
+    out = output_of_a_fresh_process("benchmarks/parts.py", "batches=1", "samples=1,2")
     assert "3 studies, 150,000 trials in" in out
-    for part in ("MLflow runs", "estimators", "loss curves", "records", "imports", "wall time"):
+    for part in ("waiting for MLflow", "estimators", "loss curves", "records", "imports", "wall time"):
         assert re.search(rf"^{part} +\d+\.\d+", out, re.M)
 
 
-def test_waiting():
-    out = output_of_a_fresh_process("benchmarks/waiting.py", "--quick", "--repeats", "1")
-    for row in ("main job", "first line", "longest silence", "main job, again", "--help"):
+def test_main_job():
+    out = output_of_a_fresh_process("benchmarks/main_job.py", "--quick", "--repeats", "1")
+    for row in ("main job", "first output", "longest silence", "main job, again", "--help"):
         assert re.search(rf"^{row} +\d+\.\d\d s", out, re.M), out
     assert re.search(r"^peak memory +\d+ MiB", out, re.M)
 

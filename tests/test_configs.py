@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
+from srste.launch.job_values import job_values
 from srste.study.study import run_study
 from tests.support import CONF, EXAMPLES, ROOT, choices, train
 
@@ -36,7 +37,7 @@ def test_composes_builds_and_runs(choice):
     overrides += FEW.get(name, ["sampling.n_trials=3"]) if group == "sampling" else ["sampling.step=0.1"]
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        job = Job(compose("config", overrides))
+        job = Job(job_values(compose("config", overrides)))
     if group not in ("experiment", ""):
         node = job.config
         for key in group.split("/"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import re
+import time
 from io import StringIO
 
 import numpy as np
@@ -231,19 +233,34 @@ def test_seconds():
 
 def test_progress_of_a_launch_only(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
-    curve = EvaluatedCurve(
-        *case("relu"), 0.5, MEAN_SQUARED_ERROR, lrs_at_a_time=1,
-        progress=lambda count: progress.reporter().evaluating(count),
-    )  # fmt: skip
-    with progress.reporting(1):
-        curve(LRS)
+
+    def evaluated(reporter):
+        with reporter.evaluating(7) as advance:
+            advance(3)
+            reporter.log_line()
+
+    with progress.reporting(1) as reporter:
+        evaluated(reporter)  # a fast one
     monkeypatch.setattr(progress, "SECONDS_BEFORE_SHOWN", 0)
-    curve(LRS)
-    assert not caplog.records  # neither a fast one nor one outside a launch
-    with progress.reporting(1):
-        curve(LRS)
-    assert caplog.records[2].message.startswith("3 of 7 learning rates evaluated, ")
+    evaluated(reporter)  # outside a launch
+    with progress.reporting(1) as reporter:
+        evaluated(reporter)
+        reporter.log_line()  # it is over
+    said = [record.message for record in caplog.records]
+    nothing = "0 of 1 studies done"
+    assert [said[0], said[1], said[3]] == [nothing, nothing, nothing]
+    assert re.fullmatch(rf"{nothing}; learning rates: 3 of 7, \d+ s left", said[2])
+
+
+def test_a_line_again_and_again(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.01)
+    with progress.reporting(2) as reporter:
+        reporter.study_done("one", reused=False)
+        deadline = time.monotonic() + 30
+        while len(caplog.records) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert {record.message for record in caplog.records[1:3]} == {"1 of 2 studies done"}
 
 
 def test_progress_bar(monkeypatch):
@@ -260,7 +277,7 @@ def test_progress_bar(monkeypatch):
         screen._bar, "update", lambda task, **what: (shown.append(what), update(task, **what))
     )
     curve(LRS)
-    assert shown == [{"completed": n} for n in range(1, 8)]
+    assert shown == [{"completed": n, "visible": n < 7} for n in range(1, 8)]
     assert [task.description for task in screen._bar.tasks] == ["studies"]
 
 

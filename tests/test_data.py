@@ -10,8 +10,9 @@ from hydra import compose, initialize_config_dir
 from srste.errors import UserError
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
+from srste.launch.job_values import job_values
 from srste.problem.data import Arrays
-from tests.support import CONF, train
+from tests.support import CONF, said, train
 
 SMALL = ["model.width=4", "model.depth=1", "batch_size=20", "sampling.step=0.1", "heldout=10"]
 
@@ -28,7 +29,7 @@ def job(path, *overrides):
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         given = ["data=arrays", f"data.path={path}", "data.features=3", *SMALL, *overrides]
-        return Job(compose("config", given))
+        return Job(job_values(compose("config", given)))
 
 
 def numbers_of(batch):
@@ -121,5 +122,5 @@ def test_refused_by_a_command(path, tmp_path, overrides, says):
     done = train(tmp_path, *command, *overrides)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(said(done.stderr)) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["numbers.npz"]

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from srste.estimators.base import global_norm, per_row, per_tensor
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
+from srste.launch.job_values import job_values
 from tests.support import CONF, choices
 
 SMALL = ["model.width=6", "model.depth=2", "data.features=5", "batch_size=40", "draws=independent"]
@@ -20,7 +21,7 @@ SMALL = ["model.width=6", "model.depth=2", "data.features=5", "batch_size=40", "
 def made(name):
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        job = Job(compose("config", [f"estimator={name}", *SMALL]))
+        job = Job(job_values(compose("config", [f"estimator={name}", *SMALL])))
     return job.estimator, job.problem()
 
 

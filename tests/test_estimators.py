@@ -14,6 +14,7 @@ from srste.errors import UserError
 from srste.estimators.base import global_norm, per_row, per_tensor
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
+from srste.launch.job_values import job_values
 from srste.testing import EstimatorContract
 from tests import oracle
 from tests.support import CONF, choices
@@ -24,7 +25,7 @@ SMALL = ["model.width=6", "model.depth=2", "data.features=5", "batch_size=40", "
 def job(*overrides):
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Job(compose("config", [*SMALL, *overrides]))
+        return Job(job_values(compose("config", [*SMALL, *overrides])))
 
 
 def flat(direction):

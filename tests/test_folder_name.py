@@ -8,6 +8,7 @@ from srste.launch import preflight
 from srste.launch.command_line import read
 from srste.launch.folders import folder_name, register_resolvers
 from srste.launch.job_config import Job
+from srste.launch.job_values import job_values
 from tests.support import CONF
 
 
@@ -39,7 +40,7 @@ def test_the_key_covers_what_determines_the_result_and_nothing_else():
     def key(*overrides):
         register_resolvers()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            job = Job(compose("config", list(overrides)))
+            job = Job(job_values(compose("config", list(overrides))))
         identity = job.study_identity(1, job.config["estimator"], job.estimator.stochastic)
         return preflight.key_of(identity)
 

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from srste.errors import UserError
-from srste.launch import preflight
 from srste.launch.folders import check_path
 from srste.launch.overrides import quoted
-from tests.support import CONF, ROOT, studies, train
+from tests.support import CONF, ROOT, checked_plan, studies, train
 
 TINY = ["batches=1", "sampling.step=0.1", "heldout=0", "batch_size=8", "tracking=none", "report=false"]
 NAMES = [
@@ -68,11 +67,11 @@ def test_a_folder_that_hydra_cannot_bear(monkeypatch, tmp_path, name):
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)
     with pytest.raises(UserError, match="the working folder: the path must not hold"):
-        preflight.check(TINY, CONF)
+        checked_plan(TINY, CONF)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ODD", name)
     with pytest.raises(UserError, match="must not hold"):
-        preflight.check([*TINY, "hydra.run.dir=${oc.env:ODD}"], CONF)
+        checked_plan([*TINY, "hydra.run.dir=${oc.env:ODD}"], CONF)
 
 
 @pytest.mark.parametrize("how", [Path.symlink_to, lambda to, source: shutil.copy(source, to)])

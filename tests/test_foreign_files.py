@@ -20,7 +20,7 @@ from srste.report.report_files import refuse_foreign_report
 from srste.store import records
 from srste.store.files import remove_temporaries, temporary_beside
 from srste.store.manifest import CONTENTS, LAUNCH, Contents, JobContents
-from tests.support import only, srste, start, studies, train, wait_for
+from tests.support import only, said, srste, start, studies, train, wait_for
 
 QUICK = ["batches=1", "batch_size=16", "sampling.step=0.1", "heldout=0", "model.width=4"]
 
@@ -54,7 +54,7 @@ def process_that_ended():
 NAMES = st.sampled_from(
     [".draft.tmp", "a.tmp", ".b.1.tmp", ".results.csv.host.12.tmp", ".x.srste.tmp", ".x.h.y.srste.tmp",
      ".set-aside", ".submitit", ".reports", ".git", "mlruns", "1", "artifacts", "record.json",
-     "trials.parquet", "studies", "batch-01", "samples=7", "report", "pretraining", "shared",
+     "trials.packed.parquet", "studies", "batch-01", "samples=7", "report", "pretraining", "shared",
      "ste-batch-01", "an é ,='?#[]{}%", ".lock", "x"]
 )  # fmt: skip
 TREES = st.dictionaries(
@@ -221,7 +221,7 @@ def test_another_command_in_the_folder_of_a_launch_is_refused(tmp_path):
     for other in (["estimator=tilted_ste", "samples=1,3"], ["samples=1"], ["samples=1,2", "seed=1"]):
         done = train(tmp_path, "-m", *other, *QUICK, "hydra.sweep.dir=shared", "tracking=none")
         assert done.returncode == 2
-        assert done.stderr.count("\n") == 1
+        assert len(said(done.stderr)) == 1
         assert (
             "hydra.sweep.dir=shared: holds the launch of another command (python train.py -m"
             in done.stderr
@@ -244,7 +244,7 @@ def test_a_folder_with_files_of_our_names_is_refused(tmp_path, name):
     (tmp_path / name).write_text("theirs")
     done = train(tmp_path, *QUICK, "tracking=none", "hydra.run.dir=.")
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    assert len(said(done.stderr)) == 1
     assert f"hydra.run.dir=.: holds {name}, over which a launch would write" in done.stderr
     assert (tmp_path / name).read_text() == "theirs"
     assert not list(tmp_path.rglob(records.RECORD))
@@ -270,7 +270,7 @@ def test_what_lies_in_the_place_of_a_record_is_refused_or_kept(tmp_path):
     (folder / "thoughts.md").write_text("theirs")
     done = train(tmp_path, "-m", "samples=1,2", *QUICK, "tracking=none", "resume=false")
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    assert len(said(done.stderr)) == 1
     assert "samples=1/studies/batch-01 is for a record, and holds thoughts.md" in done.stderr
     assert (folder / "thoughts.md").read_text() == "theirs"
     assert len(studies(tmp_path)) == 3

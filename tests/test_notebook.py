@@ -13,7 +13,7 @@ import nbclient
 import nbformat
 import pytest
 
-from tests.support import ROOT, empty_database, only, runs_in, same_results, studies, train
+from tests.support import ROOT, empty_database, only, runs_in, said, same_results, studies, train
 
 SWEEP = "-m samples=1,2 batches=1 batch_size=16 sampling.step=0.1 heldout=10 model.width=4"
 SCRIPT = ROOT / "train.py"
@@ -69,6 +69,7 @@ def text_of(outputs):
 
 def without_moments(text):
     """Without times, identities, and spaces at the ends of lines."""
+    text = "\n".join(said(text))
     text = re.sub(r"\[\d{4}-.*?\]|in \d+ s|viewStateShareKey=\w+|created = \S+", "", text)
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 

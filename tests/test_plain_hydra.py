@@ -25,8 +25,8 @@ from omegaconf import OmegaConf
 from srste.errors import UserError
 from srste.launch import preflight
 from srste.launch.hydra_cache import CachingLoader
-from srste.launch.sweep import handed_over, job_lines
-from tests.support import CONF
+from srste.launch.sweep import job_lines
+from tests.support import CONF, checked_plan
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]  # "disabled" would disable all loggers
 
@@ -74,8 +74,8 @@ def lines_of_hydra(loader, overrides):
 
 
 def of_ours(*typed):
-    plan = preflight.check(["-m", *typed], CONF)
-    lines = handed_over()
+    plan = checked_plan(["-m", *typed], CONF)
+    lines = plan.lines
     assert all(line[-1].startswith("hydra.sweep.subdir=") for line in lines)
     return [(line[:-1], job.config) for line, job in zip(lines, plan.jobs, strict=True)]
 
@@ -290,11 +290,11 @@ def test_folders_are_where_hydra_puts_them(monkeypatch, plain_conf, in_folder, k
     argv = [*(["-m"] if multirun else []), *typed, *QUIET]
     if expected is None or value == "???":  # of which Hydra makes a folder named None
         with pytest.raises(UserError) as refused:
-            preflight.check(argv, CONF)
+            checked_plan(argv, CONF)
         assert "\n" not in str(refused.value)
         assert value in str(refused.value)
     else:
-        plan = preflight.check(argv, CONF)
+        plan = checked_plan(argv, CONF)
         root = plan.root.resolve()
         assert [root / job.folder for job in plan.contents.jobs] == expected
 
@@ -302,7 +302,7 @@ def test_folders_are_where_hydra_puts_them(monkeypatch, plain_conf, in_folder, k
 def test_jobs_that_were_shuffled_run_as_they_were_checked(in_folder):
     for seed in range(3):
         random.seed(seed)
-        plan = preflight.check(
+        plan = checked_plan(
             ["-m", "seed=shuffle(range(6))", "hydra.sweep.subdir=${hydra.job.num}"], CONF
         )
-        assert [line[0] for line in handed_over()] == [f"seed={job.config['seed']}" for job in plan.jobs]
+        assert [line[0] for line in plan.lines] == [f"seed={job.config['seed']}" for job in plan.jobs]

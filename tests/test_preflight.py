@@ -10,9 +10,8 @@ import time
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from srste.launch import preflight
 from srste.launch.launch import launch
-from tests.support import CONF
+from tests.support import CONF, checked_plan, said
 
 LOCAL = "-m hydra/launcher=local_parallel"
 SLURM = "-m hydra/launcher=slurm"
@@ -27,11 +26,11 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
     monkeypatch.chdir(tmp_path)
     assert launch(never_run, list(arguments), CONF) == 2
     captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    assert captured.err.startswith("train.py: ")
+    (line,) = said(captured.err)
+    assert line.startswith("train.py: ")
     assert captured.out == ""
     assert not list(tmp_path.rglob("record.json"))
-    return captured.err.removeprefix("train.py: ").strip()
+    return line.removeprefix("train.py: ").strip()
 
 
 @pytest.mark.parametrize(
@@ -270,7 +269,7 @@ def test_a_server_that_never_answers_is_given_up_within_ten_seconds(monkeypatch,
 
 def plan(monkeypatch, tmp_path, *arguments):
     monkeypatch.chdir(tmp_path)
-    checked = preflight.check(list(arguments), CONF)
+    checked = checked_plan(list(arguments), CONF)
     assert not isinstance(checked, list)
     return checked
 

@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 import srste
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
+from srste.launch.job_values import job_values
 from srste.store import provenance
 from tests.support import CONF, EXAMPLES, ROOT, choices, train
 
@@ -49,7 +50,7 @@ def of_every_choice():
 def job_of(overrides):
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Job(compose("config", overrides))
+        return Job(job_values(compose("config", overrides)))
 
 
 def identity_of(job):

@@ -39,7 +39,7 @@ def test_of_two_folders_and_a_damaged_record(eight, tmp_path, capsys):
     half = [r for r in eight if r.identity["seed"] < 4]
     written(tmp_path / "a", half)
     written(tmp_path / "b", [r for r in eight if r not in half])
-    (tmp_path / "b" / "0" / "trials.parquet").write_bytes(b"PAR1")
+    (tmp_path / "b" / "0" / "trials.packed.parquet").write_bytes(b"PAR1")
     out_at = tmp_path / "x" / "both.html"
     code, out, _ = run(capsys, tmp_path / "a", tmp_path / "b", "--out", out_at)
     assert code == 0

@@ -12,6 +12,7 @@ from torch import nn
 
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
+from srste.launch.job_values import job_values
 from srste.networks.activations import BinaryActivation
 from srste.networks.models.mlp import MLP
 from srste.study.study import run_study
@@ -26,7 +27,7 @@ def job(*overrides):
     step = [] if any(o.startswith("sampling=") for o in overrides) else ["sampling.step=1e-3"]
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Job(compose("config", [*SMALL, *step, *overrides]))
+        return Job(job_values(compose("config", [*SMALL, *step, *overrides])))
 
 
 @pytest.mark.parametrize("estimator", ["ste", "sr_ste"])

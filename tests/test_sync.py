@@ -139,7 +139,7 @@ def test_several_launches_and_one_that_is_not_legible(copied, untracked, tmp_pat
 
 def test_a_damaged_record_is_named_and_passed_over(copied, tmp_path):
     folder = copied / "samples=1" / "studies" / "batch-01"
-    (folder / "trials.parquet").write_bytes(b"")
+    (folder / "trials.packed.parquet").write_bytes(b"")
     done = sync(tmp_path, copied)
     assert done.returncode == 0
     assert f"{folder}: the record is damaged and passed over" in done.stdout

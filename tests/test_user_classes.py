@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from srste.errors import UserError
-from srste.launch import preflight
-from tests.support import CONF
+from tests.support import CONF, checked_plan
 
 MODULES = {
     "__init__": "",
@@ -87,7 +86,7 @@ def test_told_in_one_line(monkeypatch, tmp_path, _package, target, says):
     monkeypatch.chdir(tmp_path)
     typed = ["-cd", str(_package / "conf"), "estimator=mine", f"estimator._target_={target}"]
     with pytest.raises(UserError) as refused:
-        preflight.check(typed, CONF)
+        checked_plan(typed, CONF)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []

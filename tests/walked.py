@@ -37,8 +37,10 @@ def main():
 
     from srste.launch.job_config import Job
     from srste.launch.job_runner import Folders, run_job
+    from srste.launch.job_values import job_values
 
-    made = run_job(Job(OmegaConf.create(json.loads(configuration))), Folders(Path(folder), Path(folder)))
+    job = Job(job_values(OmegaConf.create(json.loads(configuration))))
+    made = run_job(job, Folders(Path(folder), Path(folder)))
     sys.setprofile(None)
     assert made
     names = {getattr(module, "__file__", None): name for name, module in list(sys.modules.items())}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from srste.errors import UserError, address_without_password, first_line
 from srste.launch.launch_folder import locked
+from srste.launch.progress import doing
 from srste.launch.results import LaunchResults, read_results, report_on
-from srste.launch.tracked import track
+from srste.launch.tracked import synced, write_outcome
 from srste.report.launch_files import write_files
 from srste.store.files import find_files
 from srste.store.manifest import LAUNCH
@@ -82,10 +83,14 @@ def _sync(results: LaunchResults) -> None:
             page = report_on(results, Path(scratch)).page
             files += [page, page.with_suffix("")]
         try:
-            added = track(results, results.chapters, store, files)
+            with doing("MLflow") as say:
+                tracked = synced(
+                    results, store, lambda done, of: say.update(f"MLflow: {done} of {of} runs")
+                )
+            write_outcome(tracked, store, files, seconds=0.0)
         except StoreError as error:
             raise UserError(f"{root}: MLflow did not take everything ({first_line(error)})") from error
     missing = results.n_missing(results.contents)
     lacking = f", {missing} studies are missing" if missing else ""
-    print(f"{root}: {added} runs added, {len(results.records)} studies there{lacking}")
+    print(f"{root}: {tracked.synced.added} runs added, {len(results.records)} studies there{lacking}")
     print(f"Charts: {store.charts(launch)}")

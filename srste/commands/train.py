@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,17 +9,16 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from srste.launch.clock import process_start
 from srste.launch.command_line import config_dir
-
-with warnings.catch_warnings():
-    # tqdm warns in a notebook without widgets, which are not used.
-    warnings.filterwarnings("ignore", "IProgress not found")
-    from srste.launch.hydra_job import job
 from srste.launch.launch import launch
+from srste.launch.libraries import ending, importing
 
 
 def train(config: DictConfig) -> None:
     """Run one job."""
+    with importing():
+        from srste.launch.hydra_job import job
     job(config)
 
 
@@ -39,4 +37,7 @@ def main(
             sys.path.insert(0, str(Path.cwd()))  # for the user's packages
     conf = config_dir(script)
     run = hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(task)
-    return launch(run, list(argv), conf)
+    # The wall time of the command counts from the start of its process.
+    code = launch(run, list(argv), conf, process_start())
+    ending()
+    return code

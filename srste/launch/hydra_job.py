@@ -11,7 +11,9 @@ from omegaconf import DictConfig
 from srste.errors import UserError, first_line
 from srste.launch.job_config import Job
 from srste.launch.job_runner import Folders, run_job
+from srste.launch.job_values import job_values
 from srste.launch.progress import is_launching, reporter
+from srste.launch.tracker import tracker
 from srste.note2021.log import NOTE_LOG, write_note_log
 from srste.store import records
 from srste.store.manifest import JobContents, Launch, read_launch
@@ -43,7 +45,7 @@ def job(config: DictConfig) -> None:
 
 
 def _run(config: DictConfig, folder: Path, root: Path) -> None:
-    of_job, new = run_job(Job(config), Folders(folder, root))
+    of_job, new = run_job(Job(job_values(config)), Folders(folder, root))
     write_note_log(of_job, folder / NOTE_LOG)
     launch = read_launch(root)
     if launch is not None:
@@ -52,16 +54,16 @@ def _run(config: DictConfig, folder: Path, root: Path) -> None:
 
 def track_finished(root: Path, job: JobContents, tracked: set[str]) -> None:
     """Log the studies of a job that ran in another process, unless the store is a server, to which
-    that process has logged them: any other store has one writer, the launching process.
+    that process has logged them: any other store has one writer, the launch's.
 
     Args: tracked: keys of the studies that existed before or have been logged; added to.
     """
-    launch = read_launch(root)
-    if launch is None or launch.tracking["name"] == "none" or launch.on_server:
+    launch, writer = read_launch(root), tracker()
+    if launch is None or writer is None or launch.on_server:
         return
     new = {key: folder for key, folder in job.studies.items() if key not in tracked}
     tracked |= new.keys()
-    _track(launch, [folder for folder, _ in records.find_studies(root, new).values()])
+    writer.add([folder for folder, _ in records.find_studies(root, new).values()])
 
 
 _failed: set[str] = set()
@@ -69,17 +71,19 @@ _failed: set[str] = set()
 
 
 def _track(launch: Launch, new: list[Path]) -> None:
-    """Log the records in these folders while the sweep goes on. The launching process repeats at
-    the end what fails, and is the only one to open a store that is no server."""
-    if not new or launch.tracking["name"] == "none" or launch.id in _failed:
+    """Log the records in these folders while the sweep goes on. The launch repeats at the end what
+    fails, and only its writer opens a store that is no server."""
+    if (writer := tracker()) is not None:
+        writer.add(new)
         return
-    if not (is_launching() or launch.on_server):
+    untracked = launch.tracking["name"] == "none" or not launch.on_server
+    if not new or untracked or launch.id in _failed or is_launching():
         return
     from srste.tracking import StoreError, entries, open_store
 
     try:
         stored = [(path, record) for path in new if (record := records.read(path))]
-        store = open_store(launch.tracking, patient=not is_launching())
+        store = open_store(launch.tracking, patient=True)
         store.add(launch, entries(stored, [], launch.tracking["granularity"]))
     except (UserError, *StoreError) as error:
         _failed.add(launch.id)

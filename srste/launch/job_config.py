@@ -1,4 +1,4 @@
-"""A job's configuration: checking it, building its parts, and what identifies its studies."""
+"""A job: building its parts from its configuration, and what identifies its studies."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -7,26 +7,14 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate, to_absolute_path
-from omegaconf import DictConfig, OmegaConf
 
 from srste.curve import Line
 from srste.curve.network.base import check_direction
-from srste.errors import UserError, address_without_password
+from srste.errors import UserError
 from srste.estimators import Estimator
 from srste.launch.build_errors import why_not_built, why_not_run
-from srste.launch.hints import nearest_of
-from srste.launch.validation import (
-    BOOLEAN,
-    NAME,
-    POSITIVE,
-    TEXT,
-    Plain,
-    Rule,
-    device,
-    integer,
-    one_of,
-    plain,
-)
+from srste.launch.job_values import at
+from srste.launch.validation import Plain
 from srste.losses import Loss
 from srste.problem.data import Data
 from srste.problem.pretraining import Pretraining
@@ -36,29 +24,6 @@ from srste.sampling import Sampling
 _LABELS = frozenset({"name", "baseline", "control"})
 """Keys of a part's configuration that are no arguments: its name, the estimator that it is compared
 with, and whether it is a control."""
-
-_PARTS = ("model", "data", "loss", "estimator", "pretraining", "sampling")
-KEYS = frozenset({
-    *_PARTS, "tracking", "samples", "draws", "seed", "batches", "batch_size", "heldout", "device",
-    "resume", "report", "cache",
-})  # fmt: skip
-
-_COUNTS = (
-    "samples", "batches", "batch_size", "data.features", "model.width", "model.depth",
-    "model.out_features", "pretraining.steps", "pretraining.batch_size", "sampling.n_trials",
-)  # fmt: skip
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(_COUNTS, integer(1)),
-    **dict.fromkeys(("seed", "heldout"), integer(0)),
-    **dict.fromkeys(("resume", "report", "model.bias", "sampling.log"), BOOLEAN),
-    **dict.fromkeys(("pretraining.lr", "sampling.lr_max", "sampling.lr_min", "sampling.step"), POSITIVE),
-    **dict.fromkeys([f"{part}.name" for part in _PARTS], NAME),
-    "draws": one_of("nested", "independent"),
-    "tracking.uri": TEXT,
-    "tracking.experiment": NAME,
-    "tracking.granularity": one_of("auto", "study", "job"),
-}
-"""The checks before anything is built; the parts check the rest of their arguments themselves."""
 
 _DRAWN = {"batch_size": False, "pretraining.batch_size": False, "heldout": True}
 """Keys of numbers of examples that are drawn at once, and whether those are held out."""
@@ -78,23 +43,14 @@ class Job:
     baseline, if there is one, and the estimator, each after its configuration.
 
     Args:
-        elsewhere: whether the job runs on another machine, with devices of its own.
+        config: its values are checked already, see `srste.launch.job_values`.
         built: the parts built so far, by configuration, for jobs that are only checked to share.
     Raises: UserError for a value that is not allowed.
     """
 
-    def __init__(
-        self,
-        composed: DictConfig,
-        elsewhere: bool = False,
-        built: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, config: Plain, built: dict[str, Any] | None = None) -> None:
         self._built = {} if built is None else built
-        self.config = _resolved(composed)
-        self._check_values(elsewhere)
-        if (uri := self._at("tracking.uri")) is not None:
-            # The configuration is written into records and runs, where no password may be.
-            self.config["tracking"]["uri"] = address_without_password(str(uri))
+        self.config = config
         self.samples: int = self.config["samples"]
         self.batches: int = self.config["batches"]
         self.cache = self._cache()
@@ -110,34 +66,11 @@ class Job:
             self.baseline = self._part("estimator.baseline")
             self.estimators.insert(0, (self.baseline_config, self.baseline))
         for key, heldout in _DRAWN.items():
-            value, most = self._at(key), self._data.most(heldout)
+            value, most = at(self.config, key), self._data.most(heldout)
             if value is not None and most is not None and value > most:
                 raise UserError(
                     f"{key}={value}: must be at most {most}, as the data has; {key}={most} takes all"
                 )
-
-    def _check_values(self, elsewhere: bool) -> None:
-        if unknown := sorted(self.config.keys() - KEYS):
-            meant = nearest_of(unknown[0], sorted(KEYS)).strip()
-            keys = ", ".join(sorted(KEYS))
-            raise UserError(f"{unknown[0]}: no such key; known are {keys}{meant and f'; {meant}'}")
-        rules = RULES | {"device": device(elsewhere)}
-        for key, rule in rules.items():
-            value = self._at(key)
-            if value is not None and (complaint := rule(value)):
-                raise UserError(f"{key}={value}: {complaint}")
-        tracking = self.config.get("tracking") or {}
-        in_tracking = [f"tracking.{k}" for k in ("experiment", "granularity") if k in tracking]
-        for key in [*sorted(KEYS), *in_tracking]:
-            if self._at(key) is None:
-                complaint = rules[key](None) if key in rules else "must not be null"
-                raise UserError(f"{key}=null: {complaint}")
-
-    def _at(self, key: str) -> Any:
-        value: Any = self.config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
 
     def _cache(self) -> Path:
         """Return the folder of the pretrained networks, relative to where the command was typed:
@@ -151,7 +84,7 @@ class Job:
             raise UserError(f"cache={name}: there is no user of that name") from error
 
     def _part(self, key: str) -> Any:
-        node = self._at(key)
+        node = at(self.config, key)
         try:
             if repr(node) not in self._built:
                 self._built[repr(node)] = build(node)
@@ -228,13 +161,3 @@ class Job:
         for batch in range(1, self.batches + 1):
             for config, estimator in self.estimators:
                 yield self.study_identity(batch, config, estimator.stochastic)
-
-
-def _resolved(composed: DictConfig) -> Plain:
-    """Return the plain configuration. Raises: UserError for unresolved or missing values."""
-    # Hydra's part resolves only while Hydra runs the job.
-    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    values = plain(config)
-    if missing := sorted(OmegaConf.missing_keys(config)):
-        raise UserError(f"{missing[0]}: must be given, as {missing[0]}=...")
-    return values

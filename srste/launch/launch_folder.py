@@ -14,14 +14,16 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from srste.errors import UserError
-from srste.launch.job_runner import PRETRAINING
 from srste.note2021.log import NOTE_LOG
 from srste.report.report_files import NAME, folder_of, refuse_foreign_report
 from srste.store import records
 from srste.store.files import remove_temporaries
 from srste.store.manifest import CONTENTS, LAUNCH, Contents, read_launch
+from srste.store.pretraining_file import PRETRAINING
 
 LOCK = ".srste.lock"
+TRACKING_LOCK = ".srste.tracking.lock"
+"""Of the process that writes the launch's runs, which may outlive the launching one by a run."""
 
 _LAUNCH_FILES = (
     LAUNCH, CONTENTS, "results.csv", "table.txt", "table_*.txt", "figure.png", "figure_*.png",

@@ -1,11 +1,14 @@
-"""Progress of a launch: a bar on a terminal, lines in the log elsewhere."""
+"""What a launch says while it works: on a terminal bars and lines that go with the work, elsewhere lines
+in the log, so often that nobody takes it for hanging."""
 
 import io
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -17,36 +20,81 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.status import Status
 
 from srste.errors import UserError
 from srste.report.console import console
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LINES = 5.0
+COMPILING = "Compiling the loss-curve kernels, once on this machine"
+
+SECONDS_BETWEEN_LINES = 2.5
 SECONDS_BEFORE_SHOWN = 2.0
 
 _STUDIES = TaskID(0)  # the bar's first task
 
 
-class _Timer:
-    """Says when the next line of progress is due."""
+@contextmanager
+def _repeating(line: Callable[[], None]) -> Iterator[None]:
+    """Call ``line`` every `SECONDS_BETWEEN_LINES` within the block, from a thread."""
+    ended = threading.Event()
 
-    def __init__(self) -> None:
-        self._started = self._last = time.monotonic()
+    def repeat() -> None:
+        while not ended.wait(SECONDS_BETWEEN_LINES):
+            line()
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self._started
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
-    def is_due(self) -> bool:
-        """Return whether the last line is old enough, and start to wait for the next if so."""
-        now = time.monotonic()
-        if now - self._last < SECONDS_BETWEEN_LINES:
-            return False
-        self._last = now
-        return True
+
+class Words(Protocol):
+    """What is said to be done; ``tell`` says something else, and ``update`` how far it is."""
+
+    def tell(self, words: str) -> None: ...
+
+    def update(self, words: str) -> None: ...
+
+
+class _OnTerminal:
+    def __init__(self, status: Status) -> None:
+        self.tell = self.update = status.update
+
+
+class _InLog:
+    def __init__(self, screen: Console, words: str) -> None:
+        self._screen, self._started = screen, time.monotonic()
+        self.tell(words)
+
+    def tell(self, words: str) -> None:
+        self._words = words
+        self._screen.print(words, soft_wrap=True)
+
+    def update(self, words: str) -> None:
+        self._words = words
+
+    def repeat(self) -> None:
+        passed = time.monotonic() - self._started
+        self._screen.print(f"{self._words} ({passed:.0f} s)", soft_wrap=True)
+
+
+@contextmanager
+def doing(what: str) -> Iterator[Words]:
+    """Say on standard error what is being done within the block: a line that disappears on a terminal;
+    elsewhere one that is repeated as long as it takes."""
+    screen = console(sys.stderr)
+    if screen.is_terminal:
+        with screen.status(what) as status:
+            yield _OnTerminal(status)
+        return
+    words = _InLog(screen, what)
+    with _repeating(words.repeat):
+        yield words
 
 
 class Reporter:
@@ -61,7 +109,8 @@ class Reporter:
         self.reused = 0
         self.failures: dict[str, str] = {}
         self.refused: UserError | None = None
-        self._timer = _Timer()
+        self._doing: list[str] = []
+        self._first: float | None = None  # when the first study was done that was not reused
         self._bar = _bar(screen, TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"))
         self._bar.add_task("studies", total=total)
 
@@ -71,12 +120,26 @@ class Reporter:
             return
         self.done.add(key)
         self.reused += reused
+        if self._first is None and not reused:
+            self._first = time.monotonic()
         self._bar.advance(_STUDIES)
-        if self._bar.disable and self.total is not None and self._timer.is_due():
-            done = len(self.done)
-            rate = (done - self.reused) / self._timer.elapsed
-            left = f", {(self.total - done) / rate:.0f} s left" if rate else ""
-            log.info("%d of %d studies done%s", done, self.total, left)
+
+    def log_line(self) -> None:
+        """Log how far the studies are, and what is being done besides."""
+        done, words = len(self.done), ""
+        # The first study is left out: compiling, pretraining and drawing examples belong to it.
+        timed = done - self.reused - 1
+        if self.total is not None and self._first is not None and timed > 0:
+            rate = timed / (time.monotonic() - self._first)
+            words = f", {(self.total - done) / rate:.0f} s left"
+        log.info("%d of %s studies done%s", done, self.total, "; ".join([words, *self._doing]))
+
+    def say(self, words: str) -> None:
+        """Print or log something besides the progress."""
+        if self._bar.disable:
+            log.info("%s", words)
+        else:
+            self._bar.console.print(words)
 
     def show_tasks(self, running: int, waiting: int) -> None:
         """Show the number of tasks of a scheduler beside the bar."""
@@ -84,19 +147,9 @@ class Reporter:
 
     def pretraining(self, steps: int) -> Callable[[int], None]:
         """Announce a pretraining; returns a callback for the steps done since its last call."""
-        bar, timer, done = self._bar, _Timer(), 0
-        task = bar.add_task("pretraining", total=steps)
-        if bar.disable:
+        if self._bar.disable:
             log.info("Pretraining: %d steps", steps)
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            bar.update(task, completed=done, visible=done < steps)
-            if bar.disable and timer.is_due():
-                log.info("Pretraining: %d of %d steps done", done, steps)
-
-        return advance
+        return self._counted("pretraining", steps, 0.0)[0]
 
     @contextmanager
     def evaluating(self, total: int) -> Iterator[Callable[[int], None]]:
@@ -104,24 +157,51 @@ class Reporter:
 
         Shown in the launching process only, and after two seconds.
         """
-        bar, timer, task, done = self._bar, _Timer(), None, 0
-
-        def advance(count: int) -> None:
-            nonlocal task, done
-            done += count
-            if self is not _active or timer.elapsed < SECONDS_BEFORE_SHOWN:
-                return
-            task = bar.add_task("learning rates", total=total) if task is None else task
-            bar.update(task, completed=done)
-            if bar.disable and timer.is_due():
-                left = (total - done) * timer.elapsed / done
-                log.info("%d of %d learning rates evaluated, %.0f s left", done, total, left)
-
+        advance, end = self._counted("learning rates", total, SECONDS_BEFORE_SHOWN)
         try:
             yield advance
         finally:
+            end()
+
+    @contextmanager
+    def besides(self, what: str) -> Iterator[None]:
+        """Show that something is being done within the block, besides the studies."""
+        task = self._bar.add_task(what, total=None)
+        self._doing.append(what)
+        try:
+            yield
+        finally:
+            self._doing.remove(what)
+            self._bar.remove_task(task)
+
+    def _counted(
+        self, what: str, total: int, delay: float
+    ) -> tuple[Callable[[int], None], Callable[[], None]]:
+        """Return a callback for steps done since its last call, and one for their end. delay: seconds
+        before they are shown."""
+        started, done, task, words = time.monotonic(), 0, None, ""
+
+        def advance(count: int) -> None:
+            nonlocal done, task, words
+            done += count
+            if self is not _active or time.monotonic() - started < delay:
+                return
+            task = self._bar.add_task(what, total=total) if task is None else task
+            self._bar.update(task, completed=done, visible=done < total)
+            if words:
+                self._doing.remove(words)
+            left = (total - done) * (time.monotonic() - started) / done
+            words = f"{what}: {done} of {total}, {left:.0f} s left" if done < total else ""
+            if words:
+                self._doing.append(words)
+
+        def end() -> None:
+            if words:
+                self._doing.remove(words)
             if task is not None:
-                bar.remove_task(task)
+                self._bar.remove_task(task)
+
+        return advance, end
 
 
 def _bar(screen: Console, *more: TextColumn | TimeElapsedColumn, transient: bool = False) -> Progress:
@@ -152,7 +232,10 @@ def reporting(total: int | None) -> Iterator[Reporter]:
     _active = Reporter(total, console(sys.stderr))
     bar = _active._bar
     try:
-        with nullcontext() if bar.disable else bar:  # rich 13 ends a disabled bar with an empty line
+        if bar.disable and total is not None:
+            print(f"Running {total} studies", file=sys.stderr)
+        # rich 13 ends a disabled bar with an empty line
+        with _repeating(_active.log_line) if bar.disable else bar:
             yield _active
     finally:
         _active = None

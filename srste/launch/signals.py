@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
@@ -21,6 +21,17 @@ class Terminated(KeyboardInterrupt):
 def exit_code(interrupt: KeyboardInterrupt) -> int:
     """Return 128 plus the signal's number, as shells do."""
     return 128 + (interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT)
+
+
+def exit_code_of(task: Callable[[], Any]) -> int:
+    """Run Hydra's function to its end, or to its interruption. Returns the exit code."""
+    try:
+        task()
+    except KeyboardInterrupt as interrupt:
+        return exit_code(interrupt)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    return 0
 
 
 @contextmanager

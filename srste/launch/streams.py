@@ -96,3 +96,8 @@ def tolerant_streams(program: str) -> Iterator[None]:
                 lost = "what came after is not shown, and is done all the same"
                 print(f"{program}: standard output ended early ({out.failure}): {lost}", file=err)
             err.flush()
+
+
+def print_error(program: str, message: str) -> None:
+    """Print a message in the program's name on standard error."""
+    print(f"{program}: {message}", file=sys.stderr)

@@ -23,12 +23,12 @@ MOST_JOBS = 1_000_000
 CHECKED_SWEEPER = "hydra_plugins.srste_sweeper.CheckedSweeper"
 _BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
-_checked: list[list[str]] = []
+_checked: list[list[list[str]]] = []
 
 
 def hand_over(jobs: Sequence[Sequence[str]]) -> None:
     """Store the overrides of each job for the sweeper, which Hydra makes in this process."""
-    _checked[:] = map(list, jobs)
+    _checked[:] = [list(map(list, jobs))]
 
 
 def handed_over() -> list[list[str]]:
@@ -37,7 +37,7 @@ def handed_over() -> list[list[str]]:
         raise RuntimeError(
             "the jobs of a sweep are checked before they run: use srste.launch.launch.launch"
         )
-    return list(_checked)
+    return list(_checked[0])
 
 
 def parameters(master: DictConfig) -> list[str]:

@@ -1,14 +1,14 @@
 """What a launch puts into MLflow: runs of its studies and estimators, and its own with the answer."""
 
+import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srste.launch.job_runner import read_pretraining
-from srste.launch.progress import counting
 from srste.launch.results import LaunchResults
 from srste.report.chapters import Chapter
 from srste.report.description import description
@@ -16,37 +16,56 @@ from srste.report.palette import column_looks, shade
 from srste.report.report_files import NAME
 from srste.report.summary import Summary
 from srste.store.files import hash_of
+from srste.store.pretraining_file import read_pretraining
 from srste.store.records import Record
 
 if TYPE_CHECKING:
     from srste.tracking import Chart, Entry, Store
+    from srste.tracking.writer import Synced
 
 HELDOUT = "held-out "
 FRONT_SUMMARIES = 12
 """MLflow's charts show some twenty runs at first."""
 
 
-def track(
-    results: LaunchResults,
-    chapters: Sequence[Chapter],
-    store: "Store",
-    files: Sequence[Path],
-    seconds: float = 0.0,
-) -> int:
-    """Make the store hold the results and these files and folders. Returns the number of new runs.
+@dataclass(frozen=True)
+class Tracked:
+    """Results whose runs are in a store."""
 
-    Args: seconds: what the launch took this time. Raises: StoreError.
+    results: LaunchResults
+    synced: "Synced"
+    summaries: list["Entry"]
+
+
+def synced(results: LaunchResults, store: "Store", step: Callable[[int, int], None]) -> Tracked:
+    """Make the store hold a run of each study, or job, and of each estimator. step: is called with the
+    number of runs that are there, and of all.
+
+    Raises: StoreError.
     """
-    from srste.tracking import Outcome, entries
+    from srste.tracking import entries
 
     launch, contents = results.launch, results.contents
     pretrainings = [p for key in contents.pretrainings if (p := read_pretraining(results.root, key))]
-    granularity = launch.tracking["granularity"]
-    summaries = _summary_entries(launch.id, chapters)
-    wanted = [*entries(results.records.values(), pretrainings, granularity), *summaries]
+    summaries = _summary_entries(launch.id, results.chapters)
+    of_records = entries(results.records.values(), pretrainings, launch.tracking["granularity"])
+    wanted = [*of_records, *summaries]
     planned = contents.everything | {entry.key for entry in summaries}
-    with counting("MLflow", len(wanted)) as step:
-        synced = store.sync(launch, wanted, planned, step)
+    done = itertools.count(1)
+    runs = store.sync(launch, wanted, planned, lambda: step(next(done), len(wanted)))
+    return Tracked(results, runs, summaries)
+
+
+def write_outcome(tracked: Tracked, store: "Store", files: Sequence[Path], seconds: float) -> None:
+    """Write the answer and these files and folders into the launch's run, and link the runs.
+
+    Args: seconds: what the launch took this time. Raises: StoreError.
+    """
+    from srste.tracking import Outcome
+
+    results, synced, summaries = tracked.results, tracked.synced, tracked.summaries
+    launch, contents, chapters = results.launch, results.contents, results.chapters
+    granularity = launch.tracking["granularity"]
     links = {key: store.run_link(run.info.run_id) for key, run in synced.runs.items()}
     of_launch = store.run_link(synced.launch_run)
     report = f"{of_launch}/artifacts/{NAME}" if any(path.name == NAME for path in files) else ""
@@ -75,7 +94,6 @@ def track(
             charts=_charts(chapters, granularity),
         ),
     )
-    return synced.added
 
 
 def _configurations(results: LaunchResults) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -60,12 +59,19 @@ def device(elsewhere: bool) -> Rule:
     """Allow the PyTorch devices of this machine; elsewhere: any, for a job on another machine."""
     if elsewhere:
         return matching(r"cpu|cuda(:\d+)?", "cpu, cuda, cuda:1, ...")
-    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.cuda.is_available():
-        devices.append("cuda")
-    return _rule(
-        lambda value: value in devices, f"must be a device of this machine: {', '.join(devices)}"
-    )
+
+    def complaint(value: Any) -> str | None:
+        if value == "cpu":
+            return None
+        import torch  # which takes a second
+
+        devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        if torch.cuda.is_available():
+            devices.append("cuda")
+        allowed = f"must be a device of this machine: {', '.join(devices)}"
+        return None if value in devices else allowed
+
+    return complaint
 
 
 def matching(regex: str, description: str) -> Rule:

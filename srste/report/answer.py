@@ -169,7 +169,7 @@ def _with_verdict(finding: Finding) -> str:
 
 def _alone(claims: Sequence[Claim]) -> str:
     """Return what there is to say where no estimator has a baseline: whether it lowers the loss."""
-    lowering = [c for c in claims if c.second == BEFORE and c.measure is BATCH]
+    lowering = [c for c in claims if c.second == BEFORE and c.measure.short == BATCH.short]
     if not lowering:
         return "No study has a best step: all of their trials failed."
     best = max(lowering, key=lambda claim: claim.finding.comparison.mean)

@@ -45,11 +45,18 @@ HELDOUT = Measure(
     zero=partial(quantity, "heldout_zero_loss"),
     panel="held out",
 )
+
+
+def _before_where_exact(record: Record) -> float | None:
+    heldout = record.heldout
+    return heldout.pre_loss if heldout and heldout.best_loss is not None else None
+
+
 HELDOUT_BEST = Measure(
     words="on held-out data, at the learning rate that is best there",
     short="held-out, its own best lr",
     # Only an exact curve has a best loss.
-    before=lambda r: r.heldout.pre_loss if r.heldout and r.heldout.best_loss is not None else None,
+    before=_before_where_exact,
     after=partial(quantity, "heldout_best_loss"),
     zero=HELDOUT.zero,
 )

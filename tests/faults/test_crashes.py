@@ -20,6 +20,7 @@ import pytest
 from srste.launch.cluster.work import ProcessId, start_time
 from srste.store import records
 from srste.store.manifest import Launch
+from srste.store.trial_tables import packed
 from tests.support import (
     SLOWLY,
     SMALL,
@@ -174,14 +175,16 @@ def test_a_damaged_record_is_set_aside_and_run_again(a_copy, uninterrupted, how,
     same_results(studies(a_copy), uninterrupted)
 
 
-@pytest.mark.parametrize("launcher", [[], LOCAL], ids=["in one process", "local_parallel"])
-def test_a_full_disk(tmp_path, uninterrupted, launcher):
+@pytest.mark.parametrize(
+    ("launcher", "size"), [([], "236k"), (LOCAL, "330k")], ids=["in one process", "local_parallel"]
+)
+def test_a_full_disk(tmp_path, uninterrupted, launcher, size):
     """A file system of its own that has room for some of the records."""
     if os.geteuid() != 0:
         skip("mounting a small file system needs root")
     disk = tmp_path / "multirun"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=670k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         skip("no file system can be mounted here")
     try:
@@ -292,7 +295,7 @@ def test_eight_writers_of_one_record(tmp_path):
     """One of them succeeds, the others see that it did, and what is read is whole at every moment."""
     from tests.test_records import record, trials
 
-    table = records.encode_trials(trials())
+    table = packed(trials())
 
     def writer(_):
         return 0 if records.write(tmp_path / "r", record(table), table) else 3

@@ -9,7 +9,7 @@ import signal
 
 import mlflow
 
-from tests.support import ROOT, SLOWLY, SMALL, a_store, slowly, start, studies, train, wait_for
+from tests.support import ROOT, SLOWLY, SMALL, a_store, said, slowly, start, studies, train, wait_for
 
 
 def test_after_a_change_of_code_nothing_old_is_reused_or_left_in_mlflow(tmp_path):
@@ -137,7 +137,7 @@ def test_the_same_command_does_not_run_twice_at_once(tmp_path):
     assert still_running, "the first one ended too soon to tell"
     assert second.returncode == 2
     assert "another process is running this command there" in second.stderr
-    assert second.stderr.count("\n") == 1
+    assert len(said(second.stderr)) == 1
     done = train(tmp_path, *arguments, **slowly(0))  # killed, it holds nothing any more
     assert done.returncode == 0, done.stderr
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from srste.store import records
+from srste.store.trial_tables import unpacked
 from tests.support import (
     SMALL,
     a_store,
@@ -119,8 +119,10 @@ def test_one_run_a_study_or_one_a_job(tmp_path, granularity):
         client = mlflow.MlflowClient(uri)
         history = client.get_metric_history(run.info.run_id, "batch/loss after the best step")
         assert [(m.step, m.value) for m in history] == list(enumerate(losses, 1))
-        tables = Path(client.download_artifacts(run.info.run_id, "")).glob("batch-0[12]/trials.parquet")
-        assert sorted(records.decode_trials(table.read_bytes()).post_loss.min() for table in tables) == (
+        tables = Path(client.download_artifacts(run.info.run_id, "")).glob(
+            "batch-0[12]/trials.packed.parquet"
+        )
+        assert sorted(unpacked(table.read_bytes()).post_loss.min() for table in tables) == (
             pytest.approx(sorted(losses), rel=0)
         )
         rows = client.download_artifacts(run.info.run_id, "studies.csv")

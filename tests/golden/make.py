@@ -21,6 +21,7 @@ from hydra import compose, initialize_config_dir
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.job_runner import Folders, run_job
+from srste.launch.job_values import job_values
 from srste.store import records
 from tests.support import CONF, EXAMPLES, choices
 
@@ -71,7 +72,7 @@ def numbers_of(overrides: list[str]) -> dict[str, dict[str, Any]]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            job = Job(compose("config", [*_SMALL, *overrides, f"cache={folder}/cache"]))
+            job = Job(job_values(compose("config", [*_SMALL, *overrides, f"cache={folder}/cache"])))
         run_job(job, Folders(Path(folder), Path(folder)))
         return {
             record.name: _numbers(record, records.read_trials(path).post_loss.tobytes())

@@ -16,6 +16,7 @@ from tests.support import (
     SMALL,
     eventually,
     only,
+    said,
     same_results,
     slowly,
     start,
@@ -230,14 +231,14 @@ class TestRefused:
         done = train(tmp_path, *SLURM, *SLOW, typed, **cluster.environment)
         assert done.returncode == 2
         assert says in done.stderr
-        assert done.stderr.count("\n") == 1
+        assert len(said(done.stderr)) == 1
 
     def test_by_sbatch(self, settled, tmp_path):
         done = train(tmp_path, *SLURM, *SLOW, "hydra.launcher.cpus=64", **settled.environment)
         assert done.returncode == 2, done.stdout + done.stderr
         assert "hydra/launcher=slurm: sbatch says: " in done.stderr
         assert "More processors requested than permitted" in done.stderr
-        assert done.stderr.count("\n") == 1
+        assert len(said(done.stderr)) == 1
 
 
 def test_a_job_that_raises_is_one_failed_job(settled, tmp_path):

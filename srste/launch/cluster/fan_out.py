@@ -21,8 +21,8 @@ from srste.launch.cluster.options import LocalOptions, Options, options_of
 from srste.launch.cluster.slurm import Slurm
 from srste.launch.cluster.work import Work, read_statuses
 from srste.launch.hydra_job import track_finished
-from srste.launch.job_runner import read_pretraining
 from srste.launch.progress import reporter
+from srste.launch.unfinished import unfinished
 from srste.store import records
 from srste.store.manifest import Contents, read_contents
 
@@ -54,7 +54,7 @@ def fan_out(
     assert contents is not None and options is not None
     _export_package_path()
     stored = set(records.find_studies(root, contents.studies))
-    numbers = _unfinished(root, contents, stored, range(first, first + len(job_overrides)))
+    numbers = unfinished(root, contents, stored, range(first, first + len(job_overrides)))
     if not numbers:
         return
     statuses = root / ".reports" / uuid.uuid4().hex[:8]
@@ -169,22 +169,6 @@ def _scheduler(options: Options, root: Path) -> Local | Slurm:
         return Local(options, root) if isinstance(options, LocalOptions) else Slurm(options, root)
     except OSError as error:
         raise UserError(first_line(error)) from error
-
-
-def _unfinished(root: Path, contents: Contents, stored: set[str], numbers: Sequence[int]) -> list[int]:
-    """Return the jobs that lack the record of a study or the file of their pretraining; stored
-    records (their keys) are reported as reused."""
-    pretrained = {key for key in contents.pretrainings if read_pretraining(root, key) is not None}
-    unfinished = []
-    for number in numbers:
-        job = contents.jobs[number]
-        for key in stored.intersection(job.studies):
-            reporter().study_done(key, reused=True)
-        if not stored.issuperset(job.studies) or (job.pretraining and job.pretraining not in pretrained):
-            unfinished.append(number)
-            if job.pretraining:
-                pretrained.add(job.pretraining)  # by the first such job
-    return unfinished
 
 
 def _composed(

@@ -118,6 +118,9 @@ def same_everywhere() -> Iterator[None]:
         yield
 
 
+_DPI = 150
+
+
 def rendered(figure: Figure) -> dict[str, bytes]:
     """Return the figure as PNG, 150 dots per inch, and as SVG, by file name extension."""
     files = {}
@@ -125,9 +128,13 @@ def rendered(figure: Figure) -> dict[str, bytes]:
         text.set_parse_math(False)  # names of estimators and conditions are no formulas
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", _MISSING_GLYPH)
+        figure.set_dpi(_DPI)
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)  # once for both files: it takes as long as to draw one
+            figure.set_layout_engine("none")
         for extension, metadata in ((".png", None), (".svg", {"Date": None})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=extension[1:], dpi=150, metadata=metadata)
+            figure.savefig(buffer, format=extension[1:], dpi=_DPI, metadata=metadata)
             files[extension] = buffer.getvalue()
     return files
 

@@ -1,0 +1,30 @@
+"""Which jobs of a launch are still to run."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from srste.launch.progress import reporter
+from srste.store.manifest import Contents
+from srste.store.pretraining_file import read_pretraining
+
+
+def unfinished(
+    root: Path, contents: Contents, stored: Collection[str], numbers: Sequence[int]
+) -> list[int]:
+    """Return the jobs that lack the record of a study or the file of their pretraining; stored
+    records are reported as reused.
+
+    Args: stored: the keys of the studies with a sound record. numbers: of the jobs in question.
+    """
+    there = frozenset(stored)
+    pretrained = {key for key in contents.pretrainings if read_pretraining(root, key) is not None}
+    jobs = []
+    for number in numbers:
+        job = contents.jobs[number]
+        for key in there.intersection(job.studies):
+            reporter().study_done(key, reused=True)
+        if not there.issuperset(job.studies) or (job.pretraining and job.pretraining not in pretrained):
+            jobs.append(number)
+            if job.pretraining:
+                pretrained.add(job.pretraining)  # by the first such job
+    return jobs
