@@ -32,7 +32,7 @@ benchmark: $(SET_UP)
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/evaluated.py
 	$(BIN)/python benchmarks/main_job.py
-	$(BIN)/python benchmarks/waiting.py
+	$(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/scaling.py
 
 soak: $(SET_UP)
@@ -48,8 +48,9 @@ screenshots: $(SET_UP)
 	$(BIN)/python docs/images/screenshots.py
 
 $(SET_UP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV), once; this takes minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test]'
 	touch $@
 
 # Of what runs left (outputs, multirun, mlruns, mlflow.db, .srste) nothing is removed.

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from srste import loss_curve
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job, build
+from srste.launch.job_values import job_values
 from srste.launch.progress import counting
 from srste.launch.validation import Plain
 from srste.problem.problem import Problem
@@ -153,7 +154,7 @@ def configuration(*overrides: str) -> Job:
     """The job that the overrides make of the project's configuration."""
     register_resolvers()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return Job(compose("config", list(overrides)))
+        return Job(job_values(compose("config", list(overrides))))
 
 
 @lru_cache(maxsize=8)

@@ -30,9 +30,10 @@ from hydra.core.global_hydra import GlobalHydra  # noqa: E402
 from hydra.types import RunMode  # noqa: E402
 
 from srste.launch import preflight  # noqa: E402
+from srste.launch.composing import compose  # noqa: E402
 from srste.launch.hydra_cache import CachingLoader  # noqa: E402
 from srste.launch.results import results_in  # noqa: E402
-from srste.launch.tracked import track  # noqa: E402
+from srste.launch.tracked import synced, write_outcome  # noqa: E402
 from srste.report.launch_files import write_files  # noqa: E402
 from srste.store import records  # noqa: E402
 from srste.store.files import sealed  # noqa: E402
@@ -81,7 +82,8 @@ def launching_cost(folder: Path, few: int, many: int) -> float:
     for count in (few, many):
         sweep = [f"samples=range(1,{count + 1})", f"batches={BATCHES}", "hydra/launcher=local_parallel"]
         started = time.perf_counter()
-        preflight.check(["-m", *sweep], ROOT / "conf")
+        argv = ["-m", *sweep]
+        preflight.check(compose(argv, ROOT / "conf"), argv)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             loader = CachingLoader(GlobalHydra.instance().config_loader().get_search_path())
             master = loader.load_configuration("config", sweep, RunMode.MULTIRUN)
@@ -162,7 +164,9 @@ def tracking_cost(
     empty = rows_of(folder / f"{granularity}.db")
     before = (folder / f"{granularity}.db").stat().st_size
     started = time.perf_counter()
-    added = track(results, results.chapters, store, [])
+    tracked = synced(results, store, lambda done, of: None)
+    write_outcome(tracked, store, [], seconds=0.0)
+    added = tracked.synced.added
     seconds = time.perf_counter() - started
     return {
         "studies": len(results.records), "runs": added, "reading": reading, "seconds": seconds,
