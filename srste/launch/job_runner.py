@@ -196,6 +196,11 @@ _problems: dict[str, tuple[Problem, Pretrained]] = {}
 """The problem of the last job of this process, which the next job mostly shares."""
 
 
+def forget_problem() -> None:
+    """Free the memory of the last job's problem."""
+    _problems.clear()
+
+
 def _pretrained_problem(job: Job) -> tuple[Problem, Pretrained]:
     pretraining_key = provenance.key_of(job.pretraining_identity())
     key = f"{pretraining_key} {job.config['batch_size']} {job.config['device']}"

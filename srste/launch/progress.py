@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -95,6 +95,19 @@ def doing(what: str) -> Iterator[Words]:
     words = _InLog(screen, what)
     with _repeating(words.repeat):
         yield words
+
+
+@contextmanager
+def doing_for_long(what: str, seconds: float = 0.6) -> Iterator[None]:
+    """As :func:`doing`, from so many seconds on: what is done sooner is not worth a line."""
+    with ExitStack() as shown:
+        timer = threading.Timer(seconds, lambda: shown.enter_context(doing(what)))
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 class Reporter:

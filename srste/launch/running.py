@@ -14,10 +14,11 @@ from typing import Any
 from srste.curve.engine.kernels.compiling import told
 from srste.errors import UserError, first_line
 from srste.launch.command_line import program
+from srste.launch.job_runner import forget_problem
 from srste.launch.launch_folder import locked, refuse_foreign_files, tidy
 from srste.launch.outputs import Outputs, write_outputs
 from srste.launch.preflight import Plan
-from srste.launch.progress import COMPILING, Reporter, doing, reporting
+from srste.launch.progress import COMPILING, Reporter, doing, doing_for_long, reporting
 from srste.launch.results import results_in, show_lost
 from srste.launch.signals import exit_code_of
 from srste.launch.streams import print_error
@@ -32,6 +33,7 @@ from srste.store import manifest, records
 from srste.store.manifest import Contents, Launch
 
 _MLFLOW = "MLFLOW_TRACKING_URI"
+_LOOKING = "Looking at what is in the launch's folder"
 
 
 def run_plan(task: Callable[[], Any], plan: Plan, tracker: Tracker | None, started: float) -> int:
@@ -41,16 +43,20 @@ def run_plan(task: Callable[[], Any], plan: Plan, tracker: Tracker | None, start
         was, by `time.perf_counter`.
     Raises: UserError where the folder, the store or the scheduler refuses.
     """
-    refuse_foreign_files(plan.folder_key, plan.root, plan.contents, plan.wants_report)
+    with doing_for_long(_LOOKING):
+        refuse_foreign_files(plan.folder_key, plan.root, plan.contents, plan.wants_report)
     with locked(plan.root), _environment(plan.secret_uri):
         manifest.refuse_another_command(plan.folder_key, plan.root, plan.launch)
         if tracker is not None:
             _open_store(tracker, plan)
         _cancel_left_over(plan.root)
-        tidy(plan.root, plan.contents)
-        earlier = manifest.read_contents(plan.root)
-        this = manifest.open_launch(plan.root, plan.launch, plan.contents)
-        _announce(plan, earlier)
+        with doing_for_long(_LOOKING):
+            tidy(plan.root, plan.contents)
+            earlier = manifest.read_contents(plan.root)
+            this = manifest.open_launch(plan.root, plan.launch, plan.contents)
+            notes = _announcements(plan, earlier)
+        for note in notes:
+            print(note)
         if tracker is not None:
             _attempt(lambda: tracker.begin(this))  # what fails is said, and tried again at the end
         sys.argv[1:] = plan.argv
@@ -67,6 +73,7 @@ def run_plan(task: Callable[[], Any], plan: Plan, tracker: Tracker | None, start
                 f"records are kept in {plan.root}, and the same command goes on from there",
             )
             return code
+        forget_problem()  # the figures take as much memory
         return _finish(plan, this, tracker, reporter, started)
 
 
@@ -107,19 +114,23 @@ def _open_store(tracker: Tracker, plan: Plan) -> None:
         raise UserError(f"{error}; what was recorded before is kept in {plan.root}") from error
 
 
-def _announce(plan: Plan, earlier: Contents | None) -> None:
-    """Print which records are not reused, and set aside those of `resume=false`. earlier: what the
-    last launch in the folder asked for."""
+def _announcements(plan: Plan, earlier: Contents | None) -> list[str]:
+    """Return what is to be said of records that are not reused, and set aside those of `resume=false`.
+    earlier: what the last launch in the folder asked for."""
     studies = plan.contents.studies
     not_resumed = {key: studies[key] for key in plan.keys_not_resumed}
     for folder, _ in records.find_studies(plan.root, not_resumed).values():
         records.set_record_aside(folder)
+    notes = [
+        f"estimator={estimator} draws nothing: it ignores `samples`, one study a batch serves all"
+        for estimator in plan.estimators_without_samples
+    ]
     if earlier is not None:
         others = {key: f for key, f in earlier.studies.items() if key not in studies}
         if stale := records.stored_keys(plan.root, others):
-            print(f"{len(stale)} records there are of other settings or code, and are not reused")
-    for estimator in plan.estimators_without_samples:
-        print(f"estimator={estimator} draws nothing: it ignores `samples`, one study a batch serves all")
+            changed = "records there are of other settings or code, and are not reused"
+            notes.insert(0, f"{len(stale)} {changed}")
+    return notes
 
 
 def _cancel_left_over(root: Path) -> None:

@@ -122,7 +122,8 @@ _DPI = 150
 
 
 def rendered(figure: Figure) -> dict[str, bytes]:
-    """Return the figure as PNG, 150 dots per inch, and as SVG, by file name extension."""
+    """Return the figure as PNG, 150 dots per inch, and as SVG, by file name extension. It is empty
+    afterwards."""
     files = {}
     for text in _texts(figure):
         text.set_parse_math(False)  # names of estimators and conditions are no formulas
@@ -136,6 +137,7 @@ def rendered(figure: Figure) -> dict[str, bytes]:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=extension[1:], dpi=_DPI, metadata=metadata)
             files[extension] = buffer.getvalue()
+    figure.clear()  # its parts refer to each other, and would stay for long
     return files
 
 
