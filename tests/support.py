@@ -65,7 +65,7 @@ def checked_plan(argv, conf=CONF):
 
 PROGRESS = re.compile(
     r"(One job|\d+ jobs): loading PyTorch|Compiling the loss-curve kernels|Opening the MLflow store|"
-    r"Composing the jobs|Looking at what is in|"
+    r"Composing [\d,]+ jobs|Looking at what is in|"
     r"Running \d+ studies|Comparing the estimators|Writing "
 )
 

@@ -3,6 +3,7 @@ anything, and so without PyTorch, which takes a second to import."""
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,8 +20,12 @@ from srste.launch.command_line import CommandLine, read
 from srste.launch.composer import Composer
 from srste.launch.job_values import KEYS, job_values
 from srste.launch.overrides import key_of_line, line_of, parse
+from srste.launch.progress import doing_for_long
 from srste.launch.sweep import job_lines, parameters
 from srste.launch.validation import Plain, plain
+
+_MANY_JOBS = 50
+"""Fewer are composed in no time."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +115,19 @@ def _sweep(command: CommandLine, parsed: list[Override], composer: Composer) -> 
     given = set(map(key_of_line, of_jobs))
     of_launch = _settings_of_the_launch(master, given)
     jobs, roots, subdirs = [], [], []
-    for number, line in enumerate(lines):
-        config = composer.compose([*of_hydra, multirun, *line])  # 200 kB, of which none is kept
-        _check_same(of_launch, _settings_of_the_launch(config, given), line)
-        OmegaConf.copy_cache(master, config)
-        with folders.hydra_config(config, number):
-            roots.append(folders.resolved(config, "hydra.sweep.dir"))
-            subdirs.append(folders.resolved(config, "hydra.sweep.subdir"))
-            _set_output_folder(config, Path(roots[-1], subdirs[-1]))
-            if number == 0:
-                _check_logging(config)
-            jobs.append(job_values(config, elsewhere=isinstance(launcher, SlurmOptions)))
+    many = len(lines) > _MANY_JOBS
+    with doing_for_long(f"Composing {len(lines):,} jobs") if many else nullcontext():
+        for number, line in enumerate(lines):
+            config = composer.compose([*of_hydra, multirun, *line])  # 200 kB, of which none is kept
+            _check_same(of_launch, _settings_of_the_launch(config, given), line)
+            OmegaConf.copy_cache(master, config)
+            with folders.hydra_config(config, number):
+                roots.append(folders.resolved(config, "hydra.sweep.dir"))
+                subdirs.append(folders.resolved(config, "hydra.sweep.subdir"))
+                _set_output_folder(config, Path(roots[-1], subdirs[-1]))
+                if number == 0:
+                    _check_logging(config)
+                jobs.append(job_values(config, elsewhere=isinstance(launcher, SlurmOptions)))
     root = folders.common_folder(roots)
     if len(set(roots)) > 1:
         subdirs = [os.path.relpath(Path(*both), root) for both in zip(roots, subdirs, strict=True)]

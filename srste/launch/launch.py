@@ -13,7 +13,7 @@ from srste.errors import UserError, first_line, printable, without_password
 from srste.launch.command_line import program
 from srste.launch.composing import Composed, compose
 from srste.launch.libraries import importing
-from srste.launch.progress import COMPILING, doing, doing_for_long
+from srste.launch.progress import COMPILING, doing
 from srste.launch.signals import exit_code, exit_code_of, raise_terminated
 from srste.launch.streams import print_error, tolerant_streams
 from srste.launch.tracker import Tracker, activate
@@ -35,7 +35,7 @@ def launch(
     with tolerant_streams(program()), raise_terminated():
         try:
             _refuse_changed_code()
-            with importing(), doing_for_long("Composing the jobs"):
+            with importing():
                 composed = compose(argv, config_dir)
             if isinstance(composed, list):
                 sys.argv[1:] = composed

@@ -16,7 +16,8 @@ SWEEP = ["-m", "samples=1,2,3", *SMALL]
 def writer_of(launch):
     """The process that writes the runs of a launch; None while there is none."""
     with suppress(psutil.NoSuchProcess):
-        children = psutil.Process(launch.pid).children()
+        # Git, which tells the commit, is a child for a moment, too.
+        children = [c for c in psutil.Process(launch.pid).children() if c.name().startswith("python")]
         return children[0] if children else None
     return None
 
