@@ -121,6 +121,20 @@ def test_a_user_s_quantiser_is_asked_every_time(task, counted):
     assert not same(one, other)
 
 
+def test_an_aggregation_that_works_in_place_spoils_nothing(task):
+    def in_place(gradients):
+        total = gradients[0]
+        for gradient in gradients[1:]:
+            total += gradient
+        return total
+
+    keeping = Keeping(task)
+    for samples in (2, 3, 2):
+        estimator = StraightThrough(StochasticRounding(), Clipped(1.0), in_place, per_tensor)
+        kept = estimator.direction(keeping, keeping.batch(1), samples)
+        assert same(kept, estimator.direction(task, task.batch(1), samples))
+
+
 def test_other_draws_are_others(task):
     keeping = Keeping(task)
     assert not ignores_draws(sr_ste(), keeping, keeping.batch(1))

@@ -111,6 +111,19 @@ def test_a_grid_of_fifty_thousand_survives(tmp_path):
     assert len(table) < 600_000
 
 
+def test_a_record_of_an_earlier_format_is_set_aside(tmp_path):
+    folder = tmp_path / "r"
+    folder.mkdir()
+    (folder / "trials.parquet").write_bytes(b"PAR1")
+    (folder / "record.json").write_bytes(sealed({"format": 5, "key": "k"}))
+    assert records.foreign_in(folder) == []
+    table = packed(trials())
+    assert records.write(folder, record(table), table)
+    assert records.read(folder).key == record(table).key
+    (aside,) = (tmp_path / ".set-aside").iterdir()
+    assert (aside / "trials.parquet").read_bytes() == b"PAR1"
+
+
 def test_no_record_is_none(tmp_path):
     assert records.read(tmp_path) is None
     assert list(records.find(tmp_path)) == []

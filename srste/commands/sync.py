@@ -4,12 +4,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock
+
 from srste.errors import UserError, address_without_password, first_line
-from srste.launch.launch_folder import locked
+from srste.launch.launch_folder import TRACKING_LOCK, locked
 from srste.launch.progress import doing
 from srste.launch.results import LaunchResults, read_results, report_on
 from srste.launch.tracked import synced, write_outcome
@@ -65,11 +67,13 @@ def _launches(folders: Sequence[Path]) -> list[Path]:
 
 
 def _locked_if_writable(root: Path) -> AbstractContextManager[object]:
-    """Lock the folder against a launch that would write there, if files can be locked there."""
-    try:
-        return locked(root)
-    except OSError:  # a read-only folder
-        return nullcontext()
+    """Lock the folder against a launch that would write there, and against one's MLflow process, if
+    files can be locked there."""
+    locks = ExitStack()
+    with suppress(OSError):  # a read-only folder
+        locks.enter_context(locked(root))
+        locks.enter_context(FileLock(root / TRACKING_LOCK))
+    return locks
 
 
 def _sync(results: LaunchResults) -> None:

@@ -76,8 +76,9 @@ def gradient_through(
     quantiser: Quantiser, surrogate: Surrogate, task: Task, batch: Batch, *names: str | int
 ) -> Direction:
     """The gradient by one forward-backward pass with these in every binary activation, which draw from
-    the task's stream of that name. It is not to be changed: a task with an attribute ``passes`` keeps it
-    for the next call, see `srste.problem.passes`."""
+    the task's stream of that name. A task with an attribute ``passes`` keeps it for the next call, see
+    `srste.problem.passes`; a model or loss that draws from a generator other than PyTorch's must not be
+    such a task's."""
     model = task.model
 
     def made() -> Direction:

@@ -23,25 +23,29 @@ if TYPE_CHECKING:
 class Child:
     """A process that runs `main` with a connection to this one.
 
-    It is forked as long as this process has one thread, which is the quickest, and otherwise a new
+    It is forked if that is asked for and this process has one thread, on Linux, and otherwise a new
     Python that runs the function's module with the number of its descriptor. It is out of reach of the
     terminal's signals, and learns of this process's end by that of the connection.
 
-    Args: main: of a module that calls it when it is run.
+    Args: main: of a module that calls it when it is run. fork: whether it may be forked, as before
+        libraries with threads of their own are imported.
     """
 
-    def __init__(self, main: Callable[[Connection[Any, Any]], None]) -> None:
+    def __init__(self, main: Callable[[Connection[Any, Any]], None], fork: bool) -> None:
         self._code: int | None = None
         self.connection, theirs = Pipe()
-        alone = threading.active_count() == 1
-        self._pid = self._forked(main, theirs) if alone else self._executed(main, theirs)
+        safe = fork and sys.platform == "linux" and threading.active_count() == 1
+        self._pid = self._forked(main, theirs) if safe else self._executed(main, theirs)
         theirs.close()
 
     def wait(self, seconds: float) -> int | None:
         """Return the exit code, negative that of a signal; None while it has not ended by then."""
         deadline, pause = time.monotonic() + seconds, threading.Event()
         while self._code is None:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
+            except ChildProcessError:  # where SIGCHLD is ignored, nobody can wait for it
+                pid, status = self._pid, 0
             if pid:
                 self._code = os.waitstatus_to_exitcode(status)
             elif time.monotonic() > deadline:

@@ -77,7 +77,7 @@ def _track(launch: Launch, new: list[Path]) -> None:
         writer.add(new)
         return
     untracked = launch.tracking["name"] == "none" or not launch.on_server
-    if not new or untracked or launch.id in _failed or is_launching():
+    if not new or untracked or launch.id in _failed:
         return
     from srste.tracking import StoreError, entries, open_store
 

@@ -35,8 +35,7 @@ def launch(
     with tolerant_streams(program()), raise_terminated():
         try:
             _refuse_changed_code()
-            with importing():
-                composed = compose(argv, config_dir)
+            composed = compose(argv, config_dir)
             if isinstance(composed, list):
                 sys.argv[1:] = composed
                 return exit_code_of(task)
@@ -67,13 +66,14 @@ def _run(task: Callable[[], Any], composed: Composed, argv: list[str], started: 
     jobs = f"{len(composed.jobs)} jobs" if composed.multirun else "One job"
     with _tracker(composed) as tracker:
         what = f"{jobs}: loading PyTorch, checking that all parts fit together"
-        with doing(what) as say, importing():
-            # Not before: it takes a second, and what was refused until here needs none of it.
-            from srste.curve.engine.kernels.loading import load_kernels
-            from srste.launch import preflight
-            from srste.launch.running import run_plan
+        with doing(what) as say:
+            with importing():
+                # Not before: it takes a second, and what was refused until here needs none of it.
+                from srste.curve.engine.kernels.loading import load_kernels
+                from srste.launch import preflight
+                from srste.launch.running import run_plan
 
-            load_kernels(lambda: say.tell(COMPILING))
+                load_kernels(lambda: say.tell(COMPILING))
             say.update(what)
             plan = preflight.check(composed, argv)
         return run_plan(task, plan, tracker, started)

@@ -12,6 +12,7 @@ def importing() -> Iterator[None]:
     """Pause the garbage collector within the block, and, if modules were imported, let it pass over all
     objects there are at its end. The libraries make a million that live as long as the process: to look
     at them again and again takes a fifth of their imports, and half a second as the process ends."""
+    enabled = gc.isenabled()
     gc.disable()
     before = len(sys.modules)
     try:
@@ -22,7 +23,8 @@ def importing() -> Iterator[None]:
     finally:
         if len(sys.modules) > before:
             gc.freeze()
-        gc.enable()
+        if enabled:
+            gc.enable()
 
 
 def ending() -> None:

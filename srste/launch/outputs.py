@@ -1,6 +1,7 @@
 """The tables, figures and report of a launch, not drawn again where nothing in them would change."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ DRAWN = ".srste.drawn.json"
 """The file, in a launch's folder, that tells what its figures and tables were made from."""
 
 _PACKAGE = Path(srste.__file__).parent
-_CODE = ("analysis", "launch", "note2021", "report", "store")
+_CODE = ("analysis", "curve", "launch", "note2021", "report", "sampling", "store", "study")
 """The packages of srste that the files are made by."""
 _DRAWN_WITH = ("matplotlib", "numpy", "scipy", "plotly", "rich")
 
@@ -34,9 +35,11 @@ class Outputs:
 def write_outputs(results: LaunchResults, report: bool) -> Outputs:
     """Write the files of a launch into its folder. What could not be written is a complaint, and ends
     nothing. report: whether the report is among them."""
-    made_from = _made_from(results, report)
-    if (earlier := _unchanged(results.root, made_from)) is not None:
-        return earlier
+    made_from = ""
+    with suppress(OSError):  # what cannot be read is said elsewhere
+        made_from = _made_from(results, report)
+        if (earlier := _unchanged(results.root, made_from)) is not None:
+            return earlier
     outputs = Outputs()
     written: list[Path] = []
     try:
@@ -52,8 +55,9 @@ def write_outputs(results: LaunchResults, report: bool) -> Outputs:
             written += [made.page, *made.files]
         except (OSError, UserError) as error:
             outputs.complaints.append(f"no report: {first_line(error)}")
-    if not outputs.complaints:
-        _remember(results.root, made_from, outputs, written)
+    if made_from and not outputs.complaints:
+        with suppress(OSError):  # then they are drawn again the next time
+            _remember(results.root, made_from, outputs, written)
     return outputs
 
 

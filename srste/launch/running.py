@@ -58,7 +58,7 @@ def run_plan(task: Callable[[], Any], plan: Plan, tracker: Tracker | None, start
         for note in notes:
             print(note)
         if tracker is not None:
-            _attempt(lambda: tracker.begin(this))  # what fails is said, and tried again at the end
+            tracker.begin(this)
         sys.argv[1:] = plan.argv
         code, reporter = _run_jobs(task, plan)
         if tracker is not None and (code or reporter.refused is not None):
@@ -85,7 +85,7 @@ def _run_jobs(task: Callable[[], Any], plan: Plan) -> tuple[int, Reporter]:
             if plan.in_process:  # other launchers leave out what is finished themselves
                 stored = records.find_studies(plan.root, plan.contents.studies)
                 numbers = unfinished(plan.root, plan.contents, stored, numbers)
-            hand_over([plan.lines[number] for number in numbers])
+            hand_over({number: plan.lines[number] for number in numbers})
         return exit_code_of(task), reporter
 
 

@@ -5,7 +5,7 @@ Hydra's sweeper would expand the sweep again, and `shuffle` gives another order 
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -23,21 +23,23 @@ MOST_JOBS = 1_000_000
 CHECKED_SWEEPER = "hydra_plugins.srste_sweeper.CheckedSweeper"
 _BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
-_checked: list[list[list[str]]] = []
+_checked: list[dict[int, list[str]]] = []
 
 
-def hand_over(jobs: Sequence[Sequence[str]]) -> None:
-    """Store the overrides of each job for the sweeper, which Hydra makes in this process."""
-    _checked[:] = [list(map(list, jobs))]
+def hand_over(jobs: Mapping[int, Sequence[str]]) -> None:
+    """Store the overrides of each job that is to run, by its number, in order, for the sweeper, which
+    Hydra makes in this process."""
+    _checked[:] = [{number: list(line) for number, line in jobs.items()}]
 
 
-def handed_over() -> list[list[str]]:
-    """Return the overrides of each job that was checked. Raises: RuntimeError if none was."""
+def handed_over() -> dict[int, list[str]]:
+    """Return the overrides of each job that is to run, by its number. Raises: RuntimeError if no jobs
+    were checked."""
     if not _checked:
         raise RuntimeError(
             "the jobs of a sweep are checked before they run: use srste.launch.launch.launch"
         )
-    return list(_checked[0])
+    return dict(_checked[0])
 
 
 def parameters(master: DictConfig) -> list[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from srste.errors import UserError, first_line
 from srste.launch import tracking_process
 from srste.launch.child import Child
+from srste.launch.signals import deferred
 from srste.store.manifest import Launch
 
 if TYPE_CHECKING:
@@ -61,18 +62,26 @@ class Tracker:
         self._request("open", launch, root, os.environ.get("MLFLOW_TRACKING_URI"), answered=True)
 
     def begin(self, launch: Launch) -> None:
-        """Show the launch as running, by its id and name in the manifest."""
-        self._request("begin", launch)
+        """Show the launch as running, by its id and name in the manifest. What fails is logged."""
+        self._told("begin", launch)
 
     def add(self, folders: Sequence[Path]) -> None:
         """Have the runs of the records in these folders written, while the studies go on. What fails
         is logged, and repeated by :meth:`sync`."""
-        if folders and not self._lost:
-            try:
-                self._request("add", [folder.absolute() for folder in folders])
-            except (TrackingError, UserError) as error:
-                self._lost = True
-                log.warning("MLflow: %s. The records are kept", first_line(error))
+        if folders:
+            self._told("add", [folder.absolute() for folder in folders])
+
+    def _told(self, *request: Any) -> None:
+        """Send a request without an answer, as a unit: an interrupted one would leave the connection in
+        the middle of a message. What fails is logged once."""
+        if self._lost:
+            return
+        try:
+            with deferred():
+                self._request(*request)
+        except (TrackingError, UserError) as error:
+            self._lost = True
+            log.warning("MLflow: %s. The records are kept", first_line(error))
 
     def sync(self, results: LaunchResults) -> None:
         """Have the store made to hold the results, each run once, while figures are drawn. Raises:
@@ -105,7 +114,7 @@ class Tracker:
 
     def _start(self) -> None:
         self._processes += 1
-        self._child = Child(tracking_process.main)
+        self._child = Child(tracking_process.main, fork=self._processes == 1)
         self._connection = self._child.connection
 
     def _request(

@@ -11,12 +11,14 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from srste.errors import UserError, first_line
 from srste.launch.launch_folder import TRACKING_LOCK
@@ -42,7 +44,7 @@ class _Requests:
         while True:
             try:
                 request = connection.recv()
-            except (OSError, EOFError):
+            except Exception:  # closed, or cut off in the middle of a message
                 request = ("end",)
             if request[0] in ("end", "interrupt"):
                 self.urgent.set()
@@ -68,7 +70,7 @@ class _Writer:
     def __init__(self, connection: Channel, requests: _Requests) -> None:
         self._connection, self._requests = connection, requests
         self._launch_run: str | None = None
-        self._failure = ""
+        self._failure, self._stepped = "", 0.0
         self._tracked: Tracked | None = None
 
     def open(self, launch: Launch, root: Path, uri: str | None) -> None:
@@ -83,19 +85,30 @@ class _Writer:
 
     def begin(self, launch: Launch) -> None:
         self._launch = launch
-        if self._lock is not None:
-            self._lock.acquire()
         self._attempt(self._begin)
 
     def _begin(self) -> None:
+        while self._lock is not None and not self._requests.urgent.is_set():
+            try:
+                self._lock.acquire(timeout=0.5)
+                break
+            except Timeout:
+                continue
         self._launch_run = self._store.begin(self._launch)
 
     def add(self, folders: Sequence[Path]) -> None:
-        if self._failure or self._requests.urgent.is_set():
-            return
-        stored = [(path, record) for path in folders if (record := records.read(path))]
+        if not self._failure:
+            self._attempt(lambda: self._add(folders))
+
+    def _add(self, folders: Sequence[Path]) -> None:
+        stored = []
+        for path in folders:
+            with suppress(records.DamagedRecordError):  # which is said at the end
+                if record := records.read(path):
+                    stored.append((path, record))
         runs = entries(stored, [], self._launch.tracking["granularity"])
-        self._attempt(lambda: self._store.add(self._launch, runs))
+        goes_on = (run for run in runs if not self._requests.urgent.is_set())
+        self._store.add(self._launch, goes_on)
 
     def _attempt(self, write: Any) -> None:
         """Write; what fails is said at once, and tried again at the end."""
@@ -118,7 +131,10 @@ class _Writer:
     def _step(self, done: int, total: int) -> None:
         if self._requests.urgent.is_set():
             raise _StoppedError
-        self._send("step", done, total)
+        now = time.monotonic()
+        if done == total or now - self._stepped > 0.1:  # nobody may be reading them yet
+            self._stepped = now
+            self._send("step", done, total)
 
     def finish(self, files: Sequence[Path], seconds: float) -> None:
         if self._tracked is not None and not self._failure:
@@ -154,7 +170,7 @@ class _Forwarding(logging.Handler):
 
 def carry_out(connection: Channel) -> None:
     """Carry out requests until the other end is closed."""
-    logging.basicConfig(handlers=[_Forwarding(connection)])
+    logging.basicConfig(handlers=[_Forwarding(connection)], force=True)
     requests = _Requests(connection)
     writer = _Writer(connection, requests)
     try:
@@ -163,5 +179,5 @@ def carry_out(connection: Channel) -> None:
                 getattr(writer, name)(*arguments)
             except UserError as error:
                 connection.send(("refused", str(error)))
-    except BrokenPipeError:  # nobody is there any more
+    except ConnectionError:  # nobody is there any more
         pass

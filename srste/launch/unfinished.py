@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from srste.launch.progress import reporter
+from srste.note2021.log import NOTE_LOG
 from srste.store.manifest import Contents
 from srste.store.pretraining_file import read_pretraining
 
@@ -11,8 +12,8 @@ from srste.store.pretraining_file import read_pretraining
 def unfinished(
     root: Path, contents: Contents, stored: Collection[str], numbers: Sequence[int]
 ) -> list[int]:
-    """Return the jobs that lack the record of a study or the file of their pretraining; stored
-    records are reported as reused.
+    """Return the jobs that lack the record of a study, their log or the file of their pretraining;
+    stored records are reported as reused.
 
     Args: stored: the keys of the studies with a sound record. numbers: of the jobs in question.
     """
@@ -23,7 +24,8 @@ def unfinished(
         job = contents.jobs[number]
         for key in there.intersection(job.studies):
             reporter().study_done(key, reused=True)
-        if not there.issuperset(job.studies) or (job.pretraining and job.pretraining not in pretrained):
+        complete = there.issuperset(job.studies) and (root / job.folder / NOTE_LOG).exists()
+        if not complete or (job.pretraining and job.pretraining not in pretrained):
             jobs.append(number)
             if job.pretraining:
                 pretrained.add(job.pretraining)  # by the first such job

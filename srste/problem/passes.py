@@ -45,7 +45,7 @@ class Passes:
     def get(
         self, model: nn.Module, batch: Batch, key: Hashable, make: Callable[[], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """Return the gradient of that key, made if it is not there. It is not to be changed.
+        """Return the gradient of that key, made if it is not there.
 
         Args: key: of all that the gradient depends on but for the model and the batch.
         """
@@ -59,29 +59,34 @@ class Passes:
         key = (batch.index, key)
         if key in self._gradients:
             self._gradients.move_to_end(key)
-            return self._gradients[key]
+            return _copy(self._gradients[key])
         before = _drawn(model)
         gradient = make()
         if not _equal(before, _drawn(model)):  # as by dropout: the next pass is another one
             return gradient
-        self._gradients[key] = gradient
+        self._gradients[key] = _copy(gradient)
         self._bytes += _size(gradient)
         while self._bytes > MOST_BYTES:
             self._drop(next(iter(self._gradients)))
         return gradient
 
     def _is_of(self, model: nn.Module) -> bool:
-        return self._modes == _modes(model) and _equal(self._state, [*model.state_dict().values()])
+        return self._modes == _modes(model) and _equal(self._state, _state_of(model))
 
     def _forget(self, model: nn.Module) -> None:
         self._gradients.clear()
         self._examples.clear()
         self._bytes = 0
-        self._state = [tensor.clone() for tensor in model.state_dict().values()]
+        self._state = [tensor.clone() for tensor in _state_of(model)]
         self._modes = _modes(model)
 
     def _drop(self, key: Hashable) -> None:
         self._bytes -= _size(self._gradients.pop(key))
+
+
+def _state_of(model: nn.Module) -> list[Tensor]:
+    """Return the parameters and all buffers, also those that are not saved with the model."""
+    return [p.detach() for p in model.parameters()] + list(model.buffers())
 
 
 def _modes(model: nn.Module) -> tuple[Hashable, ...]:
@@ -102,6 +107,11 @@ def _equal(some: tuple[Tensor, ...] | list[Tensor], others: tuple[Tensor, ...] |
 
 def _alike(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and one.device == other.device and torch.equal(one, other)
+
+
+def _copy(gradient: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a copy: a user's aggregation may add to the first gradient in place."""
+    return {name: tensor.clone() for name, tensor in gradient.items()}
 
 
 def _size(gradient: dict[str, Tensor]) -> int:

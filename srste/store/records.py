@@ -28,6 +28,8 @@ FORMAT = 6
 RECORD, TRIALS = "record.json", "trials.packed.parquet"
 FILES = frozenset({RECORD, TRIALS})
 """The names of a record's files."""
+_FORMER = frozenset({"trials.parquet"})
+"""Of records of earlier formats, which are set aside."""
 
 
 class DamagedRecordError(ValueError):
@@ -199,7 +201,7 @@ def set_record_aside(folder: Path) -> None:
 def foreign_in(folder: Path) -> list[str]:
     """Return the names in ``folder`` that are not a record's, if it is there; of a file its own."""
     try:
-        return sorted({path.name for path in folder.iterdir()} - FILES)
+        return sorted({path.name for path in folder.iterdir()} - FILES - _FORMER)
     except FileNotFoundError:
         return []
     except NotADirectoryError:

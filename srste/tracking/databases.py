@@ -9,14 +9,16 @@ import stat
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import mlflow
 import sqlalchemy
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from filelock import FileLock
+from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _get_alembic_config, _initialize_tables
 from mlflow.store.tracking.dbmodels.initial_models import Base
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -144,20 +146,28 @@ def _copy_empty_database(new: Path) -> None:
     They are in the cache from the first store that was made. There is no experiment yet in them: the
     default one's artifacts are beside the database.
     """
+    versions = f"mlflow-{mlflow.__version__}-sqlalchemy-{sqlalchemy.__version__}"
     try:
-        versions = f"mlflow-{mlflow.__version__}-sqlalchemy-{sqlalchemy.__version__}"
         kept = user_cache() / f"{versions}.db"
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
             making = temporary_beside(kept)
-            engine = create_engine(sqlite_address(making), poolclass=NullPool)
-            _initialize_tables(engine)  # type: ignore[no-untyped-call]
-            engine.dispose()
-            making.replace(kept)
+            try:
+                engine = create_engine(sqlite_address(making), poolclass=NullPool)
+                _initialize_tables(engine)  # type: ignore[no-untyped-call]
+                engine.dispose()
+                with making.open("rb") as file:
+                    os.fsync(file.fileno())
+                making.replace(kept)
+            finally:
+                making.unlink(missing_ok=True)
         shutil.copyfile(kept, new)
         look_at_tables(sqlite_address(new))
-    except (OSError, RuntimeError, SQLAlchemyError, UserError):  # no home, a full disk, a damaged copy
+    # No home, a full disk; a damaged copy, which is made anew the next time.
+    except (OSError, RuntimeError, SQLAlchemyError, CommandError, MlflowException, UserError):
         new.unlink(missing_ok=True)
+        with suppress(OSError, RuntimeError):
+            (user_cache() / f"{versions}.db").unlink(missing_ok=True)
 
 
 def artifact_root(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Where compiled kernels are kept: in the user's cache folder, for all copies of srste on a machine.
 
 Numba's own place is beside the source, so that every checkout and environment would compile anew, for
-seconds. What the code depends on is in the name of the folder: the kernels' sources and the CPU.
+seconds. What the code depends on is in the name of the folder: the kernels' sources, the versions of the
+compiler, and the CPU.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 import numba
+import numpy as np
 from numba.core.caching import _CacheLocator
 
 from srste.curve.engine import layout
@@ -23,10 +26,14 @@ from srste.user_cache import user_cache
 
 @cache
 def digest() -> str:
-    """Return a hash of the kind of CPU and of all kernels' sources. Numba renews a kernel when its own
-    file changes, but not when another one does that it calls; and the nodes of a cluster share a folder,
-    where of two that compile at the same time one could file its code under the other's name."""
+    """Return a hash of the kind of CPU, the compiler's versions and all kernels' sources.
+
+    Numba renews a kernel when its own file changes, but not when another one does that it calls; and the
+    nodes of a cluster share a folder, where of two that compile at the same time one could file its code
+    under the other's name.
+    """
     of = hashlib.sha256(llvm.get_host_cpu_name().encode())
+    of.update(f"{numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
     of.update(llvm.get_host_cpu_features().flatten().encode())
     for source in (Path(layout.__file__), *sorted(Path(__file__).parent.glob("*.py"))):
         of.update(source.read_bytes())

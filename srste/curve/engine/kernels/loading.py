@@ -30,11 +30,16 @@ def load_kernels(tell: Callable[[], None]) -> None:
             )
         )  # fmt: skip
 
-    with told(compile_others):
-        from srste.curve.engine.kernels import adding, rounding  # noqa: F401
-        from srste.curve.engine.kernels.follow import follow_kernel
+    try:
+        with told(compile_others):
+            from srste.curve.engine.kernels import adding, rounding  # noqa: F401
+            from srste.curve.engine.kernels.follow import follow_kernel
 
-        follow_kernel(is_chain=True)
-    for other in others:
-        other.wait()  # what it could not leave in the cache is compiled here
+            follow_kernel(is_chain=True)
+        for other in others:
+            other.wait()  # what it could not leave in the cache is compiled here
+    except BaseException:
+        for other in others:
+            other.kill()
+        raise
     from srste.curve.engine.kernels import piecewise  # noqa: F401
