@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from srste.problem.task import Batch
 
 MOST_BYTES = 2**28
-"""The most that the gradients of one task may take; those used longest ago go first."""
+"""The most that the gradients of one task may take, and again those with other draws; those used longest
+ago go first."""
 
 
 class Passes:
