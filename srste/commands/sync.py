@@ -72,7 +72,8 @@ def _locked_if_writable(root: Path) -> AbstractContextManager[object]:
     locks = ExitStack()
     with suppress(OSError):  # a read-only folder
         locks.enter_context(locked(root))
-        locks.enter_context(FileLock(root / TRACKING_LOCK))
+        if (root / TRACKING_LOCK).exists():  # nothing is added to a folder that is only read
+            locks.enter_context(FileLock(root / TRACKING_LOCK))
     return locks
 
 

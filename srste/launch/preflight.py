@@ -77,7 +77,8 @@ def check(composed: Composed, argv: Sequence[str]) -> Plan:
     Raises: UserError for whatever does not fit together, and for folders that cannot be written.
     """
     built: dict[str, Any] = {}
-    jobs = [Job(values, built) for values in composed.jobs]
+    with folders.hydra_config(composed.master):  # of this launch, also after another one in this process
+        jobs = [Job(values, built) for values in composed.jobs]
     for job in {_rehearsal_key(job): job for job in jobs}.values():
         job.rehearse()
     if isinstance(composed.launcher, SlurmOptions):
