@@ -121,8 +121,8 @@ def replicated(tree: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         done = run(tree, Path(name), REPLICATE, terminal=False)
         assert done["code"] == 0, "experiment=replicate failed"
-        records = [path for path in Path(name, "multirun").rglob("batch-*/*") if path.is_file()]
-        size = sum(path.stat().st_size for path in records)
+        folders = [path.parent for path in Path(name, "multirun").rglob("record.json")]
+        size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
     return {"experiment=replicate": done["wall"], "its records": size / 1e6}
 
 

@@ -256,7 +256,7 @@ class TestLosses:
 
 
 def csv_rows(run):
-    return list(csv.DictReader(io.StringIO(run.made["studies.csv"])))
+    return list(csv.DictReader(io.StringIO(run.contents["studies.csv"])))
 
 
 class TestMLflow:

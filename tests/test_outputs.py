@@ -1,5 +1,7 @@
 """Files of a launch that are not made again, and when they are."""
 
+import dataclasses
+
 import pytest
 
 from srste.launch.outputs import DRAWN, write_outputs
@@ -48,12 +50,23 @@ def test_what_someone_changed_is_made_again(launched, name, how):
     assert path.read_bytes() == content
 
 
-def test_other_results_and_other_code_are_drawn(launched, monkeypatch):
+@pytest.mark.parametrize(("name", "other"), [("_DRAWN_WITH", ("matplotlib",)), ("_CODE", ("report",))])
+def test_other_code_and_packages_draw_again(launched, monkeypatch, name, other):
     page = launched / "report.html"
     before = page.stat().st_mtime_ns
-    monkeypatch.setattr("srste.launch.outputs._DRAWN_WITH", ("matplotlib",))
+    monkeypatch.setattr(f"srste.launch.outputs.{name}", other)
     again(launched)
     assert page.stat().st_mtime_ns > before
+
+
+def test_other_results_are_drawn(launched):
+    page, results = launched / "report.html", read_results(launched)
+    before = page.read_bytes()
+    fewer = dict(list(results.records.items())[:-1])
+    write_outputs(dataclasses.replace(results, records=fewer), report=True)
+    assert page.read_bytes() != before
+    again(launched)
+    assert page.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"made from": 1}'])

@@ -57,7 +57,7 @@ def an_entry(folder):
     (folder / "files" / "deep").mkdir(parents=True, exist_ok=True)
     (folder / "files" / "one.txt").write_text("1")
     (folder / "files" / "deep" / "two.txt").write_text("2")
-    run = Run("r", {"kind": "study"}, {"a": 1}, made={"three.txt": "3"},
+    run = Run("r", {"kind": "study"}, {"a": 1}, contents={"three.txt": "3"},
               files=[folder / "files" / "one.txt", folder / "files" / "deep"])  # fmt: skip
     return Entry("key", 1, lambda: run)
 
@@ -318,3 +318,17 @@ class TestAgain:
             files = [tmp_path / "mlflow.db", *(tmp_path / "mlruns").rglob("*")]
             sizes.append(sum(path.stat().st_size for path in files if path.is_file()))
         assert max(sizes) < sizes[0] + 20_000
+
+
+def test_a_new_store_is_a_copy_of_empty_tables_and_a_damaged_copy_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    make_database(tmp_path / "first.db")
+    (kept,) = (tmp_path / "cache" / "srste").iterdir()
+    content = kept.read_bytes()
+    for number, damage in enumerate((b"no database", content[: len(content) // 2], content)):
+        kept.write_bytes(damage)
+        make_database(tmp_path / f"{number}.db")
+        experiments = mlflow.MlflowClient(f"sqlite:///{tmp_path}/{number}.db").search_experiments()
+        assert [e.artifact_location for e in experiments] == [(tmp_path / "mlruns" / "0").as_uri()]
+        assert kept.exists() == (damage == content)
+        kept.write_bytes(content)

@@ -88,10 +88,12 @@ def _sync(results: LaunchResults) -> None:
             page = report_on(results, Path(scratch)).page
             files += [page, page.with_suffix("")]
         try:
-            with doing("MLflow") as say:
-                tracked = synced(
-                    results, store, lambda done, of: say.update(f"MLflow: {done} of {of} runs")
-                )
+            with doing("Writing runs to MLflow") as activity:
+
+                def step(done: int, total: int) -> None:
+                    activity.update(f"Writing runs to MLflow: {done} of {total}")
+
+                tracked = synced(results, store, step)
             write_outcome(tracked, store, files, seconds=0.0)
         except StoreError as error:
             raise UserError(f"{root}: MLflow did not take everything ({first_line(error)})") from error

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import Pipe
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import srste
+from srste.subprocesses import environment_with_package
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -82,13 +81,11 @@ class Child:
 
     @staticmethod
     def _executed(main: Callable[[Connection[Any, Any]], None], theirs: Connection[Any, Any]) -> int:
-        package = str(Path(srste.__file__).parent.parent)
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         number = theirs.fileno()
         process = subprocess.Popen(
             [sys.executable, "-m", main.__module__, str(number)],
             pass_fds=[number], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": path}, start_new_session=True,
+            env=environment_with_package(), start_new_session=True,
         )  # fmt: skip
         process.returncode = 0  # waited for by its number, not by this object
         return process.pid

@@ -25,7 +25,7 @@ from srste.launch.sweep import job_lines, parameters
 from srste.launch.validation import Plain, plain
 
 _MANY_JOBS = 50
-"""Fewer are composed in no time."""
+"""Fewer are composed in well under a second."""
 
 
 @dataclass(frozen=True)

@@ -66,15 +66,15 @@ def _run(task: Callable[[], Any], composed: Composed, argv: list[str], started: 
     jobs = f"{len(composed.jobs)} jobs" if composed.multirun else "One job"
     with _tracker(composed) as tracker:
         what = f"{jobs}: loading PyTorch, checking that all parts fit together"
-        with doing(what) as say:
+        with doing(what) as activity:
             with importing():
                 # Not before: it takes a second, and what was refused until here needs none of it.
                 from srste.curve.engine.kernels.loading import load_kernels
                 from srste.launch import preflight
                 from srste.launch.running import run_plan
 
-                load_kernels(lambda: say.tell(COMPILING))
-            say.update(what)
+                load_kernels(lambda: activity.announce(COMPILING))
+            activity.update(what)
             plan = preflight.check(composed, argv)
         return run_plan(task, plan, tracker, started)
 

@@ -53,25 +53,25 @@ def _repeating(line: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-class Words(Protocol):
-    """What is said to be done; ``tell`` says something else, and ``update`` how far it is."""
+class Activity(Protocol):
+    """What is said to be done: ``announce`` says something else, ``update`` how far it is."""
 
-    def tell(self, words: str) -> None: ...
+    def announce(self, words: str) -> None: ...
 
     def update(self, words: str) -> None: ...
 
 
 class _OnTerminal:
     def __init__(self, status: Status) -> None:
-        self.tell = self.update = status.update
+        self.announce = self.update = status.update
 
 
 class _InLog:
     def __init__(self, screen: Console, words: str) -> None:
         self._screen, self._started = screen, time.monotonic()
-        self.tell(words)
+        self.announce(words)
 
-    def tell(self, words: str) -> None:
+    def announce(self, words: str) -> None:
         self._words = words
         self._screen.print(words, soft_wrap=True)
 
@@ -84,7 +84,7 @@ class _InLog:
 
 
 @contextmanager
-def doing(what: str) -> Iterator[Words]:
+def doing(what: str) -> Iterator[Activity]:
     """Say on standard error what is being done within the block: a line that disappears on a terminal;
     elsewhere one that is repeated as long as it takes."""
     screen = console(sys.stderr)
@@ -92,9 +92,9 @@ def doing(what: str) -> Iterator[Words]:
         with screen.status(what) as status:
             yield _OnTerminal(status)
         return
-    words = _InLog(screen, what)
-    with _repeating(words.repeat):
-        yield words
+    activity = _InLog(screen, what)
+    with _repeating(activity.repeat):
+        yield activity
 
 
 @contextmanager
@@ -122,7 +122,7 @@ class Reporter:
         self.reused = 0
         self.failures: dict[str, str] = {}
         self.refused: UserError | None = None
-        self._doing: list[str] = []
+        self._doing: dict[str, str] = {}  # how far it is, by what is done within a study
         self._first: float | None = None  # when the first study was done that was not reused
         self._bar = _bar(screen, TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"))
         self._bar.add_task("studies", total=total)
@@ -132,23 +132,24 @@ class Reporter:
         if key in self.done:
             return
         self.done.add(key)
+        self._doing.clear()
         self.reused += reused
         if self._first is None and not reused:
             self._first = time.monotonic()
         self._bar.advance(_STUDIES)
 
     def log_line(self) -> None:
-        """Log how far the studies are, and what is being done besides."""
+        """Log how far the studies are, and what else is being done."""
         done, words = len(self.done), ""
         # The first study is left out: compiling, pretraining and drawing examples belong to it.
         timed = done - self.reused - 1
         if self.total is not None and self._first is not None and timed > 0:
             rate = timed / (time.monotonic() - self._first)
             words = f", {(self.total - done) / rate:.0f} s left"
-        log.info("%d of %s studies done%s", done, self.total, "; ".join([words, *self._doing]))
+        log.info("%d of %s studies done%s", done, self.total, "; ".join([words, *self._doing.values()]))
 
     def say(self, words: str) -> None:
-        """Print or log something besides the progress."""
+        """Print or log something that is not progress."""
         if self._bar.disable:
             log.info("%s", words)
         else:
@@ -176,41 +177,25 @@ class Reporter:
         finally:
             end()
 
-    @contextmanager
-    def besides(self, what: str) -> Iterator[None]:
-        """Show that something is being done within the block, besides the studies."""
-        task = self._bar.add_task(what, total=None)
-        self._doing.append(what)
-        try:
-            yield
-        finally:
-            self._doing.remove(what)
-            self._bar.remove_task(task)
-
     def _counted(
         self, what: str, total: int, delay: float
     ) -> tuple[Callable[[int], None], Callable[[], None]]:
         """Return a callback for steps done since its last call, and one for their end. delay: seconds
         before they are shown."""
-        started, done, task, words = time.monotonic(), 0, None, ""
+        started, done, task = time.monotonic(), 0, None
 
         def advance(count: int) -> None:
-            nonlocal done, task, words
+            nonlocal done, task
             done += count
             if self is not _active or time.monotonic() - started < delay:
                 return
             task = self._bar.add_task(what, total=total) if task is None else task
             self._bar.update(task, completed=done, visible=done < total)
-            if words:
-                self._doing.remove(words)
             left = (total - done) * (time.monotonic() - started) / done
-            words = f"{what}: {done} of {total}, {left:.0f} s left" if done < total else ""
-            if words:
-                self._doing.append(words)
+            self._doing[what] = f"{what}: {done} of {total}, {left:.0f} s left"
 
         def end() -> None:
-            if words:
-                self._doing.remove(words)
+            self._doing.pop(what, None)
             if task is not None:
                 self._bar.remove_task(task)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from srste.curve.engine.kernels.compiling import told
+from srste.curve.engine.kernels.compiling import on_first_compilation
 from srste.errors import UserError, first_line
 from srste.launch.command_line import program
 from srste.launch.job_runner import forget_problem
@@ -79,7 +79,10 @@ def run_plan(task: Callable[[], Any], plan: Plan, tracker: Tracker | None, start
 
 def _run_jobs(task: Callable[[], Any], plan: Plan) -> tuple[int, Reporter]:
     """Run the jobs through Hydra. Returns the exit code, and what was reported of them."""
-    with reporting(len(plan.contents.studies)) as reporter, told(lambda: reporter.say(COMPILING)):
+    with (
+        reporting(len(plan.contents.studies)) as reporter,
+        on_first_compilation(lambda: reporter.say(COMPILING)),
+    ):
         if plan.lines:
             numbers: Sequence[int] = range(len(plan.lines))
             if plan.in_process:  # other launchers leave out what is finished themselves
@@ -152,7 +155,12 @@ def _finish(
     with doing("Comparing the estimators"):
         results = results_in(plan.root, this, plan.contents)
         conditions, chapters = results.conditions, results.chapters
-    failure = _attempt(lambda: tracker.sync(results)) if tracker else ""
+    failure, charts = "", None
+    if tracker is not None:
+        try:
+            tracker.sync(results)
+        except TrackingError as error:
+            failure = first_line(error)
     if conditions:
         print_answers(chapters, printer)
         printer.print(f"\n{caveat(conditions, marked=False)}")
@@ -161,9 +169,11 @@ def _finish(
         outputs = write_outputs(results, plan.wants_report)
     for complaint in outputs.complaints:
         print_error(program(), complaint)
-    charts = None
     if tracker is not None and not failure:
-        charts, failure = _track(tracker, outputs, started)
+        try:
+            charts = _track(tracker, outputs, started)
+        except (TrackingError, UserError) as error:
+            failure = first_line(error)
     if failure:
         print_error(
             program(),
@@ -188,23 +198,11 @@ def _finish(
     return 1 if results.lost else 2 if failure else 0
 
 
-def _attempt(request: Callable[[], None]) -> str:
-    """Returns why MLflow does not take everything; "" if it does."""
-    try:
-        request()
-    except (TrackingError, UserError) as error:
-        return first_line(error)
-    return ""
-
-
-def _track(tracker: Tracker, outputs: Outputs, started: float) -> tuple[Charts | None, str]:
-    """Wait for MLflow. Returns how to see the charts, or why it does not take everything."""
-    charts: list[Charts] = []
-    with doing("Writing runs to MLflow") as say:
+def _track(tracker: Tracker, outputs: Outputs, started: float) -> Charts:
+    """Wait until MLflow has everything. Raises: TrackingError, UserError."""
+    with doing("Writing runs to MLflow") as activity:
 
         def step(done: int, total: int) -> None:
-            say.update(f"Writing runs to MLflow: {done} of {total}")
+            activity.update(f"Writing runs to MLflow: {done} of {total}")
 
-        seconds = time.perf_counter() - started
-        failure = _attempt(lambda: charts.append(tracker.finish(outputs.files, seconds, step)))
-    return (charts[0] if charts else None), failure
+        return tracker.finish(outputs.files, time.perf_counter() - started, step)

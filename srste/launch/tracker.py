@@ -63,15 +63,15 @@ class Tracker:
 
     def begin(self, launch: Launch) -> None:
         """Show the launch as running, by its id and name in the manifest. What fails is logged."""
-        self._told("begin", launch)
+        self._notify("begin", launch)
 
     def add(self, folders: Sequence[Path]) -> None:
         """Have the runs of the records in these folders written, while the studies go on. What fails
         is logged, and repeated by :meth:`sync`."""
         if folders:
-            self._told("add", [folder.absolute() for folder in folders])
+            self._notify("add", [folder.absolute() for folder in folders])
 
-    def _told(self, *request: Any) -> None:
+    def _notify(self, *request: Any) -> None:
         """Send a request without an answer, as a unit: an interrupted one would leave the connection in
         the middle of a message. What fails is logged once."""
         if self._lost:

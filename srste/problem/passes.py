@@ -32,7 +32,7 @@ class Passes:
         self._state: list[Tensor] = []
         self._modes: tuple[Hashable, ...] = ()
         self._examples: dict[int, tuple[Tensor, Tensor]] = {}
-        self._gradients: OrderedDict[Hashable, dict[str, Tensor]] = OrderedDict()
+        self._gradients: OrderedDict[tuple[int, Hashable], dict[str, Tensor]] = OrderedDict()
         self._bytes = 0
         self._redrawn: Passes | None = None
 
@@ -54,18 +54,18 @@ class Passes:
             self._forget(model)
         examples = self._examples.get(batch.index)
         if examples is None or not _equal(examples, (batch.inputs, batch.targets)):
-            for of_other in [k for k in self._gradients if k[0] == batch.index]:  # type: ignore[index]
+            for of_other in [k for k in self._gradients if k[0] == batch.index]:
                 self._drop(of_other)
             self._examples[batch.index] = batch.inputs.clone(), batch.targets.clone()
-        key = (batch.index, key)
-        if key in self._gradients:
-            self._gradients.move_to_end(key)
-            return _copy(self._gradients[key])
+        place = batch.index, key
+        if place in self._gradients:
+            self._gradients.move_to_end(place)
+            return _copy(self._gradients[place])
         before = _drawn(model)
         gradient = make()
         if not _equal(before, _drawn(model)):  # as by dropout: the next pass is another one
             return gradient
-        self._gradients[key] = _copy(gradient)
+        self._gradients[place] = _copy(gradient)
         self._bytes += _size(gradient)
         while self._bytes > MOST_BYTES:
             self._drop(next(iter(self._gradients)))
@@ -81,8 +81,8 @@ class Passes:
         self._state = [tensor.clone() for tensor in _state_of(model)]
         self._modes = _modes(model)
 
-    def _drop(self, key: Hashable) -> None:
-        self._bytes -= _size(self._gradients.pop(key))
+    def _drop(self, place: tuple[int, Hashable]) -> None:
+        self._bytes -= _size(self._gradients.pop(place))
 
 
 def _state_of(model: nn.Module) -> list[Tensor]:

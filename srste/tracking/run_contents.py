@@ -26,7 +26,7 @@ TABLE = "trials.parquet"
 @dataclass(frozen=True)
 class Run:
     """One run. start: UTC, ISO 8601; None: now. files: artifacts, under their names,
-    folders too. made: artifacts by file name."""
+    folders too. contents: of artifacts, by file name."""
 
     name: str
     tags: dict[str, str]
@@ -35,7 +35,7 @@ class Run:
     seconds: float = 0.0
     metrics: list[Metric] = field(default_factory=list)
     files: Sequence[Path] = ()
-    made: dict[str, str | bytes] = field(default_factory=dict)
+    contents: dict[str, str | bytes] = field(default_factory=dict)
     failed: bool = False
 
 
@@ -80,9 +80,9 @@ def study_run(folder: Path, record: Record) -> Run:
     scalars = [Metric(name, value, time, 0) for name, value in _compared(record).items()]
     config = record.config | {"batch": record.batch}
     trials = records.read_trials(folder)
-    made: dict[str, str | bytes] = {"config.yaml": as_yaml(config), TABLE: as_table(trials)}
+    contents: dict[str, str | bytes] = {"config.yaml": as_yaml(config), TABLE: as_table(trials)}
     if picture := curve_picture(record, trials):
-        made["loss_curve.svg"] = picture
+        contents["loss_curve.svg"] = picture
     return Run(
         name=record.name,
         tags=tags,
@@ -91,7 +91,7 @@ def study_run(folder: Path, record: Record) -> Run:
         seconds=record.seconds,
         metrics=scalars + _curve(trials, time),
         files=[folder / records.RECORD],
-        made=made,
+        contents=contents,
         failed=record.best is None,
     )
 
@@ -119,7 +119,7 @@ def job_run(group: list[StoredRecord]) -> Run:
         start=first.created,
         seconds=sum(record.seconds for record in of_batch),
         metrics=metrics,
-        made={
+        contents={
             "config.yaml": as_yaml(first.config),
             "studies.csv": _studies_csv(of_batch),
         },
@@ -157,7 +157,7 @@ def pretraining_run(stored: dict[str, Any]) -> Run:
         params=flat(identity),
         start=stored["created"],
         metrics=[Metric("pretraining/loss", loss, time, step) for step, loss in enumerate(losses)],
-        made={"config.yaml": as_yaml(stored["config"])},
+        contents={"config.yaml": as_yaml(stored["config"])},
     )
 
 

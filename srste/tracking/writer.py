@@ -164,7 +164,7 @@ class Store:
             params=dict(override.partition("=")[::2] for override in launch.overrides),
             metrics=[Metric(name, value, now, 0) for name, value in outcome.numbers.items()],
             files=outcome.files,
-            made={"config.yaml": _as_run(outcome.configs)},
+            contents={"config.yaml": _as_run(outcome.configs)},
         )
         former = self._client.get_run(synced.launch_run)
         self._client.update_run(synced.launch_run, name=run.name)
@@ -263,7 +263,7 @@ class Store:
         for file in run.files:
             self._client.log_artifact(run_id, str(file))
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in run.made.items():
+            for name, content in run.contents.items():
                 Path(folder, name).write_bytes(content.encode() if isinstance(content, str) else content)
             self._client.log_artifacts(run_id, folder)
 

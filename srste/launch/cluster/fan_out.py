@@ -14,7 +14,6 @@ from hydra.core.utils import configure_log
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict, read_write
 
-import srste
 from srste.errors import UserError, first_line
 from srste.launch.cluster.local import Local
 from srste.launch.cluster.options import LocalOptions, Options, options_of
@@ -25,6 +24,7 @@ from srste.launch.progress import reporter
 from srste.launch.unfinished import unfinished
 from srste.store import records
 from srste.store.manifest import Contents, read_contents
+from srste.subprocesses import environment_with_package
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def fan_out(
     contents = read_contents(root)
     options = options_of(config.hydra.launcher)
     assert contents is not None and options is not None
-    _export_package_path()
+    os.environ.update(environment_with_package())  # for the workers
     stored = set(records.find_studies(root, contents.studies))
     numbers = unfinished(root, contents, stored, range(first, first + len(job_overrides)))
     if not numbers:
@@ -184,11 +184,3 @@ def _composed(
         composed.hydra.job.id = str(number)
         composed.hydra.job.num = number
     return pickle.dumps(composed)
-
-
-def _export_package_path() -> None:
-    """Add the folder of this package to PYTHONPATH: workers must find it, installed or not."""
-    parent = str(Path(srste.__file__).parent.parent)
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if parent not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [parent, *paths]))

@@ -60,17 +60,17 @@ def compiled(function: Kernel) -> Kernel:
 
 
 @contextmanager
-def told(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` when the first kernel within the block is compiled, and not loaded."""
+def on_first_compilation(call: Callable[[], None]) -> Iterator[None]:
+    """Call a function before Numba compiles for the first time within the block, rather than loads."""
 
     class First(event.Listener):
         def __init__(self) -> None:
-            self.told = False
+            self.called = False
 
         def on_start(self, _: event.Event) -> None:
-            if not self.told:
-                self.told = True
-                tell()
+            if not self.called:
+                self.called = True
+                call()
 
         def on_end(self, _: event.Event) -> None:
             pass

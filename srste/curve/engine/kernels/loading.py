@@ -1,13 +1,11 @@
 """Loads the kernels that every network needs, before they are asked for."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
-import srste
-from srste.curve.engine.kernels.compiling import told
+from srste.curve.engine.kernels.compiling import on_first_compilation
+from srste.subprocesses import environment_with_package
 
 
 def load_kernels(tell: Callable[[], None]) -> None:
@@ -20,18 +18,16 @@ def load_kernels(tell: Callable[[], None]) -> None:
 
     def compile_others() -> None:
         tell()
-        package = str(Path(srste.__file__).parent.parent)
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         others.append(
             subprocess.Popen(
                 [sys.executable, "-c", "import srste.curve.engine.kernels.piecewise"],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": path},
+                env=environment_with_package(),
             )
         )  # fmt: skip
 
     try:
-        with told(compile_others):
+        with on_first_compilation(compile_others):
             from srste.curve.engine.kernels import adding, rounding  # noqa: F401
             from srste.curve.engine.kernels.follow import follow_kernel
 
