@@ -38,7 +38,9 @@ class CheckedSweeper(BasicSweeper):
     ) -> None:
         from srste.launch.hydra_cache import CachingLoader
 
-        loader = CachingLoader(hydra_context.config_loader.get_search_path())
+        loader = hydra_context.config_loader
+        if not isinstance(loader, CachingLoader):
+            loader = CachingLoader(loader.get_search_path())
         super().setup(
             hydra_context=HydraContext(loader, hydra_context.callbacks),
             task_function=task_function,

@@ -7,6 +7,7 @@ import itertools
 import pickle
 from contextlib import contextmanager
 
+import hydra._internal.hydra
 import pytest
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -14,9 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import Container, OmegaConf
 
+from srste.commands.train import main
 from srste.launch.folders import register_resolvers
 from srste.launch.hydra_cache import CachingLoader
-from tests.support import CONF, SMALL, train
+from tests.support import CONF, ROOT, SMALL, train
 
 CHOICES = sorted(
     f"{path.parent.relative_to(CONF)}={path.stem}"
@@ -60,10 +62,14 @@ def outcome(loader, name, overrides, mode=RunMode.RUN):
 
 
 def same(loaders, *overrides, name="config", mode=RunMode.RUN):
+    """What Hydra composes, as the other one composes it, at first and from memory. It has composed the
+    same for the other mode, too, which leaves no trace."""
     hydra, remembering = loaders
+    (other,) = {RunMode.RUN, RunMode.MULTIRUN} - {mode}
     expected = outcome(hydra, name, overrides, mode)
-    assert outcome(remembering, name, overrides, mode) == expected  # composed
-    assert outcome(remembering, name, overrides, mode) == expected  # and from memory
+    assert outcome(remembering, name, overrides, mode) == expected
+    outcome(remembering, name, overrides, other)
+    assert outcome(remembering, name, overrides, mode) == expected
     return expected
 
 
@@ -76,13 +82,13 @@ def composes(loaders, *overrides, **options):
 def test_every_choice(loaders, choice):
     composes(loaders, choice, "seed=1", "samples=3", "hydra.sweep.dir='a, b'", "+new=[1, x]", "~cache")
     composes(loaders, "seed=2", choice, "hydra.sweep.dir='a, b'", "device=cuda")
-    assert loaders[1]._composed.cache_info().currsize == 1
+    assert loaders[1]._files.cache_info().currsize == 1
 
 
 @pytest.mark.parametrize("choice", ["sampling=tpe", "experiment=note_raw", "hydra/launcher=slurm"])
 def test_a_whole_mapping_is_left_to_hydra(loaders, choice):
     composes(loaders, choice, "samples=3", "hydra.sweep.dir='a, b'", "+new={a: 1}", "~cache")
-    assert loaders[1]._composed.cache_info().currsize == 0
+    assert loaders[1]._files.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(
@@ -136,6 +142,12 @@ def test_a_whole_mapping_is_left_to_hydra(loaders, choice):
         "hydra.searchpath=[file:///nowhere] samples=2",
         "hydra.searchpath=3",
         "hydra.mode=MULTIRUN samples=3",
+        "hydra.runtime.cwd=/nowhere samples=1,2",
+        "samples=1,2 estimator=ste,sr_ste hydra.sweep.dir=here",
+        "nope=1,2 model=nope,mlp",
+        "hydra.job.num=1,2",
+        "samples@there=1,2",
+        "model=conv,mlp model.width=3",
         "samples",
     ],
 )
@@ -177,7 +189,7 @@ def test_a_job_of_a_sweep(loaders):
         one, other = (loader.load_sweep_config(master, line) for loader in loaders)
         assert everything(one) == everything(other)
         assert one.hydra.sweep.subdir == other.hydra.sweep.subdir == f"samples={samples}"
-    assert remembering._composed.cache_info().currsize == 1
+    assert remembering._files.cache_info().currsize == 1
 
 
 def test_what_is_given_out_may_be_changed(loaders):
@@ -187,6 +199,24 @@ def test_what_is_given_out_may_be_changed(loaders):
     first.model.width = 7
     first.hydra.overrides.task.append("x")
     assert everything(remembering.load_configuration("config", ["seed=1"], RunMode.RUN)) == before
+
+
+def test_a_launch_is_composed_once(tmp_path, monkeypatch):
+    """To check it, to ask for its mode, to run it, and for each of its jobs."""
+    composed = []
+    impl = ConfigLoaderImpl._load_configuration_impl
+
+    def counted(self, *args, **kwargs):
+        composed.append(kwargs)
+        return impl(self, *args, **kwargs)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
+    monkeypatch.chdir(tmp_path)
+    for arguments in ([], ["-m", "samples=1,2"]):
+        composed.clear()
+        assert main([*arguments, "tracking=none", "batches=1", *SMALL[1:]], ROOT / "train.py") == 0
+        assert len(composed) == 1
+    assert hydra._internal.hydra.ConfigLoaderImpl is ConfigLoaderImpl
 
 
 def test_another_process_gets_hydra_s_own(loaders):

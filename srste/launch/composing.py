@@ -18,6 +18,7 @@ from srste.launch import folders
 from srste.launch.cluster.options import Options, SlurmOptions, options_of
 from srste.launch.command_line import CommandLine, read
 from srste.launch.composer import Composer
+from srste.launch.hydra_cache import CachingLoader
 from srste.launch.job_values import KEYS, job_values
 from srste.launch.overrides import key_of_line, line_of, parse
 from srste.launch.progress import doing_for_long
@@ -34,7 +35,7 @@ class Composed:
 
     root: the launch's folder; jobs: their values, in Hydra's order; subdirs: their folders, below the
     root. master: the configuration that they share; overrides: those of master. lines: of a sweep, each
-    job's overrides.
+    job's overrides. loader: that composed them.
     """
 
     command: CommandLine
@@ -46,6 +47,7 @@ class Composed:
     launcher: Options | None
     overrides: list[str]
     lines: list[list[str]]
+    loader: CachingLoader
 
     @property
     def folder_key(self) -> str:
@@ -95,7 +97,8 @@ def _single(command: CommandLine, composer: Composer) -> Composed:
         _set_output_folder(config, root)
         _check_logging(config)
         values = job_values(config)
-    return Composed(command, False, root, [values], ["."], config, launcher, command.overrides, [])
+    return Composed(command, False, root, [values], ["."], config, launcher, command.overrides, [],
+                    composer.loader)  # fmt: skip
 
 
 def _sweep(command: CommandLine, parsed: list[Override], composer: Composer) -> Composed:
@@ -134,7 +137,8 @@ def _sweep(command: CommandLine, parsed: list[Override], composer: Composer) -> 
     subdirs = [str(PurePath(subdir)) for subdir in subdirs]
     folders.check_subfolders(subdirs)
     root = folders.folder_named("hydra.sweep.dir", str(root))
-    return Composed(command, True, root, jobs, subdirs, master, launcher, loosened[:-1], lines)
+    return Composed(command, True, root, jobs, subdirs, master, launcher, loosened, lines,
+                    composer.loader)  # fmt: skip
 
 
 def _set_output_folder(config: DictConfig, folder: Path) -> None:

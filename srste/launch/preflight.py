@@ -15,6 +15,7 @@ from srste.launch import folders
 from srste.launch.cluster.options import SlurmOptions
 from srste.launch.command_line import program_command
 from srste.launch.composing import Composed
+from srste.launch.hydra_cache import CachingLoader
 from srste.launch.job_config import Job
 from srste.launch.job_runner import Folders, group_of
 from srste.launch.overrides import quoted
@@ -36,8 +37,8 @@ class Plan:
     root: its folder; folder_key: the setting that names it; launch: as its manifest is to have it;
     jobs: in Hydra's order; contents: what they compute; argv: for Hydra, ellipses written out,
     passwords left out; lines: of a sweep, each job's overrides, likewise; in_process: whether its jobs
-    run in this process, one after the other; secret_uri: of the store, with its password; None if it
-    has none.
+    run in this process, one after the other; loader: that composed them; secret_uri: of the store, with
+    its password; None if it has none.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class Plan:
     argv: list[str]
     lines: list[list[str]]
     in_process: bool
+    loader: CachingLoader
     secret_uri: str | None
 
     @property
@@ -122,6 +124,7 @@ def check(composed: Composed, argv: Sequence[str]) -> Plan:
         argv=hydra_argv,
         lines=lines,
         in_process=composed.launcher is None,
+        loader=composed.loader,
         secret_uri=secret_uri,
     )
 

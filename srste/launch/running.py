@@ -14,6 +14,7 @@ from typing import Any
 from srste.curve.engine.kernels.compiling import on_first_compilation
 from srste.errors import UserError, first_line
 from srste.launch.command_line import program
+from srste.launch.hydra_cache import composing_with
 from srste.launch.job_runner import forget_problem
 from srste.launch.launch_folder import locked, refuse_foreign_files, tidy
 from srste.launch.outputs import Outputs, write_outputs
@@ -82,6 +83,7 @@ def _run_jobs(task: Callable[[], Any], plan: Plan) -> tuple[int, Reporter]:
     with (
         reporting(len(plan.contents.studies)) as reporter,
         on_first_compilation(lambda: reporter.say(COMPILING)),
+        composing_with(plan.loader),
     ):
         if plan.lines:
             numbers: Sequence[int] = range(len(plan.lines))
