@@ -131,9 +131,11 @@ def _optuna(arguments: argparse.Namespace) -> int:
 
 def _sync(arguments: argparse.Namespace) -> int:
     from srste.commands.sync import sync
+    from srste.tracking.transactions import shared_connection
 
     a = arguments
-    return 0 if sync(a.folders, a.uri, a.experiment, a.granularity) else 2
+    with shared_connection():
+        return 0 if sync(a.folders, a.uri, a.experiment, a.granularity) else 2
 
 
 def _audit(arguments: argparse.Namespace) -> int:

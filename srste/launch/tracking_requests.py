@@ -27,6 +27,7 @@ from srste.launch.tracked import Tracked, synced, write_outcome
 from srste.store import records
 from srste.store.manifest import Launch
 from srste.tracking import Store, StoreError, entries, open_store
+from srste.tracking.transactions import shared_connection
 
 if TYPE_CHECKING:
     Channel = Connection[Any, Any]
@@ -173,11 +174,9 @@ def carry_out(connection: Channel) -> None:
     logging.basicConfig(handlers=[_Forwarding(connection)], force=True)
     requests = _Requests(connection)
     writer = _Writer(connection, requests)
-    try:
+    with shared_connection(), suppress(ConnectionError):  # nobody is there any more
         for name, *arguments in requests:
             try:
                 getattr(writer, name)(*arguments)
             except UserError as error:
                 connection.send(("refused", str(error)))
-    except ConnectionError:  # nobody is there any more
-        pass

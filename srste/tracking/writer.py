@@ -28,6 +28,7 @@ from srste.tracking.addresses import tell_password, ui_command
 from srste.tracking.chart_view import TAG_PREFIX, Chart, chart_view
 from srste.tracking.explained import DESCRIPTION, described
 from srste.tracking.run_contents import Entry, Run, milliseconds
+from srste.tracking.transactions import one_transaction
 
 _ENTITIES, _PARAMS = 1_000, 100  # MLflow's limits of one request, the first of metrics and parameters
 
@@ -152,10 +153,12 @@ class Store:
                 tags["mlflow.parentRunId"] = synced.launch_run
             if key in outcome.front:
                 tags |= {_FRONT: launch.id, _PLACE: f"{outcome.front.index(key):04d}"}
-            if name != there.info.run_name:
-                self._client.update_run(there.info.run_id, name=name)
-            if not tags.items() <= there.data.tags.items():
-                self._client.log_batch(there.info.run_id, tags=[RunTag(*tag) for tag in tags.items()])
+            with one_transaction():
+                if name != there.info.run_name:
+                    self._client.update_run(there.info.run_id, name=name)
+                if not tags.items() <= there.data.tags.items():
+                    values = [RunTag(*tag) for tag in tags.items()]
+                    self._client.log_batch(there.info.run_id, tags=values)
         place = {_FRONT: launch.id, _PLACE: "9999"}
         now = milliseconds(None)
         run = Run(
@@ -172,7 +175,8 @@ class Store:
         self._client.log_batch(synced.launch_run, tags=[RunTag(*tag) for tag in tags.items()])
         changed = [m for m in run.metrics if former.data.metrics.get(m.key) != m.value]
         params = {k: v for k, v in run.params.items() if k not in former.data.params}
-        self._log(synced.launch_run, replace(run, metrics=changed, params=params))
+        self._log_values(synced.launch_run, replace(run, metrics=changed, params=params))
+        self._log_files(synced.launch_run, run)
         status = "FINISHED" if outcome.complete else "FAILED"
         self._end(synced.launch_run, outcome.seconds, status, outcome.studies_seconds)
         view = chart_view(f"tags.`{_FRONT}` = '{launch.id}'", f"tags.`{_PLACE}`", outcome.charts,
@@ -242,17 +246,20 @@ class Store:
         """Write the run and return it as created; until it is terminated, it counts as unfinished."""
         start = milliseconds(run.start)
         tags = self._all_tags(launch, key, size, run)
-        made = self._client.create_run(
-            self.experiment_id, start_time=start, tags=tags, run_name=run.name
-        )
-        run_id = str(made.info.run_id)
-        self._log(run_id, run)
+        with one_transaction():
+            made = self._client.create_run(
+                self.experiment_id, start_time=start, tags=tags, run_name=run.name
+            )
+            run_id = str(made.info.run_id)
+            self._log_values(run_id, run)
+        self._log_files(run_id, run)
         end = start + round(1e3 * run.seconds)
-        self._client.set_terminated(run_id, "FAILED" if run.failed else "FINISHED", end_time=end)
+        with one_transaction():
+            self._client.set_terminated(run_id, "FAILED" if run.failed else "FINISHED", end_time=end)
         return made
 
-    def _log(self, run_id: str, run: Run) -> None:
-        """Log the run's parameters, metrics and artifacts."""
+    def _log_values(self, run_id: str, run: Run) -> None:
+        """Log the run's parameters and metrics."""
         params = [Param(k, str(v)) for k, v in run.params.items() if v is not None]
         metrics = run.metrics
         while params or metrics:
@@ -260,6 +267,9 @@ class Store:
             room = _ENTITIES - len(of_batch)
             self._client.log_batch(run_id, metrics=metrics[:room], params=of_batch)
             metrics, params = metrics[room:], params[_PARAMS:]
+
+    def _log_files(self, run_id: str, run: Run) -> None:
+        """Log the run's artifacts."""
         for file in run.files:
             self._client.log_artifact(run_id, str(file))
         with tempfile.TemporaryDirectory() as folder:
