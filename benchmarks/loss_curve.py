@@ -29,7 +29,7 @@ from torch import Tensor
 from srste import loss_curve
 from srste.estimators.base import Direction, global_norm, per_row, per_tensor
 from srste.losses import SquaredError
-from srste.networks.activations import estimating
+from srste.networks.estimating import estimating
 from srste.networks.models.mlp import MLP
 from srste.networks.rounding import Sign, sign
 from srste.networks.surrogates import Clipped

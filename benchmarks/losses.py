@@ -25,7 +25,7 @@ from loss_curve import LRS
 from srste import loss_curve
 from srste.estimators.base import per_tensor
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, Loss, SquaredError
-from srste.networks.activations import estimating
+from srste.networks.estimating import estimating
 from srste.networks.models.mlp import MLP
 from srste.networks.rounding import Sign
 from srste.networks.surrogates import Clipped

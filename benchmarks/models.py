@@ -22,7 +22,8 @@ from torch import nn
 from srste import loss_curve
 from srste.estimators.base import per_tensor
 from srste.losses import CrossEntropy, Logistic, Loss, SquaredError
-from srste.networks.activations import BinaryActivation, estimating
+from srste.networks.activations import BinaryActivation
+from srste.networks.estimating import estimating
 from srste.networks.models.conv import Conv
 from srste.networks.models.mlp import MLP
 from srste.networks.models.residual import Residual

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -22,9 +23,13 @@ from matplotlib.figure import Figure
 from srste.launch.choices import part as choice
 from srste.launch.choices_help import first_sentence
 from srste.losses import SquaredError
+from srste.networks.draws import Draw, DrawSurrogate
 from srste.networks.models.mlp import MLP
-from srste.networks.rounding import Sign, StochasticRounding
+from srste.networks.rounding import Sign, StochasticUnits, sign
+from srste.networks.surrogates import GradientSurrogate, matched_units
+from srste.networks.units import Logistic
 from srste.problem.task import OneBatch
+from srste.randomness import stream
 from srste.report.figures.style import same_everywhere
 
 DOCS = Path(__file__).resolve().parent
@@ -136,7 +141,8 @@ def estimators_page() -> str:
 An estimator gives a *direction* `g` for a network with sign activations, whose true gradient is zero
 almost everywhere; the step is `w - lr * g`. Most estimators replace two things: the activation in the
 forward pass, by a *quantiser*, and its derivative in the backward pass, by a *surrogate*. Both can be
-exchanged:
+exchanged. Others estimate the gradient of a *stochastic* network, whose units are drawn and whose mean
+loss has a gradient; and some take differences of the loss itself.
 
 ```bash
 python train.py estimator=sr_ste estimator/surrogate=tanh estimator.surrogate.beta=2 batches=2
@@ -145,13 +151,18 @@ python train.py estimator=sr_ste estimator/surrogate=tanh estimator.surrogate.be
 Every direction is normalised, by default to length 1 over each parameter tensor
 (`estimator/normalisation`), so that a learning rate means the same step length for all. In the equations
 `a` is a pre-activation, `q` the binary activation and `N` the number of samples (`samples`). What a
-direction costs is counted on a small network: a pass is a forward and a backward pass through it.
+direction costs is counted on a small network: a pass is a forward and a backward pass through all of it;
+passes through some of its layers are not counted, and named among the properties.
 
 {estimators}
 
 ## Surrogates
 
-What stands in the place of sign's derivative, `estimator/surrogate=...`:
+What stands in the place of sign's derivative, `estimator/surrogate=...`. A surrogate with *matched
+noise* is, up to a factor, the exact straight-through estimator of units that are the sign of a
+pre-activation and of noise of that distribution: for them its bias has a meaning. `matched`, `reinmax`,
+`gumbel_st` and `gumbel_rao` need such units: `estimator/quantiser=logistic`, `hard_sigmoid`,
+`triangular` or `stochastic_rounding`.
 
 {surrogates}
 """
@@ -182,15 +193,16 @@ def _estimator(name: str) -> str:
         equations = [f"Forward:   {part(used[1], 'Forward')}", f"Backward:  {part(used[2], 'Backward')}",
                      f"Direction: {part(kind, 'Direction')}"]  # fmt: skip
         references = [part(one, "References") for one in used]
+        properties = part(used[2], "Properties") or part(kind, "Properties")
     else:
         equations = [f"{label + ':':10} {text}" for label in EQUATIONS if (text := part(kind, label))]
-        references = [part(kind, "References")]
+        references, properties = [part(kind, "References")], part(kind, "Properties")
     lines = [f"## `{name}`", "", f"{first_sentence(CONF / 'estimator' / f'{name}.yaml')}.", ""]
     lines += ["```text", *(_hanging(e).replace("``", "") for e in equations), "```", ""]
-    if (IMAGES / f"{name}.svg").exists() or name in _PLOTTED:
-        lines += [f"![Forward and backward of {name}](images/estimators/{name}.svg)", ""]
+    if (plot := _plot_of(config)) is not None:
+        lines += [f"![Forward and backward of {name}](images/estimators/{plot}.svg)", ""]
     sources = " ".join(dict.fromkeys(" ".join(r.split()) for r in references if r))
-    lines += [f"- **Cost**: {_cost(name)}", f"- **Properties**: {_cell(part(kind, 'Properties'))}"]
+    lines += [f"- **Cost**: {_cost(name)}", f"- **Properties**: {_cell(properties)}"]
     lines += [f"- **Source**: {sources}"] if sources else []
     lines += [f"- **Class**: `{config['_target_']}`"]
     if config.get("control"):
@@ -209,18 +221,27 @@ def _cell(text: str) -> str:
 
 def _cost(name: str) -> str:
     """Return how many passes a direction takes at N = 1 and N = 10, by counting them."""
-    counts = []
-    for samples in (1, 10):
-        model = MLP(4, 3, 2, 1)
-        passes: list[None] = []
-        model.register_forward_hook(lambda *_, passes=passes: passes.append(None))
-        task = OneBatch(model, SquaredError(), torch.ones(5, 4), torch.ones(5, 1), 0)
-        choice("estimator", name).direction(task, task.batch(1), samples)
-        counts.append(len(passes))
-    at_one, at_ten = counts
+    at_one, at_ten = (_passes(name, samples) for samples in (1, 10))
     if at_one == at_ten:
-        return {0: "no pass", 1: "1 pass"}.get(at_one, f"{at_one} passes") + ", whatever N"
-    return f"{at_one} {'pass' if at_one == 1 else 'passes'} at N = 1, {at_ten} at N = 10"
+        return f"{_counted(*at_one)}, whatever N"
+    return f"{_counted(*at_one)} at N = 1; {_counted(*at_ten)} at N = 10"
+
+
+def _passes(name: str, samples: int) -> tuple[int, int]:
+    """Return the numbers of forward and of backward passes through the whole network."""
+    model = MLP(4, 3, 2, 1)
+    forward: list[None] = []
+    model.register_forward_hook(lambda *_: forward.append(None))
+    task = OneBatch(model, SquaredError(), torch.ones(5, 4), torch.ones(5, 1), 0)
+    with mock.patch.object(torch.autograd, "grad", wraps=torch.autograd.grad) as backward:
+        choice("estimator", name).direction(task, task.batch(1), samples)
+        return len(forward), backward.call_count
+
+
+def _counted(forward: int, backward: int) -> str:
+    if forward == backward:
+        return {0: "no pass", 1: "1 pass"}.get(forward, f"{forward} passes")
+    return f"{forward} forward, {backward} backward"
 
 
 def _surrogates() -> list[Path]:
@@ -228,11 +249,16 @@ def _surrogates() -> list[Path]:
 
 
 def _surrogate(file: Path) -> str:
-    kind = _class(yaml.safe_load(file.read_text())["_target_"])
+    config = yaml.safe_load(file.read_text())
+    kind = _class(config["_target_"])
     keys = ", ".join(f"`{key}={value}`" for key, value in _keys(file))
     lines = [f"### `{file.stem}`", "", sentence(kind), "", "```text", part(kind, "Backward"), "```", ""]
     lines += [f"![The surrogate {file.stem} and its integral](images/estimators/{file.stem}.svg)", ""]
     lines += [f"- **Source**: {_cell(part(kind, 'References'))}", f"- **Keys**: {keys or 'none'}"]
+    if (units := matched_units(_made(config))) is not None:
+        lines.append(f"- **Matched noise**: the slope of the mean of `{type(units).__name__}` units")
+    elif properties := part(kind, "Properties"):
+        lines.append(f"- **Properties**: {_cell(properties)}")
     return "\n".join(lines)
 
 
@@ -240,48 +266,90 @@ def _surrogate(file: Path) -> str:
 
 A = torch.linspace(-2.5, 2.5, 1001)
 BLUE, RED, GREY = "#0072B2", "#D55E00", "#777777"
-_PLOTTED = ("ste", "sr_ste")
+NOISES = 10_000
+"""Draws that a slope is averaged over where it depends on the noise."""
+
+
+def _plot_of(config: dict[str, Any]) -> str | None:
+    """Return the name of an estimator's plot: its own if it draws, else that of its surrogate; None if
+    it replaces no derivative."""
+    if "srste.estimators.straight_through" not in config["_target_"]:
+        return None
+    draws = config["quantiser"]["_target_"] != "srste.networks.rounding.Sign"
+    surrogate = config["surrogate"]["_target_"]
+    of_surrogate = {yaml.safe_load(f.read_text())["_target_"]: f.stem for f in _surrogates()}
+    return config["name"] if draws else of_surrogate[surrogate]
 
 
 def draw() -> None:
     """Write the plots of forward and backward passes."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    for name in _PLOTTED:
+    for name in _order():
         config = _composed(name)
-        quantiser = _class(config["quantiser"]["_target_"])()
-        _plot(name, _made(config["surrogate"]), quantiser)
+        if _plot_of(config) == name:
+            _plot(name, _made(config["surrogate"]), _made(config["quantiser"]))
     for file in _surrogates():
-        _plot(file.stem, _made(yaml.safe_load(file.read_text())), None)
+        surrogate = _made(yaml.safe_load(file.read_text()))
+        units = Logistic() if isinstance(surrogate, DrawSurrogate) else Sign()
+        _plot(file.stem, surrogate, units)
 
 
 def _made(config: Any) -> Any:
     return _class(config["_target_"])(**{k: v for k, v in config.items() if k != "_target_"})
 
 
-def _plot(name: str, surrogate: Any, quantiser: Sign | StochasticRounding | None) -> None:
+def _slopes(surrogate: Any, quantiser: Any) -> dict[str, torch.Tensor]:
+    """Return the slopes at `A`, by what they depend on besides."""
+    if isinstance(surrogate, GradientSurrogate):
+        by_gradient = {}
+        for g in (1, -1):
+            by_gradient[f"incoming gradient {g:+d}"] = surrogate(A, sign(A), g * torch.ones_like(A)) / g
+        return by_gradient
+    if not isinstance(surrogate, DrawSurrogate):
+        return {"": surrogate(A)}
+    draw = Draw.of(quantiser, A.repeat(NOISES, 1), stream(0))
+    slope = surrogate(draw)
+    by_value = {}
+    for value in (1, -1):
+        there = draw.values == value
+        mean = torch.where(there, slope, 0.0).sum(0) / there.sum(0)  # nan where it is never drawn
+        by_value[f"where q = {value:+d} was drawn"] = mean
+    up, down = by_value.values()
+    either = torch.where(up.isnan(), down, up)
+    same = torch.allclose(either, torch.where(down.isnan(), up, down))
+    return {"": either} if same else by_value
+
+
+def _plot(name: str, surrogate: Any, quantiser: Any) -> None:
+    slopes = _slopes(surrogate, quantiser)
     with same_everywhere():
         figure = Figure(figsize=(7.2, 2.4), layout="constrained")
         FigureCanvasAgg(figure)
         forward, backward = figure.subplots(1, 2)
-        slope = surrogate(A)
-        if isinstance(quantiser, StochasticRounding):
+        if isinstance(quantiser, StochasticUnits):
             forward.plot(A, 2 * quantiser.probability(A) - 1, color=BLUE, label="mean of q(a)")
             for level in (-1, 1):
                 forward.axhline(level, color=GREY, lw=0.8, ls=":")
             forward.plot([], [], color=GREY, ls=":", label="its two values")
             forward.set_title("forward: random, +1 or -1", fontsize="medium")
         else:
-            forward.plot(A, torch.where(A >= 0, 1.0, -1.0), color=BLUE, label="q(a)")
+            forward.plot(A, sign(A), color=BLUE, label="q(a)")
             forward.set_title("forward: sign", fontsize="medium")
-        if quantiser is None:
+        if len(slopes) == 1 and not isinstance(surrogate, DrawSurrogate):
+            (slope,) = slopes.values()
             integral = np.cumsum(slope.numpy()) * float(A[1] - A[0])
             integral -= integral[len(A) // 2]
             forward.plot(A, integral, color=RED, ls="--", label="what the surrogate is the slope of")
         forward.legend(fontsize="x-small", loc="upper left")
         forward.set_ylim(-2.6, 2.6)
-        backward.plot(A, slope, color=RED)
+        highest = 2.0
+        for (label, slope), style in zip(slopes.items(), ("-", "--"), strict=False):
+            backward.plot(A, slope, color=RED, ls=style, label=label or None)
+            highest = max(highest, float(slope.nan_to_num().max()))
+        if len(slopes) > 1:
+            backward.legend(fontsize="x-small", loc="upper center")
         backward.set_title("backward: dq/da", fontsize="medium")
-        backward.set_ylim(0, max(2.1, 1.1 * float(slope.max())))
+        backward.set_ylim(0, min(1.1 * highest, 4.5))
         for axes in (forward, backward):
             axes.set_xlabel("pre-activation a")
             axes.grid(alpha=0.25)

@@ -10,9 +10,22 @@ import pytest
 import torch
 from torch import nn
 
-from srste.networks.activations import BinaryActivation, BinaryStep, estimating
+from srste.networks.activations import BinaryActivation, BinaryStep
+from srste.networks.estimating import estimating
 from srste.networks.rounding import Sign, StochasticRounding, sign
-from srste.networks.surrogates import ApproxSign, Clipped, Identity, SwishSign, Tanh
+from srste.networks.surrogates import (
+    EDE,
+    EWGS,
+    ApproxSign,
+    Clipped,
+    Identity,
+    Polynomial,
+    ReLU1,
+    ReSTE,
+    Steep,
+    SwishSign,
+    Tanh,
+)
 from srste.randomness import stream, uniform
 from tests import oracle
 from tests.lines import curve_and_reason
@@ -87,6 +100,19 @@ def swish_sign(a, beta):
     return 2 * s * (1 + beta * a * (1 - s)) - 1
 
 
+def power(a, o, m=0.1, t=1.5):
+    """sign(a) |a|^(1/o), with a chord to m, and constant beyond t."""
+    size = a.abs().clamp_max(t)
+    chord = size * m ** (1 / o) / m
+    return a.sign() * torch.where(size <= m, chord, size.clamp_min(m) ** (1 / o))
+
+
+def triangle(a):
+    """The integral of 4 - 8 |a| on |a| <= 1/2."""
+    a = a.clamp(-0.5, 0.5)
+    return 4 * a - 4 * a * a.abs()
+
+
 PRIMITIVES = {
     "identity": (Identity(), lambda a: a),
     "clipped": (Clipped(), torch.nn.functional.hardtanh),
@@ -96,6 +122,15 @@ PRIMITIVES = {
     "approx_sign": (ApproxSign(), lambda a: torch.where(a.abs() < 1, 2 * a - a.sign() * a**2, a.sign())),
     "swish_sign": (SwishSign(), lambda a: swish_sign(a, 5.0)),
     "swish_sign, flat": (SwishSign(beta=2.0), lambda a: swish_sign(a, 2.0)),
+    "ede, at the start": (EDE(progress=0), lambda a: 1000 * torch.tanh(0.001 * a)),
+    "ede, in the middle": (EDE(progress=0.5), lambda a: 10 * torch.tanh(0.1 * a)),
+    "ede, at the end": (EDE(progress=1), lambda a: torch.tanh(10 * a)),
+    "reste, at the start": (ReSTE(progress=0), lambda a: a.clamp(-1.5, 1.5)),
+    "reste, in the middle": (ReSTE(), lambda a: power(a, 1 + 2 * (1 - 0.5**0.5))),
+    "reste, at the end": (ReSTE(progress=1), lambda a: power(a, 3.0)),
+    "steep": (Steep(), lambda a: (4 * a).clamp(-1, 1)),
+    "relu1": (ReLU1(), lambda a: (2 * a).clamp(-1, 1)),
+    "polynomial": (Polynomial(), triangle),
 }
 
 
@@ -105,6 +140,21 @@ def test_a_surrogate_is_the_derivative_of_its_primitive(name):
     a = torch.linspace(-2.49, 2.49, 400, dtype=torch.float64, requires_grad=True)
     (derivative,) = torch.autograd.grad(primitive(a).sum(), a)
     torch.testing.assert_close(surrogate(a.detach()), derivative, rtol=0, atol=1e-12)
+
+
+def test_element_wise_gradient_scaling_by_hand():
+    """In numbers from 0 to 1: g (1 + delta sign(g) (x - round x)), zero outside."""
+    a = torch.tensor([-1.2, -0.4, -0.1, 0.3, 0.9, 1.1], dtype=torch.float64, requires_grad=True)
+    g = torch.tensor([1.0, -2.0, 3.0, -1.0, 0.5, 2.0], dtype=torch.float64)
+    with estimating(activation := BinaryActivation(), Sign(), EWGS(delta=0.4), stream(0)):
+        (found,) = torch.autograd.grad((activation(a) * g).sum(), a)
+    expected = []
+    for a_i, g_i in zip(a.tolist(), g.tolist(), strict=True):
+        x = min(max((a_i + 1) / 2, 0.0), 1.0)
+        off = x - (1.0 if x >= 0.5 else 0.0)
+        inside = -1 <= a_i <= 1
+        expected.append(g_i * (1 + 0.4 * (1 if g_i > 0 else -1) * off) if inside else 0.0)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-15)
 
 
 def test_clipped_includes_its_ends():
@@ -123,6 +173,12 @@ def test_surrogates_stay_finite_far_out():
         (lambda: Clipped(c=0), r"`Clipped\(c=0\)` must be > 0"),
         (lambda: Tanh(beta=-1), r"`Tanh\(beta=-1\)` must be > 0"),
         (lambda: SwishSign(beta=0), r"`SwishSign\(beta=0\)` must be > 0"),
+        (lambda: EDE(progress=1.1), r"`EDE\(progress=1.1\)` must be in \[0, 1\]"),
+        (lambda: ReSTE(progress=-1), r"`ReSTE\(progress=-1\)` must be in \[0, 1\]"),
+        (lambda: ReSTE(t=0.1), r"`ReSTE\(t=0.1\)` must be > 0.1"),
+        (lambda: ReSTE(o_end=0.5), r"`ReSTE\(o_end=0.5\)` must be >= 1"),
+        (lambda: Steep(k=0), r"`Steep\(k=0\)` must be > 0"),
+        (lambda: EWGS(delta=-1), r"`EWGS\(delta=-1\)` must be >= 0"),
     ],
 )
 def test_arguments_out_of_range(make, says):

@@ -26,7 +26,7 @@ from srste import loss_curve
 from srste.curve import Line, LossCurve
 from srste.estimators.base import Direction, global_norm, per_row, per_tensor
 from srste.losses import AbsoluteError, CrossEntropy, Logistic, Loss, SquaredError
-from srste.networks.activations import estimating
+from srste.networks.estimating import estimating
 from srste.networks.models.mlp import MLP
 from srste.networks.rounding import Sign
 from srste.networks.surrogates import Clipped

@@ -1,14 +1,12 @@
 """The straight-through estimator, deterministic (STE) or with stochastic rounding (sr-STE)."""
 
-from collections.abc import Hashable
 from typing import Literal
 
 from srste.estimators.base import Aggregation, Direction, Normalisation, gradient_of
-from srste.networks import rounding, surrogates
-from srste.networks.activations import estimating
-from srste.networks.rounding import Quantiser
-from srste.networks.surrogates import Surrogate
-from srste.problem.passes import Passes
+from srste.networks.draws import DrawSurrogate
+from srste.networks.estimating import AnySurrogate, estimating
+from srste.networks.rounding import Quantiser, StochasticUnits
+from srste.problem.passes import identity_of, kept
 from srste.problem.task import Batch, Task, buffers_kept
 
 
@@ -37,7 +35,7 @@ class StraightThrough:
     def __init__(
         self,
         quantiser: Quantiser,
-        surrogate: Surrogate,
+        surrogate: AnySurrogate,
         aggregation: Aggregation,
         normalisation: Normalisation,
         draws: Literal["nested", "independent"] = "nested",
@@ -52,6 +50,13 @@ class StraightThrough:
         for name in ("quantiser", "surrogate", "aggregation", "normalisation"):
             if not callable(axis := getattr(self, name)):
                 raise ValueError(f"`StraightThrough({name}={axis})` must be one of its group's choices")
+
+        if isinstance(surrogate, DrawSurrogate) and not isinstance(quantiser, StochasticUnits):
+            raise ValueError(
+                f"`StraightThrough(quantiser={type(quantiser).__name__})` must be one of logistic, "
+                f"hard_sigmoid, triangular, stochastic_rounding with the surrogate "
+                f"{type(surrogate).__name__}, which needs probabilities"
+            )
 
     @property
     def stochastic(self) -> bool:
@@ -73,7 +78,7 @@ class StraightThrough:
 
 
 def gradient_through(
-    quantiser: Quantiser, surrogate: Surrogate, task: Task, batch: Batch, *names: str | int
+    quantiser: Quantiser, surrogate: AnySurrogate, task: Task, batch: Batch, *names: str | int
 ) -> Direction:
     """The gradient by one forward-backward pass with these in every binary activation, which draw from
     the task's stream of that name. A task with an attribute ``passes`` keeps it for the next call, see
@@ -85,19 +90,7 @@ def gradient_through(
         with buffers_kept(model), estimating(model, quantiser, surrogate, task.stream(*names)):
             return gradient_of(task.loss(model(batch.inputs), batch.targets), model)
 
-    passes: Passes | None = getattr(task, "passes", None)
-    axes = _identity(quantiser), _identity(surrogate)
-    if passes is None or None in axes:
-        return made()
+    axes = identity_of(quantiser), identity_of(surrogate)
     # A deterministic pass is the same whatever the stream is.
     drawn = names if quantiser.stochastic else None
-    return passes.get(model, batch, (axes, id(task.loss), drawn), made)
-
-
-def _identity(axis: Quantiser | Surrogate) -> Hashable | None:
-    """Return what tells srste's quantisers and surrogates from each other: their class and arguments.
-    None of a user's, which may be anything, also something that changes from pass to pass."""
-    kind = type(axis)
-    if kind.__module__ not in (rounding.__name__, surrogates.__name__):
-        return None
-    return kind, tuple(sorted(vars(axis).items()))
+    return kept(task, batch, None if None in axes else (axes, drawn), made)

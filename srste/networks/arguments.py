@@ -9,3 +9,18 @@ def positive(owner: object, name: str, value: float) -> float:
     if not (number and 0 < value < math.inf):
         raise ValueError(f"`{type(owner).__name__}({name}={value})` must be > 0")
     return float(value)
+
+
+def fraction(owner: object, name: str, value: float) -> float:
+    """The value, if it is a number in [0, 1]."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 <= value <= 1):
+        raise ValueError(f"`{type(owner).__name__}({name}={value})` must be in [0, 1]")
+    return float(value)
+
+
+def integer(owner: object, name: str, value: int) -> int:
+    """The value, if it is an integer >= 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{type(owner).__name__}({name}={value})` must be an integer >= 1")
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import torch
@@ -49,7 +50,33 @@ class Sign:
         return sign(a)
 
 
-class StochasticRounding:
+class StochasticUnits(ABC):
+    """A quantiser that draws: +1 with a probability that its pre-activation sets.
+
+    A network of such units is a stochastic one. Its loss is a mean over draws, which has a gradient, so
+    that what an estimator is off by can be measured.
+    """
+
+    stochastic = True
+
+    @abstractmethod
+    def probability(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """P(s = +1 | a), in [0, 1], shape of ``a``."""
+
+    @abstractmethod
+    def slope(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """dP(s = +1 | a)/da, >= 0, shape of ``a``: the density of the noise that is added to it."""
+
+    def __call__(self, a: Float[Tensor, "*shape"], generator: Stream) -> Float[Tensor, "*shape"]:
+        u = uniform(generator, tuple(a.shape), a.device)
+        return self.values(a, u)
+
+    def values(self, a: Float[Tensor, "*shape"], u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """+1 where the uniform number u is below P(s = +1 | a), else -1."""
+        return _plus_minus(u < self.probability(a), a.dtype)
+
+
+class StochasticRounding(StochasticUnits):
     """Rounds up with a probability that grows with the pre-activation.
 
     Forward:   s = a / max(A) if a > 0 else a / |min(A)|    in [-1, 1]
@@ -72,7 +99,6 @@ class StochasticRounding:
         sigmoid; Maddison et al. (2017), equation 2, and Jang et al. (2017) for the relaxed Bernoulli.
     """
 
-    stochastic = True
     _SCOPES: ClassVar[dict[str, int | None]] = {"layer": None, "example": 0, "unit": 1}
     """Of each scope the dimension that is not reduced."""
 
@@ -85,13 +111,19 @@ class StochasticRounding:
 
     def probability(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """P(q(a) = +1), in [0, 1], shape of ``a`` (batch, units), or (batch, channels, ...)."""
-        dims = [dim for dim in range(a.ndim) if dim != self._SCOPES[self.scope]]
-        highest = a.amax(dims, keepdim=True).clamp_min(0)
-        lowest = a.amin(dims, keepdim=True).clamp_max(0)
+        highest, lowest = self._extremes(a)
         # Where no pre-activation has that sign, nothing is divided by that (zero) extreme.
         scaled = torch.where(a > 0, a / highest, torch.where(a < 0, a / -lowest, a))
         return (scaled + 1) / 2
 
-    def __call__(self, a: Float[Tensor, "*shape"], generator: Stream) -> Float[Tensor, "*shape"]:
-        u = uniform(generator, tuple(a.shape), a.device)
-        return _plus_minus(u < self.probability(a), a.dtype)
+    def slope(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """1 / (2 max(A)) where a > 0, 1 / (2 |min(A)|) elsewhere, with the extremes taken for constants;
+        zero where there is no pre-activation of that sign."""
+        highest, lowest = self._extremes(a)
+        scale = torch.where(a > 0, highest, -lowest)
+        return torch.where(scale > 0, 0.5 / scale, 0.0)
+
+    def _extremes(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Return max(A), at least zero, and min(A), at most zero."""
+        dims = [dim for dim in range(a.ndim) if dim != self._SCOPES[self.scope]]
+        return a.amax(dims, keepdim=True).clamp_min(0), a.amin(dims, keepdim=True).clamp_max(0)

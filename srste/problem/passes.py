@@ -8,17 +8,53 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from srste.problem.task import Batch
+    from srste.problem.task import Batch, Task
 
 MOST_BYTES = 2**28
 """The most that the gradients of one task may take, and again those with other draws; those used longest
 ago go first."""
+
+
+def kept(
+    task: Task, batch: Batch, key: Hashable | None, make: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Return a gradient of a task that has an attribute ``passes``, made if it is not there; of another
+    task, or without a key, it is made anew.
+
+    Args: key: of all that the gradient depends on but for the model, the loss and the batch.
+    """
+    passes: Passes | None = getattr(task, "passes", None)
+    if passes is None or key is None:
+        return make()
+    return passes.get(task.model, batch, (key, id(task.loss)), make)
+
+
+_OURS = "srste."
+
+
+def identity_of(part: object) -> Hashable | None:
+    """Return what tells parts of srste's from each other: their class and their arguments. None of a
+    user's, which may be anything, also something that changes from pass to pass."""
+    if isinstance(part, FunctionType):
+        return part if part.__module__.startswith(_OURS) else None
+    kind = type(part)
+    if not kind.__module__.startswith(_OURS):
+        return None
+    state = []
+    for name, value in sorted(vars(part).items()):
+        plain = isinstance(value, str | int | float | None)
+        identity = value if plain else identity_of(value)
+        if identity is None and value is not None:
+            return None
+        state.append((name, identity))
+    return kind, tuple(state)
 
 
 class Passes:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from srste.networks.activations import estimating
+from srste.networks.estimating import estimating
 from srste.networks.rounding import Sign
 from srste.networks.surrogates import Clipped
 from srste.problem.problem import Problem

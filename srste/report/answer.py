@@ -21,6 +21,9 @@ from srste.report.formatting import p_value, percent, ranges, signed, with_inter
 from srste.report.panels import BATCH, HELDOUT, Measure, Setting
 from srste.report.summary import Row, Summary
 
+MOST_NAMED = 5
+"""Of more estimators than these the others are counted, and are in the tables."""
+
 
 class Answer(NamedTuple):
     """headline: one sentence on the estimator with the largest gain over its baseline. details:
@@ -34,15 +37,32 @@ def answer(setting: Setting, results: Sequence[Summary], claims: Sequence[Claim]
     """Return the answer for a setting. results: its summaries; claims: its claims."""
     compared = sorted((one for one in results if one.best), key=lambda one: -_best(one).mean)
     subjects = [one for one in compared if not one.control] or compared
-    headlines = [_headline(one) for one in subjects] or [_alone(claims)]
+    controls = [one for one in compared if one not in subjects]
+    named = subjects[:MOST_NAMED]
+    headlines = [_headline(one) for one in named] or [_alone(claims)]
     details = [*(_details(subjects[0]) if subjects else []), *headlines[1:]]
-    details += [_control(one, subjects, claims) for one in compared if one not in subjects]
-    details += filter(None, (_zero_output(one, claims) for one in subjects))
+    if others := subjects[MOST_NAMED:]:
+        named = subjects[:1]  # in what follows
+        details.append(_others(others))
+    details += [_control(one, named, claims) for one in controls]
+    details += filter(None, (_zero_output(one, claims) for one in named))
     if claims and (networks := len(setting.networks)) < FEWEST_NETWORKS:
         count = "one network" if networks == 1 else f"{networks} networks"
         enough = f"{FEWEST_NETWORKS}: sweep seed=0,1,...,9 for ten"
         details.append(f"This describes {count}; a test needs at least {enough}.")
     return Answer(headlines[0], details)
+
+
+def _others(others: Sequence[Summary]) -> str:
+    """Return how many of these do better or worse than their baselines."""
+    verdicts = [_verdict_of(one) for one in others]
+    if TOO_FEW in verdicts:
+        better = sum(_best(one).mean > 0 for one in others)
+        words = f"{better} have a lower loss than their baseline, {len(others) - better} do not"
+    else:
+        counts = {v: verdicts.count(v) for v in (BETTER, WORSE, NO_EVIDENCE) if v in verdicts}
+        words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"The other {len(others)} estimators, all in the table: {words}."
 
 
 def _verdict_of(one: Summary) -> str:

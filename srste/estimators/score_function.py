@@ -1,0 +1,120 @@
+"""Unbiased estimators by the score function: REINFORCE, and leave-one-out pairs."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+from srste.estimators.base import Aggregation, Direction, Normalisation, gradient_of
+from srste.estimators.sampled import (
+    SampledPass,
+    check_not_normalising,
+    check_units,
+    drawn,
+    per_example,
+    with_scores,
+)
+from srste.networks.rounding import Quantiser
+from srste.problem.passes import identity_of, kept
+from srste.problem.task import Batch, Task
+from srste.randomness import Stream
+
+
+class Unbiased(ABC):
+    """What the unbiased estimators of a stochastic binary network share: their draws and averages.
+
+    Args:
+        quantiser: stochastic units.
+        aggregation, normalisation: see `srste.estimators.base`. With another aggregation than the mean
+            it is biased.
+        draws: "nested" or "independent", see `srste.estimators.straight_through.StraightThrough`.
+    Raises: ValueError for a quantiser without probabilities; by `direction`, for a loss that is not the
+        mean of its examples' losses, and for batch norm in training mode.
+    """
+
+    stochastic = True
+    _stream: ClassVar[str] = "units"
+
+    def __init__(
+        self,
+        quantiser: Quantiser,
+        aggregation: Aggregation,
+        normalisation: Normalisation,
+        draws: Literal["nested", "independent"] = "nested",
+    ) -> None:
+        if draws not in ("nested", "independent"):
+            raise ValueError(
+                f"`{type(self).__name__}(draws={draws})` must be one of nested, independent"
+            )
+        self._units = check_units(self, quantiser)
+        self._aggregation, self._normalisation, self._draws = aggregation, normalisation, draws
+
+    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
+        """See :class:`srste.estimators.base.Estimator`."""
+        check_not_normalising(task.model)
+        of_all = () if self._draws == "nested" else ("of", samples)
+        identity = identity_of(self)
+
+        def sample(number: int) -> Direction:
+            names = (self._stream, "batch", batch.index, "sample", number, *of_all)
+            key = identity and (identity, names)
+            return kept(task, batch, key, lambda: self._gradient(task, batch, task.stream(*names)))
+
+        gradients = [sample(number) for number in range(1, samples + 1)]
+        pooled = {name: self._aggregation([g[name] for g in gradients]) for name in gradients[0]}
+        return self._normalisation(pooled)
+
+    @abstractmethod
+    def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
+        """Return one sample's gradient."""
+
+
+class Reinforce(Unbiased):
+    """The score-function estimator: draws that turned out well are made more probable.
+
+    Forward:   q(a) drawn in every activation; L the loss of an example
+    Direction: normalisation(aggregation(dL/dw + L sum over units d log P(q | a)/dw))
+
+    Args:
+        quantiser: stochastic units. aggregation, normalisation, draws: see `StraightThrough`.
+    Raises: ValueError as `srste.estimators.score_function.Unbiased`.
+    Properties: stochastic; unbiased for the gradient of the stochastic network, of large variance; N
+        forward-backward passes.
+    References: Williams (1992), "Simple statistical gradient-following algorithms for connectionist
+        reinforcement learning".
+    """
+
+    def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
+        rule = SampledPass(self._units, generator)
+        losses = drawn(task, batch, rule)
+        weights = [per_example(losses, a) * rule.score(place) for place, a in enumerate(rule.a)]
+        return gradient_of(with_scores(losses, rule, weights), task.model)
+
+
+class LeaveOneOut(Unbiased):
+    """The score-function estimator of pairs of draws, each the other's baseline.
+
+    Forward:   q(a) drawn twice, independently, in every activation; L1 and L2 the losses of an example
+    Direction: normalisation(aggregation((dL1/dw + dL2/dw) / 2 + (L1 - L2)/2 sum over units
+               (d log P(q1 | a1)/dw - d log P(q2 | a2)/dw)))
+
+    Args:
+        quantiser: stochastic units. aggregation, normalisation, draws: see `StraightThrough`.
+    Raises: ValueError as `srste.estimators.score_function.Unbiased`.
+    Properties: stochastic; unbiased for the gradient of the stochastic network; 2 N forward-backward
+        passes.
+    References: Kool et al. (2019), "Buy 4 REINFORCE samples, get a baseline for free!", with two draws.
+    """
+
+    def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
+        rules = [SampledPass(self._units, generator) for _ in range(2)]
+        losses = [drawn(task, batch, rule) for rule in rules]
+        gain = (losses[0] - losses[1]).detach()
+        gradients = [
+            gradient_of(
+                with_scores(
+                    of, rule, [sign * per_example(gain, a) * rule.score(i) for i, a in enumerate(rule.a)]
+                ),
+                task.model,
+            )
+            for of, rule, sign in zip(losses, rules, (1, -1), strict=True)
+        ]
+        return {name: (g + gradients[1][name]) / 2 for name, g in gradients[0].items()}

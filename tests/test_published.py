@@ -1,0 +1,179 @@
+"""Published results, by the functions of benchmarks/published.py with fewer samples."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from srste.estimators.base import gradient_of
+from tests.support import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import published
+
+SAMPLES = 4_000
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return published.psa_truth()
+
+
+@pytest.fixture(scope="module")
+def curves():
+    return json.loads((published.DATA / "psa_555_curves.json").read_text())
+
+
+def test_the_exact_loss_and_its_gradient(truth):
+    loss, layers = truth
+    assert f"{loss:.8f}" == "0.68386823"
+    assert [f"{float(g.norm()):.5f}" for g in layers] == ["0.00473", "0.00591", "0.00969", "0.05327"]
+
+
+def test_the_exact_loss_is_that_of_all_states_of_all_units_together(truth):
+    """2^15 states of three layers, with their probabilities as a product, in NumPy."""
+    model, x, y = published.psa_network()
+    weights = [(m.weight.detach().numpy(), m.bias.detach().numpy()) for m in list(model)[::2]]
+    states = (np.arange(32)[:, None] >> np.arange(5)) & 1
+
+    def probabilities(below, layer):
+        """P(each state | each state below), (below, 32)."""
+        weight, bias = weights[layer]
+        p = 1 / (1 + np.exp(-(below @ weight.T + bias)))
+        return np.prod(np.where(states[None] == 1, p[:, None], 1 - p[:, None]), axis=2)
+
+    first = probabilities(x.numpy(), 0)
+    second, third = probabilities(states, 1), probabilities(states, 2)
+    weight, bias = weights[3]
+    eta = (states @ weight.T + bias)[:, 0]
+    of_third = np.log1p(np.exp(-y.numpy() * eta))  # (points, 32)
+    total = 0.0
+    for i in range(32):
+        for j in range(32):
+            total += float((first[:, i] * second[i, j] * (third[j] * of_third).sum(1)).mean())
+    assert truth[0] == pytest.approx(total, rel=1e-12)
+
+
+def test_mean_field(truth):
+    estimator, _ = published.PSA["mean field"]
+    gradients = published.single_samples(estimator, 1, 1)
+    found = [published.accuracy(g, t, 1) for g, t in zip(gradients, truth[1], strict=True)]
+    assert [f"{rmse:.4f}" for rmse, _ in found] == ["0.2478", "0.4153", "0.4849", "0.3306"]
+    assert [f"{cosine:.4f}" for _, cosine in found] == ["0.9954", "0.9109", "0.9382", "0.9533"]
+
+
+def test_the_expected_straight_through_gradient(truth):
+    """Over all 2^15 states of a few points at a time, each weighted with its probability."""
+    model, x, y = published.psa_network()
+    states = ((torch.arange(2**15)[:, None] >> torch.arange(15)) & 1).double()
+    total = None
+    for point in range(len(x)):
+        repeated = x[point].repeat(len(states), 1)
+        probability = torch.ones(len(states), dtype=torch.float64)
+        h = repeated
+        for layer, linear in enumerate(list(model)[::2]):
+            a = linear(h)
+            if layer == 3:
+                break
+            p, drawn = torch.sigmoid(a), states[:, 5 * layer : 5 * layer + 5]
+            probability = probability * torch.where(drawn == 1, p, 1 - p).prod(1).detach()
+            h = drawn + p - p.detach()  # the draw forward, the slope of its mean backward
+        losses = torch.nn.functional.softplus(-y[point] * a[:, 0])
+        gradient = gradient_of((probability * losses).sum() / len(x), model)
+        total = gradient if total is None else {k: v + gradient[k] for k, v in total.items()}
+    expected = [g[0] for g in published.by_layer(total)]
+    errors = [float((g - t).norm() / t.norm()) for g, t in zip(expected, truth[1], strict=True)]
+    np.testing.assert_allclose(errors[:3], [0.0784, 0.3330, 0.3567], atol=5e-5)
+    assert errors[3] < 1e-12
+    # The estimator's own mean, within its Monte-Carlo error.
+    estimator, copies = published.PSA["ST"]
+    drawn = published.single_samples(estimator, SAMPLES, copies)
+    for ours, exact in zip(drawn, expected, strict=True):
+        error = ours.std(0) / math.sqrt(len(ours))
+        assert ((ours.mean(0) - exact).abs() <= 5 * error + 1e-12).all()
+
+
+@pytest.mark.parametrize("name", ["REINFORCE", "ST"])
+def test_the_published_curves(truth, curves, name):
+    estimator, copies = published.PSA[name]
+    drawn = published.single_samples(estimator, SAMPLES, copies)
+    for layer, (ours, exact) in enumerate(zip(drawn, truth[1], strict=True)):
+        for n in (1, 4, 10, 40):
+            place = curves["n"].index(n)
+            rmse, cosine = published.accuracy(ours, exact, n)
+            # Of SAMPLES / n squared errors each, whose spread is at most some 1.5 of their mean.
+            allowed = 5 * 1.5 / 2 * math.sqrt(2 * n / SAMPLES)
+            published_rmse = curves["curves"][f"rmse/layer{layer}/{name}"][place]
+            assert rmse == pytest.approx(published_rmse, rel=allowed)
+            allowed = 5 * 0.6 * math.sqrt(2 * n / SAMPLES)
+            assert cosine == pytest.approx(
+                curves["curves"][f"cos/layer{layer}/{name}"][place], abs=allowed
+            )
+
+
+@pytest.mark.parametrize("name", ["REINFORCE", "leave one out", "ARM", "DisARM"])
+def test_unbiased_on_the_network(truth, name):
+    estimator, copies = published.PSA[name]
+    for ours, exact in zip(published.single_samples(estimator, SAMPLES, copies), truth[1], strict=True):
+        error = ours.std(0) / math.sqrt(len(ours))
+        assert ((ours.mean(0) - exact).abs() <= 5 * error).all()
+
+
+@pytest.mark.parametrize("name", [n for n, (_, copies) in published.PSA.items() if copies > 1])
+def test_the_error_falls_with_n_as_its_bias_and_variance_say(truth, name):
+    """RMSE(n)^2 = bias^2 + (RMSE(1)^2 - bias^2) / n."""
+    estimator, copies = published.PSA[name]
+    drawn = published.single_samples(estimator, SAMPLES, copies)
+    for ours, exact in zip(drawn, truth[1], strict=True):
+        squares = ((ours - exact) ** 2).sum(1)
+        at_one = float(squares.mean())
+        # The square of the mean's distance has the variance of the mean in it.
+        bias = float(((ours.mean(0) - exact) ** 2).sum() - ours.var(0).sum() / len(ours))
+        n = 20
+        expected = bias + (at_one - bias) / n
+        groups = ours.reshape(len(ours) // n, n, -1).mean(1)
+        of_n = ((groups - exact) ** 2).sum(1)
+        allowed = 5 * float(of_n.std()) / math.sqrt(len(of_n)) + 5 * at_one / len(ours)
+        assert float(of_n.mean()) == pytest.approx(expected, abs=allowed)
+
+
+def test_disarm_varies_no_more_than_arm(truth):
+    variances = [
+        [float(g.var(0).sum()) for g in published.single_samples(*_with(SAMPLES, name))]
+        for name in ("ARM", "DisARM")
+    ]
+    for arm, disarm in zip(*variances, strict=True):
+        assert disarm <= arm * 1.05
+
+
+def _with(samples, name):
+    estimator, copies = published.PSA[name]
+    return estimator, samples, copies
+
+
+@pytest.mark.parametrize("point", published.YIN)
+def test_yin_s_closed_forms(point):
+    found = published.yin(point, 200_000)
+    for name, theirs in published.YIN[point][2].items():
+        for ours, error, value in zip(*found[name], theirs, strict=True):
+            assert ours == pytest.approx(value, abs=5 * error)
+
+
+@pytest.mark.parametrize("name", published.bernoulli(0.3, 0.49))
+@pytest.mark.parametrize(("p", "t"), [(0.3, 0.49), (0.8, 0.1)])
+def test_one_bernoulli_unit(name, p, t):
+    samples = 40_000
+    drawn = published.bernoulli_samples(name, p, t, samples)
+    mean, variance = published.bernoulli(p, t)[name]
+    if not variance:
+        np.testing.assert_allclose(drawn.numpy(), mean, rtol=1e-12)
+        return
+    assert float(drawn.mean()) == pytest.approx(mean, abs=5 * math.sqrt(variance / samples))
+    fourth = float(((drawn - drawn.mean()) ** 4).mean())
+    error = math.sqrt((fourth - variance**2) / samples)
+    assert float(drawn.var()) == pytest.approx(variance, abs=5 * error + 1e-4 * variance)
