@@ -83,8 +83,8 @@ class TestRecords:
 class TestAtTheEnd:
     def test_the_table_and_the_link(self, sweep):
         out = sweep[1].stdout
-        assert re.search(r"estimator +N +loss +gain over STE +won +held out", out)
-        assert len(re.findall(r"^ (?:sr-STE|      )  +[123] +0\.\d+ +[+-]", out, re.M)) == 3
+        assert re.search(r"estimator +N +passes +loss +gain over STE +won +held out", out)
+        assert len(re.findall(r"^ (?:sr-STE|      )  +([123]) +(?:2|4|6) +0\.\d+ +[+-]", out, re.M)) == 3
         assert "The loss after sr-STE's best step is" in out
         assert (
             "This describes one network; a test needs at least 6: sweep seed=0,1,...,9 for ten." in out

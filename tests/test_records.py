@@ -67,6 +67,8 @@ def record(table, **changes):
         ),
         not_exact="",
         alarm_details={"tensors that do not move": "0.weight"},
+        forward_passes=3,
+        backward_passes=2,
         seconds=0.01,
         created="2026-01-02T03:04:05.678+00:00",
         config={"seed": 0},
@@ -174,7 +176,7 @@ def test_another_format_is_not_read(written):
     plain = json.loads((written / "record.json").read_text())
     del plain["checksum"]
     (written / "record.json").write_bytes(sealed(plain | {"format": 99}))
-    with pytest.raises(DamagedRecordError, match="has format 99, not 6"):
+    with pytest.raises(DamagedRecordError, match="has format 99, not 7"):
         records.read(written)
 
 

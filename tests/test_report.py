@@ -238,9 +238,9 @@ class TestTerminal:
     def test_n_is_down_the_rows_and_the_means_are_those_of_the_studies(self):
         text = answers(sweep())
         rows = [line.split() for line in text.splitlines()]
-        assert ["STE", "0.40000"] in rows
-        assert ["sr-STE", "1", "0.39500", "+0.005", "2/2"] in [row[:5] for row in rows]
-        assert ["10", "0.26000", "+0.14", "2/2"] in [row[:4] for row in rows]
+        assert ["STE", "5", "0.40000"] in rows
+        assert ["sr-STE", "1", "5", "0.39500", "+0.005", "2/2"] in [row[:6] for row in rows]
+        assert ["10", "5", "0.26000", "+0.14", "2/2"] in [row[:5] for row in rows]
         assert "lower by 0.14 than after STE's at N = 10" in " ".join(text.split())
 
     @pytest.mark.parametrize("seeds", [1, 8])

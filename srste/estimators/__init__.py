@@ -1,5 +1,5 @@
 """Gradient estimators, one a file: from a task and a batch to a direction."""
 
-from srste.estimators.base import Direction, Estimator
+from srste.estimators.base import Cost, Direction, Estimator, cost_of
 
-__all__ = ["Direction", "Estimator"]
+__all__ = ["Cost", "Direction", "Estimator", "cost_of"]

@@ -3,11 +3,12 @@
 from abc import abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from srste.estimators.base import Direction, gradient_of
+from srste.estimators.base import Cost, Direction, gradient_of
 from srste.estimators.sampled import SampledPass, drawn, per_example, with_scores
 from srste.estimators.score_function import Unbiased
+from srste.networks.activations import activations_of
 from srste.problem.task import Batch, Task
 from srste.randomness import Stream
 
@@ -15,6 +16,10 @@ from srste.randomness import Stream
 class Antithetic(Unbiased):
     """What ARM and DisARM share: of each layer, the losses of two draws from mirrored uniform numbers,
     with the layers below as they were drawn, and the numbers above in common."""
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(samples * (1 + len(activations_of(model))), samples)
 
     def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
         rule = SampledPass(self._units, generator)

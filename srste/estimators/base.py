@@ -1,7 +1,7 @@
 """What an estimator is, and the axes it is made of: aggregation and normalisation."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,22 @@ from srste.problem.task import Batch, Task
 Direction = dict[str, Tensor]
 """A tensor for every name in ``model.named_parameters()``, of its shape, dtype and device; the step is
 ``w - lr * direction``. Of parameters with ``requires_grad=False`` it is zero."""
+
+
+class Cost(NamedTuple):
+    """What a direction costs: passes through the whole network."""
+
+    forward: int
+    backward: int
+
+
+def cost_of(estimator: "Estimator", model: nn.Module, samples: int) -> Cost | None:
+    """What the estimator declares that a direction for the model costs; None if it declares nothing.
+
+    An estimator declares it by a method ``cost(model, samples)``.
+    """
+    declared = getattr(estimator, "cost", None)
+    return None if declared is None else Cost(*declared(model, samples))
 
 
 class Estimator(Protocol):

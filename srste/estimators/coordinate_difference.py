@@ -8,7 +8,7 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from srste.estimators.base import Direction, Normalisation
+from srste.estimators.base import Cost, Direction, Normalisation
 from srste.estimators.chains import segments_of
 from srste.estimators.sampled import losses_of_examples
 from srste.estimators.smoothed import loss_at
@@ -42,6 +42,13 @@ class CoordinateDifference:
     def __init__(self, normalisation: Normalisation, radius: float = 0.1) -> None:
         self.radius = positive(self, "radius", radius)
         self._normalisation = normalisation
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """At most this, see :func:`srste.estimators.base.cost_of`."""
+        layers = _linear_layers(model)
+        if layers is None:
+            return Cost(2 * sum(p.numel() for p in model.parameters() if p.requires_grad), 0)
+        return Cost(1 + sum(layer.out_features for layer in layers[:-1]), 0)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""

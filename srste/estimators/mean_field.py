@@ -1,6 +1,8 @@
 """Mean field: the units' means in the place of their draws."""
 
-from srste.estimators.base import Direction, Normalisation, gradient_of
+from torch import nn
+
+from srste.estimators.base import Cost, Direction, Normalisation, gradient_of
 from srste.estimators.sampled import check_units
 from srste.networks.activations import acting
 from srste.networks.estimating import Relaxed
@@ -28,6 +30,10 @@ class MeanField:
     def __init__(self, quantiser: Quantiser, normalisation: Normalisation) -> None:
         self._units = check_units(self, quantiser)
         self._normalisation = normalisation
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(1, 1)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from srste.estimators.base import Direction, gradient_of
+from srste.estimators.base import Cost, Direction, gradient_of
 from srste.estimators.chains import segments_of
 from srste.estimators.sampled import SampledPass, drawn, losses_of_examples, with_scores
 from srste.estimators.score_function import Unbiased
@@ -31,6 +31,10 @@ class PathSampleAnalytic(Unbiased):
     References: Shekhovtsov et al. (2020), "Path sample-analytic gradient estimators for stochastic
         binary networks", and its public code.
     """
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(samples, samples)
 
     def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
         if isinstance(self._units, StochasticRounding):

@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
-from srste.estimators.base import Aggregation, Direction, Normalisation, gradient_of
+from torch import nn
+
+from srste.estimators.base import Aggregation, Cost, Direction, Normalisation, gradient_of
 from srste.estimators.sampled import (
     SampledPass,
     check_not_normalising,
@@ -82,6 +84,10 @@ class Reinforce(Unbiased):
         reinforcement learning".
     """
 
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(samples, samples)
+
     def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
         rule = SampledPass(self._units, generator)
         losses = drawn(task, batch, rule)
@@ -103,6 +109,10 @@ class LeaveOneOut(Unbiased):
         passes.
     References: Kool et al. (2019), "Buy 4 REINFORCE samples, get a baseline for free!", with two draws.
     """
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(2 * samples, 2 * samples)
 
     def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
         rules = [SampledPass(self._units, generator) for _ in range(2)]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from srste.estimators.base import Direction, Normalisation, mean
+from srste.estimators.base import Cost, Direction, Normalisation, mean
 from srste.estimators.straight_through import gradient_through
 from srste.networks.arguments import fraction, integer, positive
 from srste.networks.rounding import Sign
@@ -55,24 +55,27 @@ class Smoothed(ABC):
         self.pairs = integer(self, "pairs", pairs)
         self._normalisation, self._draws = normalisation, draws
 
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(2 * samples * self.pairs, 0)
+
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
         of_all = () if self._draws == "nested" else ("of", samples)
-        identity = identity_of(self)
+        identity, guide = identity_of(self), self._guide(task, batch)
 
         def sample(number: int) -> Direction:
             names = ("smoothing", "batch", batch.index, "sample", number, *of_all)
             key = identity and (identity, names)
-            return kept(task, batch, key, lambda: self._sample(task, batch, task.stream(*names)))
+            return kept(task, batch, key, lambda: self._sample(task, batch, guide, task.stream(*names)))
 
         pooled = [sample(number) for number in range(1, samples + 1)]
         return self._normalisation({name: mean([g[name] for g in pooled]) for name in pooled[0]})
 
-    def _sample(self, task: Task, batch: Batch, generator: Stream) -> Direction:
+    def _sample(self, task: Task, batch: Batch, guide: Direction, generator: Stream) -> Direction:
         """Return the mean over the pairs of one sample."""
         moving = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
         total = {name: torch.zeros_like(p) for name, p in task.model.named_parameters()}
-        guide = self._guide(task, batch)
         for _ in range(self.pairs):
             v = self._along(moving, guide, generator)
             up, down = (
@@ -152,6 +155,10 @@ class _Guided(Smoothed):
     ) -> None:
         super().__init__(normalisation, radius, pairs, draws)
         self._surrogate = surrogate
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(2 * samples * self.pairs + 1, 1)
 
     def _guide(self, task: Task, batch: Batch) -> Direction:
         """The STE gradient, at length 1; zero where that is zero."""

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from srste.estimators.base import Aggregation, Direction, Normalisation, gradient_of
+from torch import nn
+
+from srste.estimators.base import Aggregation, Cost, Direction, Normalisation, gradient_of
 from srste.networks.draws import DrawSurrogate
 from srste.networks.estimating import AnySurrogate, estimating
 from srste.networks.rounding import Quantiser, StochasticUnits
@@ -61,6 +63,10 @@ class StraightThrough:
     @property
     def stochastic(self) -> bool:
         return self.quantiser.stochastic
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(*[samples if self.stochastic else 1] * 2)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""

@@ -154,6 +154,8 @@ class _Studies:
             certificate=study.certificate,
             not_exact=study.not_exact,
             alarm_details=study.alarms,
+            forward_passes=study.cost and study.cost.forward,
+            backward_passes=study.cost and study.cost.backward,
             seconds=seconds,
             config=self.job.config | {"estimator": config, "samples": samples},
             table=checksum(table),

@@ -21,13 +21,15 @@ class Row(NamedTuple):
     samples: None where none are drawn. loss: after the best step, the mean over networks of each
     one's mean over batches. gain, heldout: the test of the gain over the baseline, on the batch and
     on held-out data at the same learning rate, with Holm's correction for all N; None for the
-    baseline, or without held-out data.
+    baseline, or without held-out data. passes: forward and backward passes of a direction together;
+    None where the estimator does not say, or where networks differ in it.
     """
 
     samples: int | None
     loss: float
     gain: Finding | None
     heldout: Finding | None
+    passes: int | None
 
     @property
     def mean(self) -> float:
@@ -85,6 +87,7 @@ def summaries(setting: Setting, claims: Sequence[Claim]) -> list[Summary]:
         for claim in claims
         if claim.finding.rule == CHOSEN
     }
+    passes = _passes(setting)
     results = []
     for name, series in losses.series.items():
         baseline = setting.baselines.get(name, "")
@@ -92,13 +95,23 @@ def summaries(setting: Setting, claims: Sequence[Claim]) -> list[Summary]:
             Row(
                 samples,
                 _mean(series.at(samples)),
-                *(tested.get((name, baseline, measure.short, samples)) for measure in (BATCH, HELDOUT)),
+                tested.get((name, baseline, BATCH.short, samples)),
+                tested.get((name, baseline, HELDOUT.short, samples)),
+                passes.get((name, samples)),
             )
             for samples in series.samples
         )
         at_chosen = (chosen.get((name, baseline, measure.short)) for measure in (BATCH, HELDOUT))
         results.append(Summary(name, baseline, name in setting.controls, rows, *at_chosen))
     return sorted(results, key=lambda one: (one.control, bool(one.baseline)))
+
+
+def _passes(setting: Setting) -> dict[tuple[str, int | None], int | None]:
+    """Return what a direction costs, by series and number of samples."""
+    of: dict[tuple[str, int | None], set[int | None]] = {}
+    for column, record in setting.records:
+        of.setdefault((column.series, column.samples), set()).add(record.passes)
+    return {place: counts.pop() if len(counts) == 1 else None for place, counts in of.items()}
 
 
 def _mean(losses: Array) -> float:

@@ -59,6 +59,7 @@ def _table(chapter: Chapter) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("estimator")
     table.add_column("N", justify="right")
+    table.add_column("passes", justify="right")
     table.add_column("loss", justify="right")
     if baselines:
         table.add_column(f"gain over {baselines}" + (" [95 %]" if networks > 1 else ""))
@@ -69,7 +70,7 @@ def _table(chapter: Chapter) -> Table:
         for place, row in enumerate(one.rows):
             cells = [
                 Text("" if place else one.series), "" if row.samples is None else str(row.samples),
-                f"{row.loss:.5f}", *_gain_cells(row),
+                "" if row.passes is None else f"{row.passes:,}", f"{row.loss:.5f}", *_gain_cells(row),
             ]  # fmt: skip
             table.add_row(*cells[: len(table.columns)])
     return table
@@ -80,9 +81,10 @@ def _table_legend(chapter: Chapter) -> str:
     tested = [row.gain for one in chapter.summaries for row in one.rows if row.gain]
     if not tested:
         return ""
+    passes = "passes: forward and backward passes of one direction"
     if len(chapter.setting.networks) == 1:
-        return "won: on so many batches the loss is lower than the baseline's\n"
-    legend = "won: on so many networks the mean loss is lower than the baseline's"
+        return f"{passes}; won: on so many batches the loss is lower than the baseline's\n"
+    legend = f"{passes}; won: on so many networks the mean loss is lower than the baseline's"
     if any(finding.verdict not in (TOO_FEW, NOTHING) for finding in tested):
         legend += "\n▲ better, ▼ worse, ○ no evidence (Wilcoxon over networks, corrected for all N)"
     return f"{legend}\n"

@@ -112,6 +112,7 @@ def _gain(one: Summary, row: Row) -> Cells:
         "baseline": one.baseline,
         "control": int(one.control),
         "samples": row.samples,
+        "passes": row.passes,
         "post_loss": row.loss,
         "gain": gain and gain.mean,
         "gain_low": gain and gain.low,

@@ -46,7 +46,7 @@ def quantity(name: str, record: Record) -> float | None:
 
 _ROW = (
     "pre_loss", "post_loss", "lr", "decrease", "regret", "heldout_pre_loss", "heldout_post_loss",
-    "zero_loss", "angle",
+    "zero_loss", "angle", "forward_passes", "backward_passes",
 )  # fmt: skip
 
 

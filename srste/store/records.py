@@ -24,7 +24,7 @@ from srste.store.trial_tables import unpacked
 from srste.study.certificate import Certificate
 from srste.study.results import Best, Heldout, Probe
 
-FORMAT = 6
+FORMAT = 7
 RECORD, TRIALS = "record.json", "trials.packed.parquet"
 FILES = frozenset({RECORD, TRIALS})
 """The names of a record's files."""
@@ -56,9 +56,10 @@ class Record:
     samples is None where the estimator draws nothing. trials, failed: how many; reason: why the
     first one failed. best, heldout, zero_loss, probe, certificate, not_exact: see
     :class:`srste.study.study.Study`. angles: likewise; None for a tensor that does not move.
-    alarm_details: the study's alarms. seconds: what it took. created: UTC, ISO 8601. config: the
-    resolved configuration of the job that made it. git_commit, versions: of the code. table:
-    checksum of `trials.packed.parquet`.
+    alarm_details: the study's alarms. forward_passes, backward_passes: what the direction costs, through
+    the whole network; None where its estimator does not say. seconds: what the study took. created:
+    UTC, ISO 8601. config: the resolved configuration of the job that made it. git_commit, versions: of
+    the code. table: checksum of `trials.packed.parquet`.
     """
 
     key: str
@@ -77,6 +78,8 @@ class Record:
     certificate: Certificate | None
     not_exact: str
     alarm_details: dict[str, str]
+    forward_passes: int | None
+    backward_passes: int | None
     seconds: float
     created: str
     config: dict[str, Any]
@@ -113,6 +116,13 @@ class Record:
     def alarms(self) -> list[str]:
         """Every alarm: its kind and its detail."""
         return [f"{kind}: {detail}" for kind, detail in self.alarm_details.items()]
+
+    @property
+    def passes(self) -> int | None:
+        """Forward and backward passes of the direction together."""
+        if self.forward_passes is None or self.backward_passes is None:
+            return None
+        return self.forward_passes + self.backward_passes
 
     @property
     def decrease(self) -> float | None:

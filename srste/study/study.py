@@ -12,7 +12,7 @@ import torch
 from srste.curve import EvaluatedCurve, ExactCurve, Line, LossCurve
 from srste.curve.forward.evaluated import Progress
 from srste.curve.network.base import check_direction
-from srste.estimators import Direction, Estimator
+from srste.estimators import Cost, Direction, Estimator, cost_of
 from srste.estimators.angles import angle_of_all, angles
 from srste.problem.task import Batch, Task
 from srste.randomness import integer_seed
@@ -36,7 +36,8 @@ class Study:
     a model whose output is zero, on the batch. angles: to the baseline's direction, in degrees, by
     parameter tensor, and of all parameters together under ""; empty without a baseline.
     certificate: None where the loss curve has no exact form, and not_exact says why. alarms:
-    details by kind, see `srste.study.checks`.
+    details by kind, see `srste.study.checks`. cost: of the direction, None if its estimator declares
+    none.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Study:
     certificate: Certificate | None
     not_exact: str
     alarms: dict[str, str]
+    cost: Cost | None
 
     @property
     def regret(self) -> float | None:
@@ -153,6 +155,7 @@ def run_study(
         certificate=exact,
         not_exact=curve.why_not if curve else "",
         alarms=alarms,
+        cost=cost_of(estimator, task.model, samples),
     )
 
 

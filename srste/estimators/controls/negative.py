@@ -1,6 +1,8 @@
 """Control: the direction opposite to STE's."""
 
-from srste.estimators.base import Aggregation, Direction, Normalisation
+from torch import nn
+
+from srste.estimators.base import Aggregation, Cost, Direction, Normalisation
 from srste.estimators.straight_through import StraightThrough
 from srste.networks.rounding import Sign
 from srste.networks.surrogates import Surrogate
@@ -22,6 +24,10 @@ class Negative:
         self, surrogate: Surrogate, aggregation: Aggregation, normalisation: Normalisation
     ) -> None:
         self.ste = StraightThrough(Sign(), surrogate, aggregation, normalisation)
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(1, 1)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""

@@ -1,8 +1,9 @@
 """Control: a random direction."""
 
 import torch
+from torch import nn
 
-from srste.estimators.base import Direction, Normalisation
+from srste.estimators.base import Cost, Direction, Normalisation
 from srste.problem.task import Batch, Task
 from srste.randomness import normal
 
@@ -23,6 +24,10 @@ class Random:
 
     def __init__(self, normalisation: Normalisation) -> None:
         self.normalisation = normalisation
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(0, 0)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""

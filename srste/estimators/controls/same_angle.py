@@ -2,8 +2,10 @@
 
 from typing import Literal
 
+from torch import nn
+
 from srste.estimators.angles import angle_between, turned
-from srste.estimators.base import Aggregation, Direction, Normalisation
+from srste.estimators.base import Aggregation, Cost, Direction, Normalisation
 from srste.estimators.straight_through import StraightThrough
 from srste.networks.rounding import Quantiser, Sign
 from srste.networks.surrogates import Surrogate
@@ -41,6 +43,10 @@ class SameAngle:
     ) -> None:
         self.ste = StraightThrough(Sign(), surrogate, aggregation, normalisation)
         self.paired = StraightThrough(quantiser, surrogate, aggregation, normalisation, draws)
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(samples + 1, samples + 1)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""

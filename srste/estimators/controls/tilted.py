@@ -1,7 +1,9 @@
 """Control: the STE direction, tilted at random."""
 
+from torch import nn
+
 from srste.estimators.angles import turned
-from srste.estimators.base import Aggregation, Direction, Normalisation
+from srste.estimators.base import Aggregation, Cost, Direction, Normalisation
 from srste.estimators.straight_through import StraightThrough
 from srste.networks.rounding import Sign
 from srste.networks.surrogates import Surrogate
@@ -40,6 +42,10 @@ class Tilted:
             raise ValueError(f"`Tilted(angle={angle})` must be > 0 and at most 180 (degrees)")
         self.ste = StraightThrough(Sign(), surrogate, aggregation, normalisation)
         self.angle = float(angle)
+
+    def cost(self, model: nn.Module, samples: int) -> Cost:
+        """See :func:`srste.estimators.base.cost_of`."""
+        return Cost(1, 1)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
