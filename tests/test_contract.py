@@ -55,6 +55,9 @@ FAULTS = {
     "samples_matter_exactly_if_it_is_stochastic": [
         lambda self, task, batch, n, d: {name: g * n for name, g in d.items()},
     ],
+    "the_order_of_examples_does_not_matter_if_it_draws_nothing": [
+        lambda self, task, batch, n, d: with_first(d, lambda g: g * (2 + batch.inputs[0].sum().tanh())),
+    ],
     "the_network_matters": [
         lambda self, task, batch, n, d: {name: torch.ones_like(g) for name, g in d.items()},
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -15,6 +16,10 @@ from srste.estimators.base import global_norm, per_row, per_tensor
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.job_values import job_values
+from srste.networks.activations import acting
+from srste.networks.estimating import Relaxed
+from srste.networks.units import Logistic
+from srste.problem.task import Batch
 from srste.testing import EstimatorContract
 from tests import oracle
 from tests.support import CONF, choices
@@ -41,6 +46,28 @@ class TestContract(EstimatorContract):
 
     def make(self):
         return job(f"estimator={self.name}").estimator
+
+
+OF_SIGNS = sorted(
+    name
+    for name in choices("estimator")
+    if "srste.estimators.straight_through" in (CONF / "estimator" / f"{name}.yaml").read_text()
+    and "quantiser: sign" in (CONF / "estimator" / f"{name}.yaml").read_text()
+)
+
+
+@pytest.mark.parametrize("name", [*OF_SIGNS, "mean_field", "negative_ste"])
+def test_a_loss_of_zero_gives_a_direction_of_zero(name):
+    """The targets are what the network that is differentiated gives: of mean field one of means."""
+    this = job(f"estimator={name}")
+    problem = this.problem()
+    model, batch = problem.model, problem.batch(1)
+    means = acting(model, Relaxed(Logistic())) if name == "mean_field" else nullcontext()
+    with torch.no_grad(), means:
+        targets = model(batch.inputs)
+    found = this.estimator.direction(problem, Batch(1, batch.inputs, targets), 1)
+    assert len(OF_SIGNS) > 8
+    assert not any(g.any() for g in found.values())
 
 
 def direction(*overrides, samples=1, batch=1):

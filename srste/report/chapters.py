@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from srste.analysis.alarms import Alarm
 from srste.report import claims
@@ -9,6 +10,7 @@ from srste.report.answer import Answer, answer
 from srste.report.certificate_text import overview, placed
 from srste.report.claims import Claim, Count
 from srste.report.conditions import Condition
+from srste.report.league import League, leagues
 from srste.report.panels import Measure, Setting, measures, settings
 from srste.report.study_alarms import alarms_of
 from srste.report.summary import Summary, summaries
@@ -24,6 +26,11 @@ class Chapter:
     alarms: list[Alarm]
     summaries: list[Summary]
     answer: Answer
+
+    @cached_property
+    def leagues(self) -> list[League]:
+        """The rankings of its estimators, of many."""
+        return leagues(self.setting)
 
     @property
     def measures(self) -> list[Measure]:

@@ -19,7 +19,32 @@ _DISPLAYED = {
     "tilted_ste": "tilted STE",
     "same_angle": "same angle",
     "negative_ste": "negative STE",
+    "hard_sigmoid_st": "hard-sigmoid ST",
+    "logistic_st": "logistic ST",
+    "rounding_st": "rounding ST",
+    "rounding_reinmax": "rounding ReinMax",
+    "reinmax": "ReinMax",
+    "gumbel_st": "Gumbel-ST",
+    "gumbel_rao": "Gumbel-Rao",
+    "mean_field": "mean field",
+    "reinforce": "REINFORCE",
+    "leave_one_out": "leave-one-out",
+    "arm": "ARM",
+    "disarm": "DisARM",
+    "psa": "PSA",
+    "cdg": "CDG",
+    "nes": "NES",
+    "spsa": "SPSA",
+    "guided_es": "guided ES",
+    "fogzo": "FOGZO",
+    "ede": "EDE",
+    "reste": "ReSTE",
+    "ewgs": "EWGS",
+    "relu1": "ReLU1",
+    "approx_sign": "ApproxSign",
+    "swish_sign": "SwishSign",
 }
+"""Names as the literature writes them."""
 
 
 class Column(NamedTuple):

@@ -17,7 +17,7 @@ from srste.report import claims
 from srste.report.chapters import Chapter
 from srste.report.conditions import Condition
 from srste.report.curves import curves_json
-from srste.report.formatting import duration, loss_words
+from srste.report.formatting import duration, loss_words, with_interval
 from srste.report.next_step import next_step
 from srste.store.records import RecordIndex
 
@@ -110,6 +110,7 @@ def html(
         claims=claims,
         next=next_step(facts.command, chapters),
         duration=duration,
+        with_interval=with_interval,
         fewest=FEWEST_NETWORKS,
         drawn=SETTINGS_DRAWN,
         alarms_by_kind=by_kind,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from srste.analysis.alarms import DRIFT, BestStep
 from srste.analysis.grouping import grouped
-from srste.report import claims, tidy
+from srste.report import claims, league, tidy
 from srste.report.chapters import Chapter
 from srste.report.figures.curves import curves_figure
 from srste.report.figures.drift import drift_figure
+from srste.report.figures.league import profile_figure, ranks_figure
 from srste.report.figures.networks import networks_figure
 from srste.report.figures.scatter import angle_figure, heldout_figure
 from srste.report.figures.style import rendered, same_everywhere
@@ -21,7 +22,7 @@ from srste.report.page import SETTINGS_DRAWN, Facts, Part, Picture, html
 from srste.report.report_files import folder_of, refuse_foreign_report
 from srste.report.study_alarms import steps_of
 from srste.report.table import csv_table
-from srste.store.files import slug, write_atomically
+from srste.store.files import csv_text, slug, write_atomically
 from srste.store.records import RecordIndex
 
 if TYPE_CHECKING:
@@ -85,6 +86,22 @@ def _figures(
     seed = min(setting.networks)
     first = setting.networks[seed]
     counts = [c.samples for c in first.columns if c.samples is not None]
+    for place, ranking in enumerate(chapter.leagues):
+        ending = "_at_equal_cost" if place else ""
+        left_out = f" Left out, as they cost more: {', '.join(ranking.left_out)}." if place else ""
+        if (figure := ranks_figure(ranking)) is not None:
+            yield (
+                f"ranks{ending}",
+                f"The league {ranking.title}: mean ranks over networks. Bars join estimators that the "
+                f"Nemenyi test does not tell apart at 5 %.{left_out}",
+                figure,
+            )
+        yield (
+            f"profiles{ending}",
+            f"The league {ranking.title}: on which part of the batches an estimator has at least a "
+            f"fraction of the largest decrease of the loss that any has there.{left_out}",
+            profile_figure(ranking),
+        )
     if counts:
         yield (
             "networks",
@@ -148,7 +165,12 @@ def _tables(chapters: Sequence[Chapter], folder: Path) -> dict[Path, bytes]:
     for name, (columns, rows) in (
         ("verdicts", claims.rows([claim for chapter in chapters for claim in chapter.claims])),
         ("note", claims.count_rows([count for chapter in chapters for count in chapter.counts])),
+        ("league", league.rows([one for chapter in chapters for one in chapter.leagues])),
     ):
+        if name == "league":
+            if not rows:
+                continue
+            texts["league.csv"] = csv_text([columns, *rows])
         texts[f"{name}.md"] = markdown(columns, rows)
     return {folder / name: text.encode() for name, text in texts.items()}
 

@@ -15,6 +15,10 @@ MOST = 0.9
 """The part of the largest gain from which a larger number of samples is said to add hardly any."""
 
 
+MOST_UNSORTED = 5
+"""More estimators than these are sorted by their gain."""
+
+
 class Row(NamedTuple):
     """An estimator at one number of samples, over all batches and networks.
 
@@ -71,7 +75,8 @@ class Summary:
 
 
 def summaries(setting: Setting, claims: Sequence[Claim]) -> list[Summary]:
-    """Return a setting's estimators: the baselines, then the others, controls last.
+    """Return a setting's estimators: the baselines, then the others, controls last; many of them by
+    falling gain.
 
     Args: claims: the setting's, see :func:`srste.report.claims.claims`.
     """
@@ -103,7 +108,12 @@ def summaries(setting: Setting, claims: Sequence[Claim]) -> list[Summary]:
         )
         at_chosen = (chosen.get((name, baseline, measure.short)) for measure in (BATCH, HELDOUT))
         results.append(Summary(name, baseline, name in setting.controls, rows, *at_chosen))
-    return sorted(results, key=lambda one: (one.control, bool(one.baseline)))
+    many = len(results) > MOST_UNSORTED
+
+    def place(one: Summary) -> tuple[bool, bool, float]:
+        return one.control, bool(one.baseline), -one.best.mean if many and one.best else 0.0
+
+    return sorted(results, key=place)
 
 
 def _passes(setting: Setting) -> dict[tuple[str, int | None], int | None]:

@@ -104,6 +104,16 @@ class EstimatorContract(ABC):
         said = "stochastic" if estimator.stochastic else "deterministic"
         assert torch.equal(one, two) != estimator.stochastic, f"it says that it is {said}, and is not"
 
+    def test_the_order_of_examples_does_not_matter_if_it_draws_nothing(self) -> None:
+        task, estimator = self._task(), self.make()
+        if estimator.stochastic:
+            return  # draws belong to places
+        batch = task.batch(1)
+        order = torch.arange(len(batch.inputs)).flip(0)
+        other = Batch(batch.index, batch.inputs[order], batch.targets[order])
+        one, two = (_flat(estimator.direction(task, b, 1)) for b in (batch, other))
+        assert (one - two).norm() <= 1e-4 * one.norm(), "another order, another direction"
+
     def test_the_network_matters(self) -> None:
         one, other = (
             _flat(self.make().direction(task, task.batch(1), 1)) for task in map(self._task, (0, 1))

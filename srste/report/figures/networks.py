@@ -1,6 +1,6 @@
 """Means over networks of the loss and the gain over the baseline, against the number of samples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +13,9 @@ from srste.report.figures import style
 from srste.report.formatting import loss_words
 from srste.report.panels import Setting, drawn, measures, panel
 
+MOST_DRAWN = 10
+"""Of more estimators some are drawn."""
+
 
 def networks_figure(setting: Setting) -> Figure:
     """Draw how much lower the loss after the best step is than the baseline's on the same batch, and
@@ -22,8 +25,9 @@ def networks_figure(setting: Setting) -> Figure:
     rows = 2 if baselines else 1
     figure = Figure(figsize=(4.7 * len(shown) + 0.2, 3.3 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, len(shown), squeeze=False)
+    best = _best(panel(setting), baselines)
     for column, measure in enumerate(shown):
-        losses = panel(setting, measure)
+        losses = _only(panel(setting, measure), best)
         _draw_losses(axes[-1][column], losses)
         axes[0][column].set_title(measure.panel)
         if baselines:
@@ -37,8 +41,28 @@ def networks_figure(setting: Setting) -> Figure:
     count = len(setting.networks)
     networks = f"{count} network{'s' if count > 1 else ''}"
     title = f"Mean over {networks}" + (", 95 % intervals over networks" if count > 2 else "")
+    if len(best) < (number := len({column.series for column in setting.columns})):
+        title += f"; {len(best)} of {number} estimators"
     style.set_title(figure, title, setting.label)
     return figure
+
+
+def _best(losses: Panel, baselines: Mapping[str, str]) -> list[str]:
+    """Return the estimators that are drawn: all, or of many the baselines and those with the lowest loss
+    at their largest number of samples."""
+    if len(losses.series) <= MOST_DRAWN:
+        return list(losses.series)
+    at_most = {name: _mean(series.at(series.samples[-1])) for name, series in losses.series.items()}
+    needed = [name for name in losses.series if name in baselines.values()]
+    others = sorted((name for name in losses.series if name not in needed), key=lambda n: at_most[n])
+    with_samples = [name for name in others if name in drawn(losses)][: MOST_DRAWN // 2]
+    without = [name for name in others if name not in drawn(losses)]
+    return needed + with_samples + without[: MOST_DRAWN - len(needed) - len(with_samples)]
+
+
+def _only(losses: Panel, names: Sequence[str]) -> Panel:
+    series = {name: of for name, of in losses.series.items() if name in names}
+    return Panel(losses.before, losses.zero, series)
 
 
 def _draw_losses(axes: Axes, losses: Panel) -> None:
@@ -79,7 +103,8 @@ def _draw(axes: Axes, losses: Panel, name: str, values: Array, look: palette.Loo
     ends = np.array([mean_interval(one) for one in by_network])
     names = drawn(losses)
     shift = names.index(name) - (len(names) - 1) / 2  # the bars of several do not hide each other
-    places = np.array(losses.series[name].samples, dtype=float) + 0.12 * shift
+    width = min(0.12, 0.5 / len(names))
+    places = np.array(losses.series[name].samples, dtype=float) + width * shift
     axes.errorbar(
         places, means, yerr=np.abs(np.nan_to_num(ends.T - means)),
         marker=look.marker, ms=4, lw=1.3, elinewidth=1, capsize=2, **style.line(name, look),
