@@ -6,6 +6,7 @@ rate along it, and keep the lowest:
     g = srste.estimate("sr_ste", model, inputs, targets, samples=10)
     curve = srste.loss_curve(model, g, inputs, targets)
     study = srste.run_study(model, inputs, targets, estimator="sr_ste", samples=10)
+    quality = srste.gradient_quality(model, inputs, targets, estimator="reinmax")
     results = srste.load("multirun/...")
 
 What `__all__` names is promised; everything else may change.
@@ -18,7 +19,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from srste import testing
-    from srste.api import estimate, load, loss_curve, run_study
+    from srste.api import estimate, gradient_quality, load, loss_curve, run_study
     from srste.networks.activations import BinaryActivation, BinaryStep
     from srste.networks.converting import convert
 
@@ -27,6 +28,7 @@ __all__ = [
     "BinaryStep",
     "convert",
     "estimate",
+    "gradient_quality",
     "load",
     "loss_curve",
     "run_study",

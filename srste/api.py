@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
@@ -16,6 +16,8 @@ from srste.losses import LossFunction
 from srste.problem.task import Batch, OneBatch
 from srste.results import Results
 from srste.sampling import Sampling
+from srste.study import gradient_quality as quality
+from srste.study.gradient_quality import GradientQuality
 from srste.study.study import Study
 from srste.study.study import run_study as run
 
@@ -164,6 +166,86 @@ def run_study(
         heldout=None if heldout is None else Batch(0, *heldout),
         baseline=None if baseline is None else part("estimator", baseline),
     )
+
+
+def gradient_quality(
+    model: nn.Module,
+    inputs: Shaped[Tensor, "batch *features"],
+    targets: Shaped[Tensor, "batch *targets"],
+    *,
+    estimator: str | Estimator = "sr_ste",
+    samples: Sequence[int] = (1, 10, 100),
+    repeats: int = 30,
+    truth: Literal["auto", "expected", "discrete"] = "auto",
+    radius: float = 0.1,
+    loss: str | LossFunction = "squared_error",
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+) -> GradientQuality:
+    """How good an estimator's gradient is: its angle to the truth, its bias and its variance, by layer,
+    against the number of samples.
+
+    Args:
+        model, inputs, targets, estimator, loss, seed, overrides: as for :func:`estimate`. An estimator
+            that is named is taken without its normalisation.
+        samples: numbers of samples n, >= 1, of which a mean is taken. repeats: estimates of each n,
+            >= 2.
+        truth: "expected": the exact gradient of the mean loss over the draws of the estimator's units,
+            or of those that its surrogate belongs to, for layers in a row of at most 12 units;
+            "discrete": differences of the loss of the network of signs, with every single weight moved
+            by ``radius``; "auto": expected where that is possible, and else discrete.
+        radius: > 0.
+    Returns: ``rows``, ``frame()`` and ``plot()``; and in ``truth`` what was compared with.
+    Raises: ValueError for what is not allowed, and where there is no expected gradient.
+    References: Shekhovtsov et al. (2020), "Path sample-analytic gradient estimators for stochastic
+        binary networks", for the measures.
+
+    >>> import torch, srste
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(
+    ...     torch.nn.Linear(4, 8), srste.BinaryActivation(), torch.nn.Linear(8, 1)
+    ... )
+    >>> inputs, targets = torch.randn(64, 4), torch.randn(64, 1)
+    >>> quality = srste.gradient_quality(model, inputs, targets, estimator="disarm", samples=[1, 20])
+    >>> quality.truth
+    'the exact gradient of the network of Logistic units'
+    >>> all_parameters = [row for row in quality.rows if not row.layer]
+    >>> all_parameters[0].cosine < all_parameters[1].cosine
+    True
+    """
+    for n in samples:
+        _check_samples(n)
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
+        raise ValueError(f"repeats={repeats!r}: must be a whole number >= 2")
+    if truth not in ("auto", "expected", "discrete"):
+        raise ValueError(f"truth={truth!r}: must be one of auto, expected, discrete")
+    _check_tensors(inputs, targets)
+    if isinstance(estimator, str):
+        overrides = ["estimator/normalisation=none", *overrides]
+    made: Estimator = part("estimator", estimator, overrides)
+    task = OneBatch(model, _loss(loss), inputs, targets, seed)
+    exact, words = _truth(task, made, truth, radius)
+    name = estimator if isinstance(estimator, str) else type(estimator).__name__
+    return GradientQuality(
+        name, words, quality.gradient_quality(task, task.batch(1), made, exact, samples, repeats)
+    )
+
+
+def _truth(task: OneBatch, estimator: Estimator, truth: str, radius: float) -> tuple[Direction, str]:
+    """Return what an estimator is compared with, and its name."""
+    units = getattr(estimator, "units", None)
+    batch = task.batch(1)
+    if truth != "discrete":
+        try:
+            if units is None:
+                raise ValueError(f"{type(estimator).__name__} has no stochastic units")
+            words = f"the exact gradient of the network of {type(units).__name__} units"
+            return quality.expected_gradient(task, batch, units), words
+        except ValueError as error:
+            if truth == "expected":
+                raise ValueError(f"truth='expected': {error}") from error
+    gradient = quality.discrete_gradient(task, batch, radius)
+    return gradient, f"the discrete gradient with radius {radius:g}"
 
 
 def load(*folders: str | Path) -> Results:

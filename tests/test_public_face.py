@@ -133,7 +133,7 @@ class TestEstimate:
     @pytest.mark.parametrize(
         ("estimator", "options", "says"),
         [
-            ("sr_stee", {}, r"estimator='sr_stee': did you mean sr_ste\? must be one of negative_ste, "),
+            ("sr_stee", {}, r"estimator='sr_stee': did you mean sr_ste\? must be one of approx_sign, "),
             ("ste", {"loss": "squared"}, "loss='squared': .*must be one of absolute_error, "),
             ("ste", {"samples": 0}, "samples=0: must be a whole number >= 1"),
             ("ste", {"samples": True}, "samples=True: must be a whole number >= 1"),

@@ -22,7 +22,7 @@ class Antithetic(Unbiased):
         return Cost(samples * (1 + len(activations_of(model))), samples)
 
     def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
-        rule = SampledPass(self._units, generator)
+        rule = SampledPass(self.units, generator)
         losses = drawn(task, batch, rule)  # +1 where u < P: the second of the pair
         weights = []
         for place, a in enumerate(rule.a):
@@ -30,10 +30,10 @@ class Antithetic(Unbiased):
             mirrored = 2 * (u > 1 - p).to(a.dtype) - 1
             imposed = [*rule.values[:place], mirrored]
             with torch.no_grad():
-                other = SampledPass(self._units, generator, rule.uniforms, imposed)
+                other = SampledPass(self.units, generator, rule.uniforms, imposed)
                 gain = drawn(task, batch, other) - losses
             # By the logit of P, and from there by the pre-activation.
-            slope = self._units.slope(a.detach())
+            slope = self.units.slope(a.detach())
             by_logit = torch.where(slope > 0, slope / (p * (1 - p)).clamp_min(1e-30), 0.0)
             weight = self._weight(u, p, mirrored, rule.values[place])
             weights.append(per_example(gain, a) * weight * by_logit)

@@ -28,7 +28,7 @@ class MeanField:
     stochastic = False
 
     def __init__(self, quantiser: Quantiser, normalisation: Normalisation) -> None:
-        self._units = check_units(self, quantiser)
+        self.units = check_units(self, quantiser)
         self._normalisation = normalisation
 
     def cost(self, model: nn.Module, samples: int) -> Cost:
@@ -38,6 +38,6 @@ class MeanField:
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
         model = task.model
-        with buffers_kept(model), acting(model, Relaxed(self._units)):
+        with buffers_kept(model), acting(model, Relaxed(self.units)):
             gradient = gradient_of(task.loss(model(batch.inputs), batch.targets), model)
         return self._normalisation(gradient)

@@ -37,14 +37,14 @@ class PathSampleAnalytic(Unbiased):
         return Cost(samples, samples)
 
     def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
-        if isinstance(self._units, StochasticRounding):
+        if isinstance(self.units, StochasticRounding):
             raise ValueError(
                 "`PathSampleAnalytic(quantiser=StochasticRounding)` must be one of logistic, "
                 "hard_sigmoid, triangular: its probabilities depend on the other examples"
             )
         segments, levels = segments_of(task.model)
         layers = [_linear(segment) for segment in segments[1:-1]]
-        rule = SampledPass(self._units, generator)
+        rule = SampledPass(self.units, generator)
         losses = drawn(task, batch, rule)
         low, high = levels[-1]
         with torch.no_grad():
@@ -59,7 +59,7 @@ class PathSampleAnalytic(Unbiased):
             weights: list[Tensor] = []
             for place in reversed(range(len(rule.a))):
                 a, signed = rule.a[place].detach(), effect * -rule.values[place]
-                weights.insert(0, signed * self._units.slope(a))
+                weights.insert(0, signed * self.units.slope(a))
                 if place:
                     low, high = levels[place - 1]
                     by_flip = (high - low) * rule.values[place - 1]
@@ -69,10 +69,10 @@ class PathSampleAnalytic(Unbiased):
     def _carried(self, a: Tensor, signed: Tensor, weight: Tensor, by_flip: Tensor) -> Tensor:
         """Return the effect of a flip of each unit below, (batch, below). a: (batch, units); signed:
         their own effects by P(+1); by_flip: by what each unit below falls as it flips."""
-        p = self._units.probability(a)
+        p = self.units.probability(a)
         columns = []
         for unit in range(weight.shape[1]):
-            after = self._units.probability(a - by_flip[:, unit, None] * weight[:, unit])
+            after = self.units.probability(a - by_flip[:, unit, None] * weight[:, unit])
             columns.append((signed * (after - p)).sum(1))
         return torch.stack(columns, 1)
 

@@ -46,7 +46,7 @@ class Unbiased(ABC):
             raise ValueError(
                 f"`{type(self).__name__}(draws={draws})` must be one of nested, independent"
             )
-        self._units = check_units(self, quantiser)
+        self.units = check_units(self, quantiser)
         self._aggregation, self._normalisation, self._draws = aggregation, normalisation, draws
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
@@ -89,7 +89,7 @@ class Reinforce(Unbiased):
         return Cost(samples, samples)
 
     def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
-        rule = SampledPass(self._units, generator)
+        rule = SampledPass(self.units, generator)
         losses = drawn(task, batch, rule)
         weights = [per_example(losses, a) * rule.score(place) for place, a in enumerate(rule.a)]
         return gradient_of(with_scores(losses, rule, weights), task.model)
@@ -115,7 +115,7 @@ class LeaveOneOut(Unbiased):
         return Cost(2 * samples, 2 * samples)
 
     def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
-        rules = [SampledPass(self._units, generator) for _ in range(2)]
+        rules = [SampledPass(self.units, generator) for _ in range(2)]
         losses = [drawn(task, batch, rule) for rule in rules]
         gain = (losses[0] - losses[1]).detach()
         gradients = [

@@ -8,6 +8,7 @@ from srste.estimators.base import Aggregation, Cost, Direction, Normalisation, g
 from srste.networks.draws import DrawSurrogate
 from srste.networks.estimating import AnySurrogate, estimating
 from srste.networks.rounding import Quantiser, StochasticUnits
+from srste.networks.surrogates import matched_units
 from srste.problem.passes import identity_of, kept
 from srste.problem.task import Batch, Task, buffers_kept
 
@@ -59,6 +60,14 @@ class StraightThrough:
                 f"hard_sigmoid, triangular, stochastic_rounding with the surrogate "
                 f"{type(surrogate).__name__}, which needs probabilities"
             )
+
+    @property
+    def units(self) -> StochasticUnits | None:
+        """The units of the stochastic network whose gradient it estimates: those of the quantiser, or
+        with the sign those that the surrogate belongs to; None without any."""
+        if isinstance(self.quantiser, StochasticUnits):
+            return self.quantiser
+        return matched_units(self.surrogate)
 
     @property
     def stochastic(self) -> bool:
