@@ -3,6 +3,10 @@
 import re
 
 
+class NotApplicableError(ValueError):
+    """An estimator needs what the model, the units or the loss lack; it says what is allowed."""
+
+
 class UserError(Exception):
     """Bad input: one line that names the key, the value and what is allowed. Exit code 2."""
 

@@ -120,6 +120,30 @@ def refused(monkeypatch, tmp_path, capsys, *arguments):
             "sampling=tpe +sampling.sampler.n_startup_trial=3",
             "n_startup_trial=3) has incorrect argum",
         ),
+        (
+            "estimator=ste estimator/surrogate=reinmax",
+            "estimator/quantiser=sign: must be one of logistic, hard_sigmoid, triangular, stochastic_ro",
+        ),
+        ("estimator=arm estimator/quantiser=sign", "estimator/quantiser=sign: must be one of logistic"),
+        ("estimator=cdg estimator.radius=0", "estimator.radius=0: must be > 0"),
+        ("estimator=nes estimator.pairs=0", "estimator.pairs=0: must be an integer >= 1"),
+        (
+            "estimator=ede estimator.surrogate.progress=2",
+            "estimator.surrogate.progress=2: must be in [0,",
+        ),
+        ("estimator=reinmax estimator.surrogate.tau=.5", "estimator.surrogate.tau=0.5: must be >= 1"),
+        (
+            "estimator=psa model=residual",
+            "estimator=psa, model=residual, loss=squared_error: Residual: its modules must stand in a row",
+        ),
+        (
+            "estimator=reinforce model=batch_norm",
+            "estimator=reinforce, model=batch_norm, loss=squared_error: module 1 (BatchNorm1d) normalises",
+        ),
+        (
+            "estimator=gumbel_st estimator/quantiser=hard_sigmoid",
+            "estimator=gumbel_st, model=mlp, loss=squared_error: `GumbelST` needs logistic units of scale",
+        ),
         ("+estimator.normalisation.eps=1", "does not run: per_tensor() got an unexpected keyword"),
         ("estimator.quantiser=null", "made with a slash, estimator/quantiser=null"),
         ("estimator.surrogate.c=abc", "estimator.surrogate.c=abc: must be > 0"),

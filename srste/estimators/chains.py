@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from srste.errors import NotApplicableError
 from srste.networks.activations import BinaryActivation
 
 
@@ -11,14 +12,16 @@ def segments_of(model: nn.Module) -> tuple[list[nn.Sequential], list[tuple[float
     Raises: ValueError for another network.
     """
     if type(model).forward is not nn.Sequential.forward:
-        raise ValueError(f"{type(model).__name__}: its modules must stand in a row, as in nn.Sequential")
+        raise NotApplicableError(
+            f"{type(model).__name__}: its modules must stand in a row, as in nn.Sequential"
+        )
     segments, levels = [nn.Sequential()], []
     for module in model.children():
         if isinstance(module, BinaryActivation):
             levels.append(module.levels)
             segments.append(nn.Sequential())
         elif any(isinstance(inner, BinaryActivation) for inner in module.modules()):
-            raise ValueError(f"{type(module).__name__}: activations within a module of the row")
+            raise NotApplicableError(f"{type(module).__name__}: activations within a module of the row")
         else:
             segments[-1].append(module)
     return segments, levels

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from srste.errors import NotApplicableError
 from srste.estimators.chains import segments_of
 from srste.losses import LossFunction
 from srste.networks.rounding import StochasticRounding, StochasticUnits
@@ -39,7 +40,7 @@ def expected_loss(
         probabilities depend on other examples.
     """
     if isinstance(units, StochasticRounding):
-        raise ValueError(
+        raise NotApplicableError(
             "quantiser=stochastic_rounding: must be one of logistic, hard_sigmoid, triangular: its "
             "probabilities depend on the other examples of the batch"
         )
@@ -48,7 +49,7 @@ def expected_loss(
     for segment, (low, high) in zip(segments[:-1], levels, strict=True):
         a = segment(states)
         if a.ndim != 2 or a.shape[1] > MOST_UNITS:
-            raise ValueError(
+            raise NotApplicableError(
                 f"a layer has pre-activations of shape {tuple(a.shape)}: all of its states are gone "
                 f"through, so it must be (batch, units) with at most {MOST_UNITS} units"
             )

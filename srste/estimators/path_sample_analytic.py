@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from srste.errors import NotApplicableError
 from srste.estimators.base import Cost, Direction, gradient_of
 from srste.estimators.chains import segments_of
 from srste.estimators.sampled import SampledPass, drawn, losses_of_examples, with_scores
@@ -38,7 +39,7 @@ class PathSampleAnalytic(Unbiased):
 
     def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
         if isinstance(self.units, StochasticRounding):
-            raise ValueError(
+            raise NotApplicableError(
                 "`PathSampleAnalytic(quantiser=StochasticRounding)` must be one of logistic, "
                 "hard_sigmoid, triangular: its probabilities depend on the other examples"
             )
@@ -82,5 +83,5 @@ def _linear(segment: nn.Sequential) -> nn.Linear:
     modules = list(segment)
     if len(modules) != 1 or not isinstance(modules[0], nn.Linear):
         names = ", ".join(type(module).__name__ for module in modules) or "nothing"
-        raise ValueError(f"between two activations stands {names}; it must be one Linear")
+        raise NotApplicableError(f"between two activations stands {names}; it must be one Linear")
     return modules[0]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from srste.errors import NotApplicableError
 from srste.losses import LossFunction
 from srste.networks.activations import acting
 from srste.networks.rounding import Quantiser, StochasticUnits
@@ -93,7 +94,7 @@ def losses_of_examples(loss: LossFunction, outputs: Tensor, targets: Tensor) -> 
     with torch.no_grad():
         mean, of_all = float(each.double().mean()), float(loss(outputs, targets))
     if abs(mean - of_all) > 1e-4 * max(abs(of_all), 1e-6) and of_all == of_all:
-        raise ValueError(
+        raise NotApplicableError(
             f"the loss of the batch, {of_all:.6g}, is not the mean of its examples' losses, {mean:.6g}: "
             "estimators that compare draws need the loss of each example"
         )
@@ -124,7 +125,7 @@ def check_not_normalising(model: nn.Module) -> None:
     for name, module in model.named_modules():
         normalises = isinstance(module, nn.modules.batchnorm._BatchNorm)
         if normalises and (module.training or module.running_mean is None):
-            raise ValueError(
+            raise NotApplicableError(
                 f"module {name} ({type(module).__name__}) normalises by the batch, so that an example's "
                 "loss depends on the draws of the others; call its eval()"
             )

@@ -7,7 +7,8 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 
-from srste.errors import in_one_line
+from srste.errors import NotApplicableError, in_one_line
+from srste.launch.choices import conf_folder
 
 _LOCATING = re.compile(r"Error locating target '(?P<target>[^']*)'")
 _CALLING = re.compile(r"Error in (?:call to target|creating partial\()\W*(?P<target>[\w.]+)")
@@ -41,6 +42,9 @@ def why_not_built(error: BaseException, node: Any, key: str) -> str:
 def why_not_run(error: Exception, config: dict[str, Any]) -> str:
     """Return one line on what the parts of a configuration raised when they were used; it names the
     innermost part on the stack."""
+    if isinstance(error, NotApplicableError):
+        names = (f"{part}={config[part].get('name')}" for part in ("estimator", "model", "loss"))
+        return f"{', '.join(names)}: {in_one_line(error)}"
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     targets = {str(node["_target_"]) for _, node in _nodes(config, "") if "_target_" in node}
     by_name = {target.rpartition(".")[2]: target for target in targets}
@@ -70,9 +74,20 @@ def _argument_error(match: re.Match[str], node: Any, key: str) -> str | None:
     for name, value in _nodes(node, key):
         target = str(value.get("_target_", "")).rsplit(".", 1)[-1]
         if target == match["part"] and match["argument"] in value:
-            argument = match["argument"]
-            return f"{name}.{argument}={value[argument]}: {match['rest']}"
+            argument, given = match["argument"], value[match["argument"]]
+            if isinstance(given, dict) and "_target_" in given:
+                group = f"{name}.{argument}".replace(".", "/")
+                return f"{group}={_choice(group, given['_target_'])}: {match['rest']}"
+            return f"{name}.{argument}={given}: {match['rest']}"
     return None
+
+
+def _choice(group: str, target: str) -> str:
+    """Return the name of the choice of that class, or the class's name."""
+    for file in sorted((conf_folder() / group).glob("*.yaml")):
+        if f"_target_: {target}\n" in file.read_text(encoding="utf-8"):
+            return file.stem
+    return target.rpartition(".")[2]
 
 
 def _nodes(node: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from srste.errors import NotApplicableError
 from srste.networks.arguments import integer, positive
 from srste.networks.rounding import Quantiser, StochasticUnits
 from srste.networks.units import Logistic
@@ -36,7 +37,7 @@ class Draw:
     def of(cls, units: Quantiser, a: Tensor, generator: Stream) -> Draw:
         """Draw. Raises: ValueError for a quantiser without probabilities."""
         if not isinstance(units, StochasticUnits):
-            raise ValueError(
+            raise NotApplicableError(
                 f"the quantiser `{type(units).__name__}` has no probabilities; it must be one of "
                 "logistic, hard_sigmoid, triangular, stochastic_rounding"
             )
@@ -101,7 +102,7 @@ class ReinMax(DrawSurrogate):
             # Where a probability is zero, so is the slope, or nothing is drawn there.
             return torch.where(slope > 0, slope / drawn.clamp_min(max(self.floor, _LEAST)), 0.0)
         if not isinstance(draw.units, Logistic) or draw.units.scale != 1:
-            raise ValueError(
+            raise NotApplicableError(
                 f"`ReinMax(tau={self.tau:g})` must be 1 with `{type(draw.units).__name__}`: other "
                 "temperatures are for logistic units of scale 1"
             )
@@ -133,7 +134,7 @@ class GumbelST(DrawSurrogate):
 
     def _relaxed(self, draw: Draw, u: Tensor) -> Tensor:
         if not isinstance(draw.units, Logistic) or draw.units.scale != 1:
-            raise ValueError(
+            raise NotApplicableError(
                 f"`{type(self).__name__}` needs logistic units of scale 1, not "
                 f"`{type(draw.units).__name__}`"
             )
