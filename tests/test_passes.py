@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from srste import api
 from srste.estimators import straight_through
 from srste.estimators.base import mean, per_tensor
 from srste.estimators.straight_through import StraightThrough
@@ -152,3 +153,24 @@ def test_the_oldest_go_first(task, counted, monkeypatch):
         kept = sr_ste().direction(keeping, batch, samples)
         assert len(counted) == passes_made  # each of the last four drops the next one
         assert same(kept, sr_ste().direction(task, batch, samples))
+
+
+@pytest.mark.parametrize("name", ["reinforce", "leave_one_out", "arm", "psa", "nes", "fogzo", "reinmax"])
+def test_other_estimators_keep_their_samples(task, name):
+    """As a launch makes them: N = 4 after N = 3 runs the network for one sample more, with the result of
+    a fresh task."""
+    keeping, forwards = Keeping(task), []
+    task.model.register_forward_hook(lambda *_: forwards.append(1))
+
+    def run(samples, of):
+        forwards.clear()
+        return api.part("estimator", name).direction(of, of.batch(1), samples), len(forwards)
+
+    _, three = run(3, keeping)
+    kept, one_more = run(4, keeping)
+    fresh, four = run(4, task)
+    assert same(kept, fresh)
+    assert one_more < three < four
+    changed = ["estimator.radius=0.3"] if name in ("nes", "fogzo") else ["estimator.draws=independent"]
+    other = api.part("estimator", name, changed)
+    assert not same(other.direction(keeping, keeping.batch(1), 3), run(3, keeping)[0])

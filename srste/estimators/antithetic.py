@@ -6,14 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from srste.estimators.base import Cost, Direction, gradient_of
-from srste.estimators.sampled import SampledPass, drawn, per_example, with_scores
-from srste.estimators.score_function import Unbiased
+from srste.estimators.sampled import SampledEstimator, SampledPass, drawn, per_example, with_scores
 from srste.networks.activations import activations_of
 from srste.problem.task import Batch, Task
 from srste.randomness import Stream
 
 
-class Antithetic(Unbiased):
+class Antithetic(SampledEstimator):
     """What ARM and DisARM share: of each layer, the losses of two draws from mirrored uniform numbers,
     with the layers below as they were drawn, and the numbers above in common."""
 
@@ -54,7 +53,7 @@ class ARM(Antithetic):
 
     Args:
         quantiser: stochastic units. aggregation, normalisation, draws: see `StraightThrough`.
-    Raises: ValueError as `srste.estimators.score_function.Unbiased`.
+    Raises: ValueError as `srste.estimators.sampled.SampledEstimator`.
     Properties: stochastic; unbiased for the gradient of the stochastic network; for each sample a
         forward-backward pass and a forward pass a layer.
     References: Yin and Zhou (2019), "ARM: augment-REINFORCE-merge gradient for stochastic binary
@@ -74,7 +73,7 @@ class DisARM(Antithetic):
 
     Args:
         quantiser: stochastic units. aggregation, normalisation, draws: see `StraightThrough`.
-    Raises: ValueError as `srste.estimators.score_function.Unbiased`.
+    Raises: ValueError as `srste.estimators.sampled.SampledEstimator`.
     Properties: stochastic; unbiased for the gradient of the stochastic network, of no more variance than
         ARM; for each sample a forward-backward pass and a forward pass a layer.
     References: Dong et al. (2020), "DisARM: an antithetic gradient estimator for binary latent

@@ -6,14 +6,19 @@ from torch import Tensor, nn
 from srste.errors import NotApplicableError
 from srste.estimators.base import Cost, Direction, gradient_of
 from srste.estimators.chains import segments_of
-from srste.estimators.sampled import SampledPass, drawn, losses_of_examples, with_scores
-from srste.estimators.score_function import Unbiased
+from srste.estimators.sampled import (
+    SampledEstimator,
+    SampledPass,
+    drawn,
+    losses_of_examples,
+    with_scores,
+)
 from srste.networks.rounding import StochasticRounding
 from srste.problem.task import Batch, Task
 from srste.randomness import Stream
 
 
-class PathSampleAnalytic(Unbiased):
+class PathSampleAnalytic(SampledEstimator):
     """The loss with each unit flipped, carried down through the layers by exact differences.
 
     Forward:   q(a) drawn in every activation; P the probability of +1

@@ -8,16 +8,20 @@ Their objective is the mean loss over the draws of all units. With P(s | a) of e
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from srste.errors import NotApplicableError
+from srste.estimators.base import Aggregation, Direction, Normalisation
 from srste.losses import LossFunction
 from srste.networks.activations import acting
 from srste.networks.rounding import Quantiser, StochasticUnits
+from srste.problem.passes import identity_of, kept
 from srste.problem.task import Batch, Task, buffers_kept
 from srste.randomness import Stream, uniform
 
@@ -129,3 +133,51 @@ def check_not_normalising(model: nn.Module) -> None:
                 f"module {name} ({type(module).__name__}) normalises by the batch, so that an example's "
                 "loss depends on the draws of the others; call its eval()"
             )
+
+
+class SampledEstimator(ABC):
+    """What the estimators by single draws of a stochastic network share: their draws and averages.
+
+    Args:
+        quantiser: stochastic units.
+        aggregation, normalisation: see `srste.estimators.base`. An unbiased one is so with the mean
+            alone.
+        draws: "nested" or "independent", see `srste.estimators.straight_through.StraightThrough`.
+    Raises: ValueError for a quantiser without probabilities; by `direction`, for a loss that is not the
+        mean of its examples' losses, and for batch norm in training mode.
+    """
+
+    stochastic = True
+
+    def __init__(
+        self,
+        quantiser: Quantiser,
+        aggregation: Aggregation,
+        normalisation: Normalisation,
+        draws: Literal["nested", "independent"] = "nested",
+    ) -> None:
+        if draws not in ("nested", "independent"):
+            raise ValueError(
+                f"`{type(self).__name__}(draws={draws})` must be one of nested, independent"
+            )
+        self.units = check_units(self, quantiser)
+        self._aggregation, self._normalisation, self._draws = aggregation, normalisation, draws
+
+    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
+        """See :class:`srste.estimators.base.Estimator`."""
+        check_not_normalising(task.model)
+        of_all = () if self._draws == "nested" else ("of", samples)
+        identity = identity_of(self, but=("_aggregation", "_normalisation"))
+
+        def sample(number: int) -> Direction:
+            names = ("units", "batch", batch.index, "sample", number, *of_all)
+            key = identity and (identity, names)
+            return kept(task, batch, key, lambda: self._gradient(task, batch, task.stream(*names)))
+
+        gradients = [sample(number) for number in range(1, samples + 1)]
+        pooled = {name: self._aggregation([g[name] for g in gradients]) for name in gradients[0]}
+        return self._normalisation(pooled)
+
+    @abstractmethod
+    def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
+        """Return one sample's gradient."""

@@ -1,75 +1,14 @@
 """Unbiased estimators by the score function: REINFORCE, and leave-one-out pairs."""
 
-from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
-
 from torch import nn
 
-from srste.estimators.base import Aggregation, Cost, Direction, Normalisation, gradient_of
-from srste.estimators.sampled import (
-    SampledPass,
-    check_not_normalising,
-    check_units,
-    drawn,
-    per_example,
-    with_scores,
-)
-from srste.networks.rounding import Quantiser
-from srste.problem.passes import identity_of, kept
+from srste.estimators.base import Cost, Direction, gradient_of
+from srste.estimators.sampled import SampledEstimator, SampledPass, drawn, per_example, with_scores
 from srste.problem.task import Batch, Task
 from srste.randomness import Stream
 
 
-class Unbiased(ABC):
-    """What the unbiased estimators of a stochastic binary network share: their draws and averages.
-
-    Args:
-        quantiser: stochastic units.
-        aggregation, normalisation: see `srste.estimators.base`. With another aggregation than the mean
-            it is biased.
-        draws: "nested" or "independent", see `srste.estimators.straight_through.StraightThrough`.
-    Raises: ValueError for a quantiser without probabilities; by `direction`, for a loss that is not the
-        mean of its examples' losses, and for batch norm in training mode.
-    """
-
-    stochastic = True
-    _stream: ClassVar[str] = "units"
-
-    def __init__(
-        self,
-        quantiser: Quantiser,
-        aggregation: Aggregation,
-        normalisation: Normalisation,
-        draws: Literal["nested", "independent"] = "nested",
-    ) -> None:
-        if draws not in ("nested", "independent"):
-            raise ValueError(
-                f"`{type(self).__name__}(draws={draws})` must be one of nested, independent"
-            )
-        self.units = check_units(self, quantiser)
-        self._aggregation, self._normalisation, self._draws = aggregation, normalisation, draws
-
-    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
-        """See :class:`srste.estimators.base.Estimator`."""
-        check_not_normalising(task.model)
-        of_all = () if self._draws == "nested" else ("of", samples)
-        identity = identity_of(self)
-
-        def sample(number: int) -> Direction:
-            names = (self._stream, "batch", batch.index, "sample", number, *of_all)
-            key = identity and (identity, names)
-            return kept(task, batch, key, lambda: self._gradient(task, batch, task.stream(*names)))
-
-        gradients = [sample(number) for number in range(1, samples + 1)]
-        pooled = {name: self._aggregation([g[name] for g in gradients]) for name in gradients[0]}
-        return self._normalisation(pooled)
-
-    @abstractmethod
-    def _gradient(self, task: Task, batch: Batch, generator: Stream) -> Direction:
-        """Return one sample's gradient."""
-
-
-class Reinforce(Unbiased):
+class Reinforce(SampledEstimator):
     """The score-function estimator: draws that turned out well are made more probable.
 
     Forward:   q(a) drawn in every activation; L the loss of an example
@@ -77,7 +16,7 @@ class Reinforce(Unbiased):
 
     Args:
         quantiser: stochastic units. aggregation, normalisation, draws: see `StraightThrough`.
-    Raises: ValueError as `srste.estimators.score_function.Unbiased`.
+    Raises: ValueError as `srste.estimators.sampled.SampledEstimator`.
     Properties: stochastic; unbiased for the gradient of the stochastic network, of large variance; N
         forward-backward passes.
     References: Williams (1992), "Simple statistical gradient-following algorithms for connectionist
@@ -95,7 +34,7 @@ class Reinforce(Unbiased):
         return gradient_of(with_scores(losses, rule, weights), task.model)
 
 
-class LeaveOneOut(Unbiased):
+class LeaveOneOut(SampledEstimator):
     """The score-function estimator of pairs of draws, each the other's baseline.
 
     Forward:   q(a) drawn twice, independently, in every activation; L1 and L2 the losses of an example
@@ -104,7 +43,7 @@ class LeaveOneOut(Unbiased):
 
     Args:
         quantiser: stochastic units. aggregation, normalisation, draws: see `StraightThrough`.
-    Raises: ValueError as `srste.estimators.score_function.Unbiased`.
+    Raises: ValueError as `srste.estimators.sampled.SampledEstimator`.
     Properties: stochastic; unbiased for the gradient of the stochastic network; 2 N forward-backward
         passes.
     References: Kool et al. (2019), "Buy 4 REINFORCE samples, get a baseline for free!", with two draws.

@@ -62,7 +62,8 @@ class Smoothed(ABC):
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
         of_all = () if self._draws == "nested" else ("of", samples)
-        identity, guide = identity_of(self), self._guide(task, batch)
+        identity = identity_of(self, but=("_normalisation",))
+        guide = self._guide(task, batch)
 
         def sample(number: int) -> Direction:
             names = ("smoothing", "batch", batch.index, "sample", number, *of_all)

@@ -7,8 +7,7 @@ same for all of them: the sample counts 1 to 10 need ten passes a batch, and not
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from types import FunctionType
+from collections.abc import Callable, Collection, Hashable
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,16 +38,19 @@ def kept(
 _OURS = "srste."
 
 
-def identity_of(part: object) -> Hashable | None:
-    """Return what tells parts of srste's from each other: their class and their arguments. None of a
-    user's, which may be anything, also something that changes from pass to pass."""
-    if isinstance(part, FunctionType):
-        return part if part.__module__.startswith(_OURS) else None
+def identity_of(part: object, but: Collection[str] = ()) -> Hashable | None:
+    """Return what tells parts of srste's from each other: their class and their attributes. None of a
+    user's, which may be anything, also something that changes from pass to pass.
+
+    Args: but: the attributes that do not count, since they act on what is kept.
+    """
     kind = type(part)
     if not kind.__module__.startswith(_OURS):
         return None
     state = []
     for name, value in sorted(vars(part).items()):
+        if name in but:
+            continue
         plain = isinstance(value, str | int | float | None)
         identity = value if plain else identity_of(value)
         if identity is None and value is not None:
