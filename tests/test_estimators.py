@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from srste.errors import UserError
-from srste.estimators.base import global_norm, per_row, per_tensor
+from srste.estimators.base import global_norm, median, per_row, per_tensor, sign_vote
 from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.job_values import job_values
@@ -191,6 +191,28 @@ def test_the_choice_names_its_normalisation(name):
     for key, array in expected.items():
         assert np.abs(array).max() > 0
         np.testing.assert_allclose(found[key].numpy(), array, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_aggregations_element_by_element(count):
+    generator = np.random.default_rng(count)
+    arrays = [generator.normal(size=(3, 2)).round(1) for _ in range(count)]
+    tensors = [torch.from_numpy(a) for a in arrays]
+    np.testing.assert_allclose(median(tensors).numpy(), np.median(arrays, axis=0), rtol=1e-15)
+    votes = np.sign(np.sign(arrays).sum(axis=0))
+    assert (sign_vote(tensors).numpy() == votes).all()
+    assert all(torch.equal(t, torch.from_numpy(a)) for t, a in zip(tensors, arrays, strict=True))
+
+
+@pytest.mark.parametrize("name", ["median", "sign_vote"])
+def test_the_choice_names_its_aggregation(name):
+    raw = ["estimator=sr_ste", "estimator/normalisation=none", f"estimator/aggregation={name}"]
+    found, problem = direction(*raw, samples=3)
+    expected = {"median": np.median, "sign_vote": lambda a, axis: np.sign(np.sign(a).sum(axis=axis))}[
+        name
+    ]
+    samples = [sample_gradient(problem, i) for i in (1, 2, 3)]
+    np.testing.assert_allclose(flat(found).numpy(), expected(samples, axis=0), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("normalise", [per_tensor, per_row, global_norm])

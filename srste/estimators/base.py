@@ -82,6 +82,26 @@ def mean(gradients: list[Tensor]) -> Tensor:
     return torch.stack(gradients).mean(dim=0)
 
 
+def median(gradients: list[Tensor]) -> Tensor:
+    """The median of the samples' gradients, element by element; of an even number the mean of the middle
+    two. Robust against samples of large variance, and biased where their distribution is skewed."""
+    ordered = torch.stack(gradients).sort(dim=0).values
+    last = len(gradients) - 1
+    middle: Tensor = (ordered[last // 2] + ordered[(last + 1) // 2]) / 2
+    return middle
+
+
+def sign_vote(gradients: list[Tensor]) -> Tensor:
+    """The sign that most of the samples' gradients have, element by element; 0 where as many are
+    positive as negative.
+
+    References: Bernstein et al. (2018), "signSGD with majority vote is communication efficient and fault
+        tolerant", algorithm 1.
+    """
+    vote: Tensor = torch.stack(gradients).sign().sum(dim=0).sign()
+    return vote
+
+
 def per_tensor(gradient: Mapping[str, Tensor]) -> Direction:
     """g / (||g|| + 1e-8) for each parameter tensor on its own."""
     return {name: g / (torch.linalg.vector_norm(g) + EPSILON) for name, g in gradient.items()}
