@@ -54,6 +54,13 @@ def choices(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def of_its_kind(group, choice):
+    """The overrides with which a choice composes: a surrogate that sees draws needs stochastic units."""
+    target = (CONF / group / f"{choice}.yaml").read_text()
+    needs_draws = group == "estimator/surrogate" and "srste.networks.draws" in target
+    return [*(["estimator=logistic_st"] if needs_draws else []), f"{group}={choice}"]
+
+
 def checked_plan(argv, conf=CONF):
     """The plan of a command line, as a launch makes it; where Hydra only shows, its arguments."""
     from srste.launch import preflight  # by way of PyTorch

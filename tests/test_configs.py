@@ -12,7 +12,7 @@ from srste.launch.folders import register_resolvers
 from srste.launch.job_config import Job
 from srste.launch.job_values import job_values
 from srste.study.study import run_study
-from tests.support import CONF, EXAMPLES, ROOT, choices, train
+from tests.support import CONF, EXAMPLES, ROOT, choices, of_its_kind, train
 
 SMALL = ["data.features=4", "batch_size=20"]
 MLP = ["model.width=4", "model.depth=2"]
@@ -33,7 +33,7 @@ CHOICES = [
 @pytest.mark.parametrize("choice", CHOICES)
 def test_composes_builds_and_runs(choice):
     group, _, name = choice.rpartition("/")
-    overrides = [f"{group}={name}", *SMALL, *OWN.get(choice, MLP)]
+    overrides = [*of_its_kind(group, name), *SMALL, *OWN.get(choice, MLP)]
     overrides += FEW.get(name, ["sampling.n_trials=3"]) if group == "sampling" else ["sampling.step=0.1"]
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 
 import srste
@@ -35,13 +36,28 @@ WITH = {  # what a choice needs to be small
 GROUPS = ("estimator", "sampling", "loss", "model", "data", "pretraining")
 
 
+def modules_of(estimator):
+    """Where an estimator's class and those of its parts are."""
+    node = yaml.safe_load((CONF / "estimator" / f"{estimator}.yaml").read_text())
+    targets = [node["_target_"]]
+    made = [default for default in node["defaults"] if isinstance(default, dict)]
+    for part, name in (pair for default in made for pair in default.items()):
+        file = CONF / "estimator" / part / f"{name}.yaml"
+        targets.append(yaml.safe_load(file.read_text()).get("_target_", "") if file.exists() else "")
+    return frozenset(target.rpartition(".")[0] for target in targets)
+
+
 def of_every_choice():
-    """Overrides of as few jobs as have every choice of every group in one of them."""
+    """Overrides of as few jobs as have every choice of every group in one of them; of estimators those
+    whose classes are in other modules."""
     there = {group: choices(group) for group in GROUPS}
+    there["estimator"] = sorted({modules_of(name): name for name in there["estimator"]}.values())
     for number in range(max(map(len, there.values()))):
         overrides = list(SMALL)
         for group, names in there.items():
-            name = names[min(number, len(names) - 1)]
+            # Beyond the others' choices, models for which every estimator is.
+            last = "mlp" if group == "model" else names[-1]
+            name = names[number] if number < len(names) else last
             few = ["sampling.n_trials=3"] if group == "sampling" else []
             overrides += [f"{group}={name}", *WITH.get((group, name), few)]
         yield overrides

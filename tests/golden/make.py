@@ -23,7 +23,7 @@ from srste.launch.job_config import Job
 from srste.launch.job_runner import Folders, run_job
 from srste.launch.job_values import job_values
 from srste.store import records
-from tests.support import CONF, EXAMPLES, choices
+from tests.support import CONF, EXAMPLES, choices, of_its_kind
 
 FILE = Path(__file__).parent / "studies.json"
 
@@ -53,10 +53,11 @@ def cases() -> dict[str, list[str]]:
     for model in choices("model"):
         sizes = ["model.channels=2", "model.height=2"] if model == "conv" else _NETWORK
         jobs[f"model={model}"] = [f"model={model}", *sizes, _COARSE]
-    for group in ("estimator", "estimator/normalisation", "estimator/surrogate", "data"):
+    of_estimators = ("quantiser", "aggregation", "normalisation", "surrogate")
+    for group in ("estimator", *(f"estimator/{part}" for part in of_estimators), "data"):
         for choice in choices(group):
             needed = [EXAMPLES] if choice == "arrays" else []
-            jobs[f"{group}={choice}"] = [f"{group}={choice}", *needed, *_NETWORK, _FINE]
+            jobs[f"{group}={choice}"] = [*of_its_kind(group, choice), *needed, *_NETWORK, _FINE]
     for sampling in choices("sampling"):
         jobs[f"sampling={sampling}"] = [
             f"sampling={sampling}", *_NETWORK, _FINE if sampling == "grid" else _FEW
