@@ -99,6 +99,20 @@ def test_other_networks_take_two_passes_a_weight_and_it_is_said(model, caplog):
         np.testing.assert_allclose(found[name].numpy(), expected, rtol=0, atol=1e-11)
 
 
+class Shifted(BinaryActivation):
+    """Not the sign, though it is a binary activation."""
+
+    def forward(self, a):
+        return super().forward(a - 0.3)
+
+
+def test_an_activation_of_another_forward_is_not_taken_for_a_sign():
+    task = task_of(network(kind=Shifted))
+    found = CoordinateDifference(no_norm, 0.5).direction(task, task.batch(1), 1)
+    for name, expected in by_two_passes_a_weight(task, 0.5).items():
+        np.testing.assert_allclose(found[name].numpy(), expected, rtol=0, atol=1e-11)
+
+
 def test_what_is_not_to_move_has_no_difference():
     task = task_of(network())
     task.model[2].weight.requires_grad_(False)

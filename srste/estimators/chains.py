@@ -3,7 +3,7 @@
 from torch import nn
 
 from srste.errors import NotApplicableError
-from srste.networks.activations import BinaryActivation
+from srste.networks.activations import BinaryActivation, levels_of
 
 
 def segments_of(model: nn.Module) -> tuple[list[nn.Sequential], list[tuple[float, float]]]:
@@ -17,11 +17,13 @@ def segments_of(model: nn.Module) -> tuple[list[nn.Sequential], list[tuple[float
         )
     segments, levels = [nn.Sequential()], []
     for module in model.children():
-        if isinstance(module, BinaryActivation):
-            levels.append(module.levels)
+        if (of_module := levels_of(module)) is not None:
+            levels.append(of_module)
             segments.append(nn.Sequential())
         elif any(isinstance(inner, BinaryActivation) for inner in module.modules()):
-            raise NotApplicableError(f"{type(module).__name__}: activations within a module of the row")
+            raise NotApplicableError(
+                f"{type(module).__name__}: activations within a module of the row, or of another forward"
+            )
         else:
             segments[-1].append(module)
     return segments, levels
