@@ -154,6 +154,9 @@ backward pass through all of it. Passes through some of its layers are named amo
 
 {estimators}
 
+Where each stands among all is in the [findings](findings.md#thirty-estimators-one-step), with what to
+use when.
+
 ## Surrogates
 
 What stands in the place of sign's derivative, `estimator/surrogate=...`. A surrogate with *matched

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.stats import rankdata, wilcoxon
 
 from srste.report.answer import MOST_NAMED
@@ -13,6 +14,7 @@ from srste.report.chapters import chapters
 from srste.report.conditions import conditions
 from srste.report.figures.league import profile_figure, ranks_figure
 from srste.report.figures.networks import MOST_DRAWN, networks_figure
+from srste.report.figures.note import note_figure
 from srste.report.league import BUDGET, leagues, profile, rows
 from srste.report.panels import settings
 from srste.store.records import Baseline
@@ -180,5 +182,9 @@ def test_of_many_estimators_some_are_named_and_drawn():
     assert order[0] == "STE"
     gains = [one.best.mean for one in chapter.summaries[1:]]
     assert gains == sorted(gains, reverse=True)
+    (condition, *_) = conditions(many)
+    for drawn in (note_figure(condition), note_figure(conditions(records())[0])):
+        FigureCanvasAgg(drawn).draw()  # a layout that collapses is a warning, and an error here
+    assert f"{MOST_DRAWN} of 15 estimators" in " ".join(note_figure(condition).get_suptitle().split())
     figure = networks_figure(chapter.setting)
     assert f"{MOST_DRAWN // 2 + 1} of 15 estimators" in figure.get_suptitle()

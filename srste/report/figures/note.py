@@ -1,6 +1,8 @@
 """The note's figure: loss after the best step against samples, a panel per batch."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +12,7 @@ from srste.analysis.grouping import grouped
 from srste.report import palette
 from srste.report.conditions import Condition
 from srste.report.figures import style
+from srste.report.figures.networks import MOST_DRAWN
 from srste.report.formatting import loss_words
 
 
@@ -19,8 +22,14 @@ def note_figure(condition: Condition) -> Figure:
     Where the loss before is far above the rest in most panels, the axes are broken, with a strip
     for it on top, so that the differences between estimators stay visible.
     """
+    series = len({column.series for column in condition.columns})
+    condition = _with_the_lowest(condition)
+    drawn = len({column.series for column in condition.columns})
+    title = "Loss after the best step (lower is better)"
+    if drawn < series:
+        title += f"; {drawn} of {series} estimators"
     if len({column.samples for column in condition.columns} - {None}) < 2:
-        return _of_one_count(condition)
+        return _of_one_count(condition, title)
     columns = min(5, len(condition.batches))
     rows = math.ceil(len(condition.batches) / columns)
     figure = Figure(figsize=(2.9 * columns + 0.6, 2.6 * rows + 1.0), layout="constrained")
@@ -50,13 +59,30 @@ def note_figure(condition: Condition) -> Figure:
         if i % columns == 0:
             panel.set_ylabel(loss_words(condition.common))
 
-    title = "Loss after the best step (lower is better)"
     style.set_title(figure, title, condition.label)
     style.shared_legend(figure, panels)
     return figure
 
 
-def _of_one_count(condition: Condition) -> Figure:
+def _with_the_lowest(condition: Condition) -> Condition:
+    """Return the condition with the estimators that are drawn: all, or of many the baselines and those
+    with the lowest mean loss at any number of samples."""
+    lowest: dict[str, float] = {}
+    for column in condition.columns:
+        mean = condition.mean(partial(condition.post_loss, column=column))
+        mean = math.inf if mean is None else mean
+        lowest[column.series] = min(mean, lowest.get(column.series, math.inf))
+    if len(lowest) <= MOST_DRAWN:
+        return condition
+    baselines = {r.baseline.estimator for r in condition.cells.values() if r.baseline}
+    needed = [c.series for c in condition.columns if c.estimator in baselines]
+    others = sorted((name for name in lowest if name not in needed), key=lambda name: lowest[name])
+    shown = [*dict.fromkeys(needed), *others][:MOST_DRAWN]
+    cells = {place: r for place, r in condition.cells.items() if place[1].series in shown}
+    return replace(condition, cells=cells)
+
+
+def _of_one_count(condition: Condition, title: str) -> Figure:
     """Draw the losses against the batch, where there is nothing to draw against N."""
     figure = Figure(figsize=(max(4.5, 0.6 * len(condition.batches) + 2.4), 3.8), layout="constrained")
     axes = figure.subplots()
@@ -83,7 +109,7 @@ def _of_one_count(condition: Condition) -> Figure:
     axes.ticklabel_format(axis="y", useOffset=False)
     counts = {column.samples for column in condition.columns} - {None}
     at = f", N = {counts.pop()}" if counts else ""
-    style.set_title(figure, f"Loss after the best step{at} (lower is better)", condition.label)
+    style.set_title(figure, title.replace(" (lower", f"{at} (lower"), condition.label)
     style.shared_legend(figure, [axes])
     return figure
 
