@@ -34,6 +34,7 @@ benchmark: $(SET_UP)
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/published.py
 
 soak: $(SET_UP)
 	$(BIN)/python -m tests.soak

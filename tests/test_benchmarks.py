@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -138,3 +139,16 @@ def test_trial_costs():
     out = output("benchmarks/trial_costs.py", "--repeats", "1", "--most", "10")
     for sampler in ("random-log", "tpe-log", "gp-log"):
         assert re.search(rf"^\| {sampler} \| [\d.]+ ms \| [\d.e-]+ s \|$", out, re.M), out
+
+
+def test_published(tmp_path):
+    file = tmp_path / "rows.json"
+    out = output("benchmarks/published.py", "--quick", "--json", str(file))
+    assert "exact loss 0.68386823 (published .68386823)" in out
+    assert re.search(r"^mean field +1 +0\.2478 0\.9954 \| 0\.2478 0\.9954 ", out, re.M)
+    assert "the spurious minimum" in out
+    assert re.search(r"^DisARM +0\.00\d+ +0\.004200 ", out, re.M)
+    rows = json.loads(file.read_text())
+    assert {row["layer"] for row in rows} == {1, 2, 3, 4}
+    assert {"REINFORCE", "ST", "ARM", "PSA", "mean field"} <= {row["estimator"] for row in rows}
+    assert all(row["rmse"] >= 0 and -1 <= row["cosine"] <= 1 for row in rows)
