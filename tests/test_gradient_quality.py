@@ -83,59 +83,59 @@ def test_against_loops_over_the_estimates(case):
 
 def test_mean_field_s_published_errors():
     model, x, y = published.psa_network()
-    found = srste.gradient_quality(
+    computed = srste.gradient_quality(
         model, x, y, estimator="mean_field", loss=published.logistic_loss, samples=[1]
     )
-    layers = [row for row in found.rows if row.layer]
+    layers = [row for row in computed.rows if row.layer]
     assert [f"{row.rmse:.4f}" for row in layers] == ["0.2478", "0.4153", "0.4849", "0.3306"]
     assert [f"{row.cosine:.4f}" for row in layers] == ["0.9954", "0.9109", "0.9382", "0.9533"]
     assert all(row.deviation == 0 for row in layers)
     assert all(row.bias == row.rmse for row in layers)
-    assert found.truth == "the exact gradient of the network of Logistic units"
+    assert computed.truth == "the exact gradient of the network of Logistic units"
 
 
 def test_the_truth_of_a_sign_is_that_of_the_noise_of_its_surrogate(case):
     model, x, y = case
-    found = srste.gradient_quality(model, x, y, estimator="ste", samples=[1])
-    assert found.truth == "the exact gradient of the network of HardSigmoid units"
+    computed = srste.gradient_quality(model, x, y, estimator="ste", samples=[1])
+    assert computed.truth == "the exact gradient of the network of HardSigmoid units"
     exact = gradient_of(
         expected_loss(model.double(), HardSigmoid(), SquaredError(), x.double(), y.double()), model
     )
     model.float()
     g = srste.estimate("ste", model, x, y, overrides=["estimator/normalisation=none"])
     a, b = (torch.cat([t.double().flatten() for t in d.values()]) for d in (g, exact))
-    (row,) = [row for row in found.rows if not row.layer]
+    (row,) = [row for row in computed.rows if not row.layer]
     assert row.cosine == pytest.approx(float(nn.functional.cosine_similarity(a, b, dim=0)), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sr_ste", "swish_sign", "nes"])
 def test_without_an_expected_gradient_it_is_the_discrete_one(case, name):
     model, x, y = case
-    found = srste.gradient_quality(model, x, y, estimator=name, samples=[1, 2], repeats=3, radius=0.2)
-    assert found.truth == "the discrete gradient with radius 0.2"
+    computed = srste.gradient_quality(model, x, y, estimator=name, samples=[1, 2], repeats=3, radius=0.2)
+    assert computed.truth == "the discrete gradient with radius 0.2"
     with pytest.raises(ValueError, match="truth='expected': "):
         srste.gradient_quality(model, x, y, estimator=name, truth="expected")
 
 
 def test_the_discrete_gradient_is_its_own_truth(case):
     model, x, y = case
-    found = srste.gradient_quality(model, x, y, estimator="cdg", samples=[1])
-    assert all(row.cosine == pytest.approx(1) and row.rmse < 1e-6 for row in found.rows)
+    computed = srste.gradient_quality(model, x, y, estimator="cdg", samples=[1])
+    assert all(row.cosine == pytest.approx(1) and row.rmse < 1e-6 for row in computed.rows)
     task = srste.api.OneBatch(model, SquaredError(), x, y, 0)
     assert set(discrete_gradient(task, task.batch(1), 0.1)) == set(dict(model.named_parameters()))
 
 
 def test_a_table_a_picture_and_words(case):
     model, x, y = case
-    found = srste.gradient_quality(model, x, y, estimator="disarm", samples=[1, 10])
-    frame = found.frame()
+    computed = srste.gradient_quality(model, x, y, estimator="disarm", samples=[1, 10])
+    frame = computed.frame()
     assert list(frame["layer"]) == ["", "", "0", "0", "2", "2", "4", "4"]
-    assert "n = 10: cosine 0." in repr(found)
-    axes = found.plot()
+    assert "n = 10: cosine 0." in repr(computed)
+    axes = computed.plot()
     assert axes.get_xscale() == "log"
-    assert found.plot(axes, "rmse") is axes
+    assert computed.plot(axes, "rmse") is axes
     with pytest.raises(ValueError, match="quantity='nope': must be one of cosine, "):
-        found.plot(quantity="nope")
+        computed.plot(quantity="nope")
 
 
 @pytest.mark.parametrize(

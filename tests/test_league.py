@@ -95,8 +95,8 @@ def test_its_tests_are_corrected_for_all_entrants(made, both):
     ste = losses_of(made, "ste", None)
     raw = sorted(wilcoxon((ste - losses_of(made, n, 3)).mean(1)).pvalue for n in NAMES)
     holm = np.maximum.accumulate([min(1, p * (6 - i)) for i, p in enumerate(raw)])
-    found = sorted(one.gain.p_value for one in both[0].entrants if one.gain)
-    np.testing.assert_allclose(found, holm, rtol=1e-12)
+    computed = sorted(one.gain.p_value for one in both[0].entrants if one.gain)
+    np.testing.assert_allclose(computed, holm, rtol=1e-12)
 
 
 def test_at_equal_cost_each_has_the_samples_that_it_can_afford(both):
@@ -144,13 +144,13 @@ def test_the_table_has_a_row_an_entrant(both):
 
 def test_profiles_by_hand(made, both):
     fractions = np.array([0.0, 0.5, 0.9, 1.0])
-    found = profile(both[0], fractions)
+    computed = profile(both[0], fractions)
     every = {name: 0.7 - losses_of(made, name, 3) for name in NAMES}
     every["ste"] = 0.7 - losses_of(made, "ste", None)
     best = np.max(list(every.values()), axis=0)
     for name, decrease in every.items():
         title = "STE" if name == "ste" else f"{name}, N=3"
-        np.testing.assert_allclose(found[title], [np.mean(decrease / best >= f) for f in fractions])
+        np.testing.assert_allclose(computed[title], [np.mean(decrease / best >= f) for f in fractions])
 
 
 def test_ranks_are_those_of_the_networks(made, both):

@@ -62,9 +62,9 @@ def test_the_exact_loss_is_that_of_all_states_of_all_units_together(truth):
 def test_mean_field(truth):
     estimator, _ = published.PSA["mean field"]
     gradients = published.single_samples(estimator, 1, 1)
-    found = [published.accuracy(g, t, 1) for g, t in zip(gradients, truth[1], strict=True)]
-    assert [f"{rmse:.4f}" for rmse, _ in found] == ["0.2478", "0.4153", "0.4849", "0.3306"]
-    assert [f"{cosine:.4f}" for _, cosine in found] == ["0.9954", "0.9109", "0.9382", "0.9533"]
+    computed = [published.accuracy(g, t, 1) for g, t in zip(gradients, truth[1], strict=True)]
+    assert [f"{rmse:.4f}" for rmse, _ in computed] == ["0.2478", "0.4153", "0.4849", "0.3306"]
+    assert [f"{cosine:.4f}" for _, cosine in computed] == ["0.9954", "0.9109", "0.9382", "0.9533"]
 
 
 def test_the_expected_straight_through_gradient(truth):
@@ -158,9 +158,9 @@ def _with(samples, name):
 
 @pytest.mark.parametrize("point", published.YIN)
 def test_yin_s_closed_forms(point):
-    found = published.yin(point, 200_000)
+    computed = published.yin(point, 200_000)
     for name, theirs in published.YIN[point][2].items():
-        for ours, error, value in zip(*found[name], theirs, strict=True):
+        for ours, error, value in zip(*computed[name], theirs, strict=True):
             assert ours == pytest.approx(value, abs=5 * error)
 
 

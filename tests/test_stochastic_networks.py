@@ -69,8 +69,8 @@ def by_enumeration(model, units, loss, x, y):
 @pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()])
 def test_the_expected_loss_is_that_of_all_combinations(kind, units, loss):
     model, _, x, y = case(kind, loss)
-    found = expected_loss(model, UNITS[units], loss, x, y)
-    assert float(found.detach()) == pytest.approx(by_enumeration(model, units, loss, x, y), rel=1e-12)
+    computed = expected_loss(model, UNITS[units], loss, x, y)
+    assert float(computed.detach()) == pytest.approx(by_enumeration(model, units, loss, x, y), rel=1e-12)
 
 
 @pytest.mark.parametrize("units", UNITS)
@@ -117,11 +117,11 @@ def means(name, units, kind, loss, seed=0, sizes=(3, 2, 3, 2)):
     estimator = api.part("estimator", name, overrides)
     exact = gradient_of(expected_loss(model, UNITS[units], loss, x, y), model)
     many = x.repeat(COPIES, 1), y.repeat(COPIES, *[1] * (y.ndim - 1))
-    found = []
+    computed = []
     for repeat in range(REPEATS):
         task = OneBatch(model, loss, *many, repeat)
-        found.append(_flat(estimator.direction(task, task.batch(1), 1)))
-    return torch.stack(found), _flat(exact)
+        computed.append(_flat(estimator.direction(task, task.batch(1), 1)))
+    return torch.stack(computed), _flat(exact)
 
 
 def _flat(direction):
@@ -138,30 +138,30 @@ def _flat(direction):
     ],
 )
 def test_unbiased(name, units, kind, loss):
-    found, exact = means(name, units, kind, loss)
-    error = found.std(0) / math.sqrt(REPEATS)
+    computed, exact = means(name, units, kind, loss)
+    error = computed.std(0) / math.sqrt(REPEATS)
     # Of some 25 numbers, with 29 degrees of freedom: 6 standard errors.
-    assert ((found.mean(0) - exact).abs() <= 6 * error + 1e-12).all()
+    assert ((computed.mean(0) - exact).abs() <= 6 * error + 1e-12).all()
     assert float(exact.norm()) > 10 * float(error.norm()), "nothing could be told"
 
 
 def test_reinmax_is_exact_for_a_quadratic_loss_of_one_layer():
     """And the straight-through estimator of the network is not."""
     sizes = (3, 3, 1)
-    found, exact = means("reinmax", "logistic", BinaryActivation, None, sizes=sizes)
-    error = found.std(0) / math.sqrt(REPEATS)
-    assert ((found.mean(0) - exact).abs() <= 6 * error + 1e-12).all()
-    found, exact = means("logistic_st", "logistic", BinaryActivation, None, sizes=sizes)
-    error = found.std(0) / math.sqrt(REPEATS)
-    assert ((found.mean(0) - exact).abs() > 6 * error).any()
+    computed, exact = means("reinmax", "logistic", BinaryActivation, None, sizes=sizes)
+    error = computed.std(0) / math.sqrt(REPEATS)
+    assert ((computed.mean(0) - exact).abs() <= 6 * error + 1e-12).all()
+    computed, exact = means("logistic_st", "logistic", BinaryActivation, None, sizes=sizes)
+    error = computed.std(0) / math.sqrt(REPEATS)
+    assert ((computed.mean(0) - exact).abs() > 6 * error).any()
 
 
 @pytest.mark.parametrize("units", UNITS)
 def test_psa_is_exact_for_one_layer(units):
     """Every flip is evaluated: the mean over the draws of one example is the gradient."""
-    found, exact = means("psa", units, BinaryStep, CrossEntropy(), sizes=(3, 3, 2))
-    error = found.std(0) / math.sqrt(REPEATS)
-    assert ((found.mean(0) - exact).abs() <= 6 * error + 1e-12).all()
+    computed, exact = means("psa", units, BinaryStep, CrossEntropy(), sizes=(3, 3, 2))
+    error = computed.std(0) / math.sqrt(REPEATS)
+    assert ((computed.mean(0) - exact).abs() <= 6 * error + 1e-12).all()
 
 
 def test_mean_field_is_exact_for_a_linear_loss():

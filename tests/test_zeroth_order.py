@@ -65,9 +65,9 @@ def by_two_passes_a_weight(task, e):
 def test_the_discrete_gradient_is_that_of_two_passes_a_weight(kind, bias, radius, loss):
     for seed in range(3):
         task = task_of(network(kind, bias), seed=seed, loss=loss)
-        found = CoordinateDifference(no_norm, radius).direction(task, task.batch(1), 1)
+        computed = CoordinateDifference(no_norm, radius).direction(task, task.batch(1), 1)
         for name, expected in by_two_passes_a_weight(task, radius).items():
-            np.testing.assert_allclose(found[name].numpy(), expected, rtol=0, atol=1e-12 / radius)
+            np.testing.assert_allclose(computed[name].numpy(), expected, rtol=0, atol=1e-12 / radius)
 
 
 def test_a_unit_that_is_at_zero_flips_downwards_only():
@@ -78,8 +78,8 @@ def test_a_unit_that_is_at_zero_flips_downwards_only():
         model[2].weight.fill_(1.0)
     x = torch.ones(1, 1, dtype=torch.float64)
     task = OneBatch(model, SquaredError(), x, torch.zeros_like(x) + 1, 0)
-    found = CoordinateDifference(no_norm, 0.1).direction(task, task.batch(1), 1)
-    assert found["0.weight"].item() == pytest.approx((0 - 4) / 0.2)
+    computed = CoordinateDifference(no_norm, 0.1).direction(task, task.batch(1), 1)
+    assert computed["0.weight"].item() == pytest.approx((0 - 4) / 0.2)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_a_unit_that_is_at_zero_flips_downwards_only():
 def test_other_networks_take_two_passes_a_weight_and_it_is_said(model, caplog):
     task = task_of(model)
     with caplog.at_level(logging.WARNING):
-        found = CoordinateDifference(no_norm, 0.1).direction(task, task.batch(1), 1)
+        computed = CoordinateDifference(no_norm, 0.1).direction(task, task.batch(1), 1)
     weights = sum(p.numel() for p in model.parameters())
     assert f"not a row of linear layers and activations: {2 * weights} forward passes" in caplog.text
     for name, expected in by_two_passes_a_weight(task, 0.1).items():
-        np.testing.assert_allclose(found[name].numpy(), expected, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(computed[name].numpy(), expected, rtol=0, atol=1e-11)
 
 
 class Shifted(BinaryActivation):
@@ -108,36 +108,36 @@ class Shifted(BinaryActivation):
 
 def test_an_activation_of_another_forward_is_not_taken_for_a_sign():
     task = task_of(network(kind=Shifted))
-    found = CoordinateDifference(no_norm, 0.5).direction(task, task.batch(1), 1)
+    computed = CoordinateDifference(no_norm, 0.5).direction(task, task.batch(1), 1)
     for name, expected in by_two_passes_a_weight(task, 0.5).items():
-        np.testing.assert_allclose(found[name].numpy(), expected, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(computed[name].numpy(), expected, rtol=0, atol=1e-11)
 
 
 def test_what_is_not_to_move_has_no_difference():
     task = task_of(network())
     task.model[2].weight.requires_grad_(False)
-    found = CoordinateDifference(no_norm, 0.5).direction(task, task.batch(1), 1)
-    assert not found["2.weight"].any()
-    assert found["0.weight"].any()
+    computed = CoordinateDifference(no_norm, 0.5).direction(task, task.batch(1), 1)
+    assert not computed["2.weight"].any()
+    assert computed["0.weight"].any()
 
 
 def test_a_loss_elsewhere_leaves_the_weights():
     task = task_of(network())
     before = {name: p.clone() for name, p in task.model.named_parameters()}
     offset = {name: torch.full_like(p, 0.3) for name, p in before.items()}
-    found = loss_at(task, task.batch(1), offset)
+    computed = loss_at(task, task.batch(1), offset)
     for name, p in task.model.named_parameters():
         assert torch.equal(p, before[name])
     with torch.no_grad():
         for p in task.model.parameters():
             p.add_(0.3)
-        assert found == float(task.loss(task.model(task.inputs), task.targets))
+        assert computed == float(task.loss(task.model(task.inputs), task.targets))
 
 
 def test_evolution_strategies_by_hand():
     """(L(w + e z) - L(w - e z)) / (2 e) z, averaged over two samples of three pairs."""
     task = task_of(network(), seed=5)
-    found = NES(no_norm, 0.2, 3).direction(task, task.batch(1), 2)
+    computed = NES(no_norm, 0.2, 3).direction(task, task.batch(1), 2)
     expected = {name: np.zeros(tuple(p.shape)) for name, p in task.model.named_parameters()}
     weights = [(n, p.detach().numpy().copy()) for n, p in task.model.named_parameters()]
 
@@ -155,7 +155,7 @@ def test_evolution_strategies_by_hand():
             slope = (loss(z, 1) - loss(z, -1)) / 0.4
             for name in z:
                 expected[name] += slope * z[name] / 6
-    for name, tensor in found.items():
+    for name, tensor in computed.items():
         np.testing.assert_allclose(tensor.numpy(), expected[name], rtol=0, atol=1e-10)
 
 
@@ -200,8 +200,8 @@ def test_more_pairs_come_nearer_to_a_smooth_loss_s_gradient(name):
     exact = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(task.model[2].parameters()))])
 
     def cosine(samples):
-        found = estimator.direction(task, task.batch(1), samples)
-        ours = torch.cat([found["2.weight"].flatten(), found["2.bias"]])
+        computed = estimator.direction(task, task.batch(1), samples)
+        ours = torch.cat([computed["2.weight"].flatten(), computed["2.bias"]])
         return float(nn.functional.cosine_similarity(ours, exact, dim=0))
 
     assert cosine(60) > 0.85

@@ -76,6 +76,9 @@ Normalisation = Callable[[Mapping[str, Tensor]], Direction]
 
 EPSILON = 1e-8
 
+DRAWS = ("nested", "independent")
+"""Of sample i of a batch: the same draw for every N; another one for every N."""
+
 
 def mean(gradients: list[Tensor]) -> Tensor:
     """The mean of the samples' gradients of one parameter tensor."""
@@ -96,7 +99,7 @@ def sign_vote(gradients: list[Tensor]) -> Tensor:
     positive as negative.
 
     References: Bernstein et al. (2018), "signSGD with majority vote is communication efficient and fault
-        tolerant", algorithm 1.
+        tolerant".
     """
     vote: Tensor = torch.stack(gradients).sign().sum(dim=0).sign()
     return vote

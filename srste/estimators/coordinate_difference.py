@@ -8,6 +8,7 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from srste.errors import NotApplicableError
 from srste.estimators.base import Cost, Direction, Normalisation
 from srste.estimators.chains import segments_of
 from srste.estimators.sampled import losses_of_examples
@@ -137,7 +138,7 @@ def _linear_layers(model: nn.Module) -> list[nn.Linear] | None:
     """Return the layers of a row of linear layers and activations; None of another network."""
     try:
         segments, _ = segments_of(model)
-    except ValueError:
+    except NotApplicableError:
         return None
     single = all(len(s) == 1 and type(s[0]) is nn.Linear for s in segments)
     shared = len({id(p) for p in model.parameters()}) < len(list(model.named_parameters()))

@@ -22,7 +22,7 @@ class MeanField:
     Properties: deterministic, so without variance; biased for the gradient of the stochastic network,
         and exact where the loss is linear in every unit; one forward-backward pass.
     References: Shekhovtsov et al. (2020), "Path sample-analytic gradient estimators for stochastic
-        binary networks", section 4, as a baseline.
+        binary networks", as a baseline.
     """
 
     stochastic = False

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from srste.errors import NotApplicableError
-from srste.estimators.base import Aggregation, Direction, Normalisation
+from srste.estimators.base import DRAWS, Aggregation, Direction, Normalisation
 from srste.losses import LossFunction
 from srste.networks.activations import acting
+from srste.networks.arguments import one_of
 from srste.networks.rounding import Quantiser, StochasticUnits
 from srste.problem.passes import identity_of, kept
 from srste.problem.task import Batch, Task, buffers_kept
@@ -156,12 +157,9 @@ class SampledEstimator(ABC):
         normalisation: Normalisation,
         draws: Literal["nested", "independent"] = "nested",
     ) -> None:
-        if draws not in ("nested", "independent"):
-            raise ValueError(
-                f"`{type(self).__name__}(draws={draws})` must be one of nested, independent"
-            )
         self.units = check_units(self, quantiser)
-        self._aggregation, self._normalisation, self._draws = aggregation, normalisation, draws
+        self._draws = one_of(self, "draws", draws, DRAWS)
+        self._aggregation, self._normalisation = aggregation, normalisation
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""

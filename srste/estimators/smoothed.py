@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from srste.estimators.base import Cost, Direction, Normalisation, mean
+from srste.estimators.base import DRAWS, Cost, Direction, Normalisation, mean
 from srste.estimators.straight_through import gradient_through
-from srste.networks.arguments import fraction, integer, positive
+from srste.networks.arguments import fraction, integer, one_of, positive
 from srste.networks.rounding import Sign
 from srste.networks.surrogates import Surrogate
 from srste.problem.passes import identity_of, kept
@@ -48,12 +48,9 @@ class Smoothed(ABC):
         pairs: int,
         draws: Literal["nested", "independent"] = "nested",
     ) -> None:
-        if draws not in ("nested", "independent"):
-            name = type(self).__name__
-            raise ValueError(f"`{name}(draws={draws})` must be one of nested, independent")
         self.radius = positive(self, "radius", radius)
         self.pairs = integer(self, "pairs", pairs)
-        self._normalisation, self._draws = normalisation, draws
+        self._normalisation, self._draws = normalisation, one_of(self, "draws", draws, DRAWS)
 
     def cost(self, model: nn.Module, samples: int) -> Cost:
         """See :func:`srste.estimators.base.cost_of`."""

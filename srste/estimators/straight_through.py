@@ -4,7 +4,8 @@ from typing import Literal
 
 from torch import nn
 
-from srste.estimators.base import Aggregation, Cost, Direction, Normalisation, gradient_of
+from srste.estimators.base import DRAWS, Aggregation, Cost, Direction, Normalisation, gradient_of
+from srste.networks.arguments import one_of
 from srste.networks.draws import DrawSurrogate
 from srste.networks.estimating import AnySurrogate, estimating
 from srste.networks.rounding import Quantiser, StochasticUnits
@@ -43,13 +44,11 @@ class StraightThrough:
         normalisation: Normalisation,
         draws: Literal["nested", "independent"] = "nested",
     ) -> None:
-        if draws not in ("nested", "independent"):
-            raise ValueError(f"`StraightThrough(draws={draws})` must be one of nested, independent")
         self.quantiser = quantiser
         self.surrogate = surrogate
         self.aggregation = aggregation
         self.normalisation = normalisation
-        self.draws = draws
+        self.draws = one_of(self, "draws", draws, DRAWS)
         for name in ("quantiser", "surrogate", "aggregation", "normalisation"):
             if not callable(axis := getattr(self, name)):
                 raise ValueError(f"`StraightThrough({name}={axis})` must be one of its group's choices")

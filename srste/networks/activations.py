@@ -77,14 +77,14 @@ def levels_of(module: nn.Module) -> tuple[float, float] | None:
 
 def activations_of(model: nn.Module) -> list[BinaryActivation]:
     """The binary activations of a model. Raises: ValueError for a model without any."""
-    found = [module for module in model.modules() if isinstance(module, BinaryActivation)]
-    if not found:
+    activations = [module for module in model.modules() if isinstance(module, BinaryActivation)]
+    if not activations:
         raise ValueError(
             "the model has no srste.BinaryActivation or BinaryStep for an estimator to act on; "
             "srste.convert(model) puts them in the place of modules that compute a sign, and "
             "a network without signs has nothing to estimate"
         )
-    return found
+    return activations
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Checks of arguments that several parts share."""
 
 import math
+from collections.abc import Collection
 
 
 def positive(owner: object, name: str, value: float) -> float:
@@ -23,4 +24,12 @@ def integer(owner: object, name: str, value: int) -> int:
     """The value, if it is an integer >= 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"`{type(owner).__name__}({name}={value})` must be an integer >= 1")
+    return value
+
+
+def one_of(owner: object, name: str, value: str, allowed: Collection[str]) -> str:
+    """The value, if it is one of those that are allowed."""
+    if value not in allowed:
+        words = ", ".join(allowed)
+        raise ValueError(f"`{type(owner).__name__}({name}={value})` must be one of {words}")
     return value

@@ -60,7 +60,7 @@ class Matched(DrawSurrogate):
     Properties: biased for the gradient of the stochastic network, but where the loss is linear in every
         unit; of little variance.
     References: Bengio et al. (2013), section 4; Shekhovtsov and Yanush (2021), "Reintroducing
-        straight-through estimators as principled methods for stochastic binary networks", section 3.
+        straight-through estimators as principled methods for stochastic binary networks".
     """
 
     def __call__(self, draw: Draw) -> Float[Tensor, "*shape"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-from srste.networks.arguments import positive
+from srste.networks.arguments import one_of, positive
 from srste.randomness import Stream, uniform
 
 if TYPE_CHECKING:
@@ -103,11 +103,8 @@ class StochasticRounding(StochasticUnits):
     """Of each scope the dimension that is not reduced."""
 
     def __init__(self, tau: float = 1.0, scope: Literal["layer", "example", "unit"] = "layer"):
-        if scope not in self._SCOPES:
-            allowed = ", ".join(self._SCOPES)
-            raise ValueError(f"`StochasticRounding(scope={scope})` must be one of {allowed}")
         self.tau = positive(self, "tau", tau)
-        self.scope = scope
+        self.scope = one_of(self, "scope", scope, self._SCOPES)
 
     def probability(self, a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """P(q(a) = +1), in [0, 1], shape of ``a`` (batch, units), or (batch, channels, ...)."""

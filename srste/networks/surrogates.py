@@ -42,7 +42,7 @@ def matched_units(surrogate: object) -> StochasticUnits | None:
     where there are none, as for a slope that is negative in places, or has no finite integral.
 
     References: Shekhovtsov and Yanush (2021), "Reintroducing straight-through estimators as principled
-        methods for stochastic binary networks", section 3.
+        methods for stochastic binary networks".
     """
     return getattr(surrogate, "units", None)
 

@@ -20,7 +20,7 @@ class Logistic(StochasticUnits):
     Forward:   q(a) = +1 with probability p = sigmoid(a / scale), else -1
     Args: scale: of the noise, > 0.
     Raises: ValueError: `Logistic(scale=...)` must be > 0.
-    References: Neal (1992), "Connectionist learning of belief networks", section 2; Bengio et al.
+    References: Neal (1992), "Connectionist learning of belief networks"; Bengio et al.
         (2013), section 3.
     """
 
