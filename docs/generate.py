@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from srste.estimators import cost_of
+from srste.estimators import Cost, cost_of
 from srste.launch.choices import part as choice
 from srste.launch.choices_help import first_sentence
 from srste.networks.draws import Draw, DrawSurrogate
@@ -227,14 +227,15 @@ def _cost(name: str) -> str:
     at_one, at_ten = (cost_of(choice("estimator", name), MLP(), samples) for samples in (1, 10))
     assert at_one is not None and at_ten is not None
     if at_one == at_ten:
-        return f"{_counted(*at_one)}, whatever N"
-    return f"{_counted(*at_one)} at N = 1; {_counted(*at_ten)} at N = 10"
+        return f"{_counted(at_one)}, whatever N"
+    return f"{_counted(at_one)} at N = 1; {_counted(at_ten)} at N = 10"
 
 
-def _counted(forward: int, backward: int) -> str:
-    if forward == backward:
-        return {0: "no pass", 1: "1 pass"}.get(forward, f"{forward} passes")
-    return f"{forward} forward, {backward} backward"
+def _counted(cost: Cost) -> str:
+    if cost.forward == cost.backward:
+        return {0: "no pass", 1: "1 pass"}.get(cost.forward, f"{cost.forward} passes")
+    at_most = "at most " if cost.at_most else ""
+    return f"{at_most}{cost.forward} forward, {cost.backward} backward"
 
 
 def _surrogates() -> list[Path]:

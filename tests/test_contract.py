@@ -16,6 +16,9 @@ def planted(**fault):
         stochastic = fault.get("stochastic", False)
         calls = 0
 
+        def cost(self, model, samples):
+            return (1 if samples == 1 else 2, 1)
+
         def direction(self, task, batch, samples):
             self.calls += 1
             direction = api.part("estimator", "ste").direction(task, batch, samples)
@@ -64,11 +67,36 @@ FAULTS = {
     "parameters_that_require_no_gradient_stay": [
         lambda self, task, batch, n, d: {name: g + 1 for name, g in d.items()},
     ],
+    "a_network_of_float64_has_directions_of_float64": [
+        lambda self, task, batch, n, d: {name: g.float() for name, g in d.items()},
+    ],
+    "a_loss_of_zero_gives_a_direction_of_zero": [
+        lambda self, task, batch, n, d: with_first(d, lambda g: g + 1e-3),
+    ],
+    "passes_are_as_declared": [
+        lambda self, task, batch, n, d: (task.model(batch.inputs), d)[1],
+        lambda self, task, batch, n, d: api.part("estimator", "ste").direction(task, batch, n),
+    ],
+}
+OF_MOMENTS = {
+    "estimates_are_on_average_as_expected": {
+        "its sign": lambda self, g, n: -g,
+        "its scale": lambda self, g, n: 1.25 * g,
+        "a bias": lambda self, g, n: g + 0.1,
+        "a sum over samples": lambda self, g, n: 2 * g,
+        "never zeroed": lambda self, g, n: self.summed(g),
+    },
+    "more_samples_have_less_variance_as_independent_ones_have": {
+        "draws used again": None,
+        "a sum, not a mean": lambda self, g, n: n * g,
+        "divided by its root": lambda self, g, n: n**0.5 * g,
+    },
 }
 
 
 def test_each_part_of_the_contract_has_its_faults():
-    assert {f"test_{name}" for name in FAULTS} == {m for m in dir(EstimatorContract) if "test_" in m}
+    tests = {m for m in dir(EstimatorContract) if m.startswith("test_")}
+    assert {f"test_{name}" for name in [*FAULTS, *OF_MOMENTS]} == tests
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -88,3 +116,51 @@ def test_the_contract_tells_draws_that_are_none():
 
     with pytest.raises(AssertionError, match="it says that it is stochastic, and is not"):
         Tried().test_samples_matter_exactly_if_it_is_stochastic()
+
+
+PLAIN = ["estimator/normalisation=none"]
+
+
+def unbiased(change):
+    """Leave-one-out pairs with a fault in what they give, or with the draws of one sample for all."""
+
+    class Faulty:
+        stochastic = unbiased = True
+
+        def __init__(self):
+            self._plain = api.part("estimator", "leave_one_out", PLAIN)
+            self.units = self._plain.units
+            self._sum = {}
+
+        def cost(self, model, samples):
+            return self._plain.cost(model, samples)
+
+        def summed(self, g):
+            self._sum[g.shape] = self._sum.get(g.shape, 0) + g
+            return self._sum[g.shape]
+
+        def direction(self, task, batch, samples):
+            if change is None:
+                return self._plain.direction(task, batch, 1)
+            direction = self._plain.direction(task, batch, samples)
+            return {name: change(self, g, samples) for name, g in direction.items()}
+
+    class Tried(EstimatorContract):
+        make = make_plain = staticmethod(Faulty)
+
+    return Tried()
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [(name, fault) for name, faults in OF_MOMENTS.items() for fault in faults]
+)
+def test_the_contract_tells_a_fault_of_the_mean_or_the_variance(name, fault):
+    with pytest.raises(
+        AssertionError, match=r"standard errors|as long|variance of the mean|another mean"
+    ):
+        getattr(unbiased(OF_MOMENTS[name][fault]), f"test_{name}")()
+
+
+@pytest.mark.parametrize("name", OF_MOMENTS)
+def test_the_contract_tells_none_where_there_is_none(name):
+    getattr(unbiased(lambda self, g, n: g), f"test_{name}")()

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from torch import nn
 
@@ -21,7 +22,7 @@ from srste.networks.estimating import Relaxed
 from srste.networks.units import Logistic
 from srste.problem.task import Batch
 from srste.testing import EstimatorContract
-from tests import oracle
+from tests import formulas, oracle
 from tests.support import CONF, choices
 
 SMALL = ["model.width=6", "model.depth=2", "data.features=5", "batch_size=40", "batches=2"]
@@ -38,14 +39,54 @@ def flat(direction):
 
 
 class TestContract(EstimatorContract):
-    """A new estimator's YAML is enough to be tested here."""
+    """A new estimator's YAML is enough to be tested here; its mean too, if it has the usual axes."""
 
     @pytest.fixture(autouse=True, params=choices("estimator"))
     def _named(self, request):
         self.name = request.param
+        self.depends_on_loss = self.name != "random"
 
     def make(self):
         return job(f"estimator={self.name}").estimator
+
+    def make_plain(self):
+        config = job(f"estimator={self.name}").config["estimator"]
+        if config.get("control") or "normalisation" not in config or "scan" in config:
+            return None
+        axes = [f"estimator/{axis}=" for axis in ("aggregation", "normalisation") if axis in config]
+        values = {"aggregation": "mean", "normalisation": "none"}
+        return job(f"estimator={self.name}", *(a + values[a.split("/")[1][:-1]] for a in axes)).estimator
+
+    def expected(self, task, batch, estimator):
+        exact = super().expected(task, batch, estimator)
+        return exact if exact is not None else mean_by_formula(self.name, task, batch)
+
+
+MEAN_NOT_TESTED_HERE = {"psa", "nes", "spsa", "guided_es", "fogzo"}
+"""Exact for one layer alone (test_stochastic_networks), or of a smoothed loss (test_zeroth_order)."""
+
+
+def mean_by_formula(name, task, batch):
+    """What the estimator of that name gives on average, by the equations of its YAML's choices."""
+    file = yaml.safe_load((CONF / "estimator" / f"{name}.yaml").read_text())
+    axes = {k: v for axis in file["defaults"] if isinstance(axis, dict) for k, v in axis.items()}
+    network = oracle.network_of(task.model.state_dict(), bias=True)
+    x, y = batch.inputs.numpy(), batch.targets.numpy()
+    target = file["_target_"].rpartition(".")[2]
+    if target == "MeanField":
+        gradient = formulas.of_means(network, x, y, axes["quantiser"])
+    elif target == "CoordinateDifference":
+        gradient = formulas.by_coordinate(network, x, y, file["radius"])
+    elif target == "StraightThrough" and axes["quantiser"] == "sign":
+        gradient = formulas.of_signs(network, x, y, axes["surrogate"])
+    elif target == "StraightThrough":
+        numbers = file.get("surrogate", {})
+        gradient = formulas.of_draws(network, x, y, axes["quantiser"], axes["surrogate"], **numbers)
+    else:
+        assert name in MEAN_NOT_TESTED_HERE
+        return None
+    arrays = [array for pair in gradient for array in pair]
+    return {n: torch.from_numpy(a) for n, a in zip(task.model.state_dict(), arrays, strict=True)}
 
 
 OF_SIGNS = sorted(

@@ -77,7 +77,11 @@ def test_against_loops_over_the_estimates(case):
         squared = ((means.mean(0) - t) ** 2).sum() - variance / len(means)
         assert row.bias == pytest.approx(math.sqrt(max(0, squared)) / norm, abs=1e-9)
         assert row.deviation == pytest.approx(math.sqrt(variance) / norm)
-        scaled = np.array([m / np.linalg.norm(m) * norm for m in means])
+        length = (means.mean(0) ** 2).sum() - variance / len(means)
+        if length <= 0:
+            assert math.isnan(row.scale_free_deviation)
+            continue
+        scaled = means * norm / math.sqrt(length)
         assert row.scale_free_deviation == pytest.approx(math.sqrt(scaled.var(0, ddof=1).sum()) / norm)
 
 

@@ -9,8 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from srste.estimators.base import gradient_of
+from srste.problem.task import OneBatch
+from srste.study.gradient_quality import gradient_quality
 from tests.support import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -177,3 +180,77 @@ def test_one_bernoulli_unit(name, p, t):
     fourth = float(((drawn - drawn.mean()) ** 4).mean())
     error = math.sqrt((fourth - variance**2) / samples)
     assert float(drawn.var()) == pytest.approx(variance, abs=5 * error + 1e-4 * variance)
+
+
+class Categorical:
+    """An estimator of dE f(z)/d(logits) of a categorical variable: z is one-hot, f quadratic."""
+
+    stochastic = True
+
+    def __init__(self, seed, size, kind):
+        torch.manual_seed(seed)
+        q, self.c, self.eta = torch.randn(size, size), torch.randn(size), torch.randn(size)
+        self.c, self.eta, self.a = self.c.double(), self.eta.double(), (q.T @ q).double()
+        self.kind = kind
+        self.p = self.eta.softmax(0)
+        unit = torch.eye(size, dtype=torch.float64)
+        self.losses = ((unit @ self.a) * unit).sum(1) + unit @ self.c
+
+    def truth(self):
+        return {"eta": back_softmax(self.p, self.losses)}
+
+    def direction(self, task, batch, samples):
+        generator = task.stream("categorical")
+        size = len(self.eta)
+        z = torch.zeros(size, dtype=torch.float64)
+        k = int(generator.choice(size, p=self.p.numpy()))
+        z[k] = 1
+        slope = 2 * self.a @ z + self.c
+        if self.kind == "ST":
+            return {"eta": back_softmax(self.p, slope)}
+        if self.kind.startswith("ReinMax"):
+            middle = (z + (self.eta / float(self.kind.split()[1])).softmax(0)) / 2
+            return {"eta": 2 * back_softmax(middle, slope) - back_softmax(self.p, slope) / 2}
+        tau = 0.1  # Gumbel-Rao: noises given that the k-th is the largest
+        times = torch.from_numpy(generator.exponential(size=(100, size)))
+        least = times[:, k : k + 1].clone()  # of all: of rate 1, as the probabilities sum up to it
+        gumbel = -(times / self.p + least).log()
+        gumbel[:, k] = -least[:, 0].log()
+        y = (gumbel / tau).softmax(1)
+        return {"eta": (y * (slope - (y @ slope)[:, None])).mean(0) / tau}
+
+
+def back_softmax(p, slope):
+    return p * (slope - p @ slope)
+
+
+CATEGORICAL = {
+    (4, 0): {"ST": (0.27808, 0.7724), "ReinMax 1": (0, 13.786), "ReinMax 2": (0.05515, 1.6556),
+             "Gumbel-Rao": (0.0176, 10.87)},
+    (4, 1): {"ST": (0.081071, 0.27009), "ReinMax 1": (0, 1.5338), "ReinMax 2": (0.05184, 2.0887),
+             "Gumbel-Rao": (0.00066, 1.601)},
+    (8, 0): {"ST": (2.745, 17.852), "ReinMax 1": (0, 77.528), "ReinMax 2": (0.3026, 74.255),
+             "Gumbel-Rao": (0.0052, 84.6)},
+}  # fmt: skip
+"""Hooper and Shekhovtsov (2026): squared bias and variance of one categorical variable, once the mean of
+the estimates has the norm of the truth."""
+
+
+@pytest.mark.parametrize(
+    ("size", "seed", "kind"), [(*place, kind) for place, rows in CATEGORICAL.items() for kind in rows]
+)
+def test_what_is_free_of_scale_is_as_published(size, seed, kind):
+    """The estimators of a categorical variable are written out here; the measures are the package's."""
+    estimator = Categorical(seed, size, kind)
+    truth, repeats = estimator.truth(), 6_000
+    model = nn.Module()
+    model.eta = nn.Parameter(estimator.eta)
+    task = OneBatch(model, None, torch.zeros(1), torch.zeros(1), 0)
+    (row,) = gradient_quality(task, task.batch(1), estimator, truth, [1], repeats)
+    squared = float(truth["eta"].norm()) ** 2
+    bias, variance = CATEGORICAL[size, seed][kind]
+    # The error of the mean, of a vector; that of a variance, of draws whose kurtosis is up to some 30.
+    mean_error = math.sqrt(variance / repeats)
+    assert math.sqrt(squared) * row.scale_free_bias == pytest.approx(math.sqrt(bias), abs=4 * mean_error)
+    relative = 5 * math.sqrt(30 / repeats)
+    assert squared * row.scale_free_deviation**2 == pytest.approx(variance, rel=relative)

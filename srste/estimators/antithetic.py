@@ -16,6 +16,8 @@ class Antithetic(SampledEstimator):
     """What ARM and DisARM share: of each layer, the losses of two draws from mirrored uniform numbers,
     with the layers below as they were drawn, and the numbers above in common."""
 
+    unbiased = True
+
     def cost(self, model: nn.Module, samples: int) -> Cost:
         """See :func:`srste.estimators.base.cost_of`."""
         return Cost(samples * (1 + len(activations_of(model))), samples)

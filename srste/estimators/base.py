@@ -14,10 +14,11 @@ Direction = dict[str, Tensor]
 
 
 class Cost(NamedTuple):
-    """What a direction costs: passes through the whole network."""
+    """What a direction costs: passes through the whole network; ``at_most`` so many if that is True."""
 
     forward: int
     backward: int
+    at_most: bool = False
 
 
 def cost_of(estimator: "Estimator", model: nn.Module, samples: int) -> Cost | None:

@@ -45,11 +45,11 @@ class CoordinateDifference:
         self._normalisation = normalisation
 
     def cost(self, model: nn.Module, samples: int) -> Cost:
-        """At most this, see :func:`srste.estimators.base.cost_of`."""
+        """See :func:`srste.estimators.base.cost_of`; of a row of linear layers a bound."""
         layers = _linear_layers(model)
         if layers is None:
             return Cost(2 * sum(p.numel() for p in model.parameters() if p.requires_grad), 0)
-        return Cost(1 + sum(layer.out_features for layer in layers[:-1]), 0)
+        return Cost(1 + sum(layer.out_features for layer in layers[:-1]), 0, at_most=True)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -149,6 +149,8 @@ class SampledEstimator(ABC):
     """
 
     stochastic = True
+    unbiased: ClassVar[bool] = False
+    """For the gradient of the mean loss, with the mean of samples and without a normalisation."""
 
     def __init__(
         self,

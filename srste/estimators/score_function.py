@@ -23,6 +23,8 @@ class Reinforce(SampledEstimator):
         reinforcement learning".
     """
 
+    unbiased = True
+
     def cost(self, model: nn.Module, samples: int) -> Cost:
         """See :func:`srste.estimators.base.cost_of`."""
         return Cost(samples, samples)
@@ -48,6 +50,8 @@ class LeaveOneOut(SampledEstimator):
         passes.
     References: Kool et al. (2019), "Buy 4 REINFORCE samples, get a baseline for free!", with two draws.
     """
+
+    unbiased = True
 
     def cost(self, model: nn.Module, samples: int) -> Cost:
         """See :func:`srste.estimators.base.cost_of`."""

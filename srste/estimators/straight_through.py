@@ -74,7 +74,8 @@ class StraightThrough:
 
     def cost(self, model: nn.Module, samples: int) -> Cost:
         """See :func:`srste.estimators.base.cost_of`."""
-        return Cost(*[samples if self.stochastic else 1] * 2)
+        passes = samples if self.stochastic else 1
+        return Cost(passes, passes)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""

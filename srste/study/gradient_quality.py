@@ -35,7 +35,8 @@ class Quality:
     estimate. cosine: to the truth, the mean over repeats; cosine_low, cosine_high: its 15 and 85 %
     quantiles. rmse: root mean squared error, bias: of the mean, deviation: root of the total variance;
     all three in units of the truth's norm. scale_free_bias, scale_free_deviation: likewise, of estimates
-    that are rescaled to the truth's norm. nan where the truth is zero.
+    multiplied by the number that gives their mean the truth's norm (Hooper and Shekhovtsov, 2026). nan
+    where the truth is zero, and the last two where the mean cannot be told from zero.
     """
 
     layer: str
@@ -178,14 +179,22 @@ def _quality(layer: str, n: int, estimates: Tensor, truth: Tensor) -> Quality:
     means = estimates[: groups * n].reshape(groups, -1, len(truth)).mean(1) if groups > 1 else estimates
     cosines = torch.nn.functional.cosine_similarity(means, truth[None], eps=1e-300)
     low, high = (float(torch.quantile(cosines, q)) for q in BAND)
-    lengths = torch.linalg.vector_norm(means, dim=1, keepdim=True).clamp_min(1e-300)
     bias, deviation = _bias_and_deviation(means, truth)
-    rescaled = _bias_and_deviation(means / lengths * norm, truth)
+    rescaled = _bias_and_deviation(means * _scale(means, norm), truth)
     rmse = float(((means - truth) ** 2).sum(1).mean().sqrt())
     return Quality(
         layer, n, float(cosines.mean()), low, high, rmse / norm, bias / norm, deviation / norm,
         *(number / norm for number in rescaled),
     )  # fmt: skip
+
+
+def _scale(estimates: Tensor, norm: float) -> float:
+    """Return by what the estimates are multiplied so that their mean has that norm; nan if it cannot be
+    told from zero."""
+    count = len(estimates)
+    variance = float(estimates.var(0).sum()) if count > 1 else 0.0
+    squared = float((estimates.mean(0) ** 2).sum()) - variance / count
+    return norm / math.sqrt(squared) if squared > 0 else math.nan
 
 
 def _bias_and_deviation(estimates: Tensor, truth: Tensor) -> tuple[float, float]:
