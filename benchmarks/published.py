@@ -9,6 +9,8 @@ A. The network of PSA's figure (Shekhovtsov, Yanush and Flach, 2020): layers of 
 B. The closed forms of Yin et al. (2019), "Understanding straight-through estimator in training
    activation quantized neural nets": one layer of steps, normal inputs.
 C. One Bernoulli unit with the loss (b - t)^2: the mean and the variance of every estimator, by hand.
+D. Networks of 2 to 32 units a layer, and E. units of two, three and four levels, by the authors of the
+   lab note of June 2021: cosines to the discrete gradient, see `published_discrete.py`.
 
 The JSON has a row for each case, estimator, layer and n.
 """
@@ -22,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import published_discrete
 import torch
 from torch import Tensor, nn
 
@@ -303,16 +306,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where the rows of case A are written")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="where the rows of A, D and E are written"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer samples: to try it")
     options = parser.parse_args()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rows = list(psa(2_000 if options.quick else 20_000))
     _print_psa(rows)
     _print_yin(200_000 if options.quick else 2_000_000)
     _print_bernoulli(20_000 if options.quick else 200_000)
+    torch.set_num_threads(threads)
+    discrete = published_discrete.printed(options.quick)
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+        every = [*map(asdict, rows), *map(asdict, discrete)]
+        options.json.write_text(json.dumps(every, indent=1))
 
 
 def _print_psa(rows: list[Row]) -> None:

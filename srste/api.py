@@ -217,35 +217,20 @@ def gradient_quality(
         _check_samples(n)
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
         raise ValueError(f"repeats={repeats!r}: must be a whole number >= 2")
-    if truth not in ("auto", "expected", "discrete"):
-        raise ValueError(f"truth={truth!r}: must be one of auto, expected, discrete")
+    if truth not in quality.TRUTHS:
+        raise ValueError(f"truth={truth!r}: must be one of {', '.join(quality.TRUTHS)}")
     _check_tensors(inputs, targets)
     if isinstance(estimator, str):
         overrides = ["estimator/normalisation=none", *overrides]
     made: Estimator = part("estimator", estimator, overrides)
     task = OneBatch(model, _loss(loss), inputs, targets, seed)
-    exact, words = _truth(task, made, truth, radius)
+    batch = task.batch(1)
+    compared = quality.truth_for(task, batch, made, truth, radius)
+    exact = compared.gradient(task, batch)
     name = estimator if isinstance(estimator, str) else type(estimator).__name__
     return GradientQuality(
-        name, words, quality.gradient_quality(task, task.batch(1), made, exact, samples, repeats)
+        name, compared.words, quality.gradient_quality(task, batch, made, exact, samples, repeats)
     )
-
-
-def _truth(task: OneBatch, estimator: Estimator, truth: str, radius: float) -> tuple[Direction, str]:
-    """Return what an estimator is compared with, and its name."""
-    units = getattr(estimator, "units", None)
-    batch = task.batch(1)
-    if truth != "discrete":
-        try:
-            if units is None:
-                raise ValueError(f"{type(estimator).__name__} has no stochastic units")
-            words = f"the exact gradient of the network of {type(units).__name__} units"
-            return quality.expected_gradient(task, batch, units), words
-        except ValueError as error:
-            if truth == "expected":
-                raise ValueError(f"truth='expected': {error}") from error
-    gradient = quality.discrete_gradient(task, batch, radius)
-    return gradient, f"the discrete gradient with radius {radius:g}"
 
 
 def load(*folders: str | Path) -> Results:

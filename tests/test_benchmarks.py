@@ -151,4 +151,4 @@ def test_published(tmp_path):
     rows = json.loads(file.read_text())
     assert {row["layer"] for row in rows} == {1, 2, 3, 4}
     assert {"REINFORCE", "ST", "ARM", "PSA", "mean field"} <= {row["estimator"] for row in rows}
-    assert all(row["rmse"] >= 0 and -1 <= row["cosine"] <= 1 for row in rows)
+    assert all(row["rmse"] >= 0 and abs(row["cosine"]) <= 1 + 1e-9 for row in rows)

@@ -61,7 +61,7 @@ def test_an_experiment_opens_with_the_command_that_runs_it(name):
 def test_help_shows_every_group():
     done = train(ROOT, "--help")
     assert done.returncode == 0
-    groups = "model", "data", "loss", "estimator", "pretraining", "sampling", "tracking", "experiment"
+    groups = "model", "data", "loss", "estimator", "pretraining", "sampling", "diagnostics", "experiment"
     for group in groups:
         lines = done.stdout.split(f"\n{group}\n")[1].splitlines()
         shown = dict(line.split(maxsplit=1) for line in takewhile(lambda line: line[:2] == "  ", lines))

@@ -117,7 +117,7 @@ def test_without_an_expected_gradient_it_is_the_discrete_one(case, name):
     model, x, y = case
     computed = srste.gradient_quality(model, x, y, estimator=name, samples=[1, 2], repeats=3, radius=0.2)
     assert computed.truth == "the discrete gradient with radius 0.2"
-    with pytest.raises(ValueError, match="truth='expected': "):
+    with pytest.raises(ValueError, match="truth=expected: "):
         srste.gradient_quality(model, x, y, estimator=name, truth="expected")
 
 

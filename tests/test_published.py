@@ -18,6 +18,7 @@ from tests.support import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import published
+import published_discrete
 
 SAMPLES = 4_000
 
@@ -254,3 +255,41 @@ def test_what_is_free_of_scale_is_as_published(size, seed, kind):
     assert math.sqrt(squared) * row.scale_free_bias == pytest.approx(math.sqrt(bias), abs=4 * mean_error)
     relative = 5 * math.sqrt(30 / repeats)
     assert squared * row.scale_free_deviation**2 == pytest.approx(variance, rel=relative)
+
+
+@pytest.fixture(scope="module")
+def widths():
+    """Case D at an eighth of the examples, of one network; NES at 32 units."""
+    rows = {
+        width: published_discrete.by_width(width, 1, 20_000, (500,) if width == 32 else (500, 5_000))
+        for width in (4, 32)
+    }
+    return {
+        width: {(row.estimator, row.n, row.layer): row.cosine for row in of_width}
+        for width, of_width in rows.items()
+    }
+
+
+def test_surrogates_by_width(widths):
+    """At 32 units the steeper ones are nearer to CDG than the clipped one, and NES is far; at 4 units it
+    is the other way round. Of layer 2, in which the sampling error of CDG is small."""
+    names = published_discrete.SURROGATES
+    wide, narrow = ({name: widths[width][name, 1, 2] for name in names} for width in (32, 4))
+    assert wide["vanilla"] < min(wide["steep"], wide["SwishSign"], wide["polynomial"])
+    assert narrow["vanilla"] > max(narrow["steep"], narrow["SwishSign"], narrow["polynomial"])
+    for name, cosine in wide.items():
+        assert cosine == pytest.approx(published_discrete.WIDTHS[32][name][1][1], abs=0.05)
+    for layer in (1, 2, 3):
+        assert widths[32]["NES", 500, layer] < 0.2
+    assert widths[4]["NES", 5000, 3] > max(
+        widths[4][name, 1, 3] for name in published_discrete.SURROGATES
+    )
+
+
+def test_ternary_units_are_nearer_to_cdg_than_binary_ones():
+    by_levels = {
+        levels: [row.cosine for row in published_discrete.by_precision(0.1, levels, 1, 20_000)]
+        for levels in (2, 3)
+    }
+    assert len(by_levels[2]) == 3
+    assert all(b < t for b, t in zip(by_levels[2], by_levels[3], strict=True))

@@ -47,8 +47,8 @@ class LossCurve(ABC):
     why_not: why the curve is not exact, in words; "" where it is.
 
     Every curve gives losses, by calling it, :meth:`lowest` of many, and :meth:`plot`.
-    Only an exact curve has :meth:`minimum`, :meth:`descents`, :meth:`descent`, ``breakpoints`` and
-    ``error``. Raises: NotExactError, by each of them, where the curve is not exact.
+    Only an exact curve has :meth:`minimum`, :meth:`descents`, :meth:`descent`, :meth:`gauge`,
+    ``breakpoints`` and ``error``. Raises: NotExactError, by each of them, where the curve is not exact.
     """
 
     exact: bool
@@ -96,6 +96,25 @@ class LossCurve(ABC):
         shortest, longest = (pick(intervals, key=lambda i: i.length) for pick in (min, max))
         total = sum(i.length for i in intervals)
         return Descent(len(intervals), total, intervals[0], shortest, longest)
+
+    def gauge(self, lr: float) -> float | None:
+        """Cockpit's step-size gauge of a learning rate: -1 for no step, 0 for that of the minimum, and
+        +1 where the loss beyond it is again what it was before the step; linear in between. There it is
+        that of a quadratic fit, and here it is exact.
+
+        Args: lr: in [0, lr_max]. Returns: None where no learning rate lowers the loss, and beyond the
+            minimum where the loss does not come back up to ``lr_max``.
+        References: Schneider, Dangel and Hennig (2021), "Cockpit: a practical debugging tool for the
+            training of deep neural networks", section 2.1.
+        """
+        lr = float(as_lrs(lr, self.lr_max))
+        lowest = self.minimum().lr
+        hollow = next((i for i in self.descents() if i.lo <= lowest <= i.hi), None)
+        if hollow is None:
+            return None
+        if lr <= lowest:
+            return lr / lowest - 1
+        return (lr - lowest) / (hollow.hi - lowest) if lowest < hollow.hi < self.lr_max else None
 
     @property
     def breakpoints(self) -> Float64[np.ndarray, " breakpoints"]:

@@ -1,24 +1,34 @@
 """Networks whose layers stand in a row, taken apart at their activations."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from torch import nn
 
 from srste.errors import NotApplicableError
-from srste.networks.activations import BinaryActivation, levels_of
+from srste.networks.activations import BinaryActivation
+
+T = TypeVar("T")
 
 
-def segments_of(model: nn.Module) -> tuple[list[nn.Sequential], list[tuple[float, float]]]:
-    """What stands before, between and after the activations, and the two levels of each activation.
+def segments_of(
+    model: nn.Module, activation_of: Callable[[nn.Module], T | None]
+) -> tuple[list[nn.Sequential], list[T]]:
+    """What stands before, between and after the activations, and what each activation is.
 
+    Args: activation_of: what a module is as an activation, None if it is none, as
+        :func:`srste.networks.activations.levels_of`.
     Raises: ValueError for another network.
     """
     if type(model).forward is not nn.Sequential.forward:
         raise NotApplicableError(
             f"{type(model).__name__}: its modules must stand in a row, as in nn.Sequential"
         )
-    segments, levels = [nn.Sequential()], []
+    segments: list[nn.Sequential] = [nn.Sequential()]
+    activations: list[T] = []
     for module in model.children():
-        if (of_module := levels_of(module)) is not None:
-            levels.append(of_module)
+        if (of_module := activation_of(module)) is not None:
+            activations.append(of_module)
             segments.append(nn.Sequential())
         elif any(isinstance(inner, BinaryActivation) for inner in module.modules()):
             raise NotApplicableError(
@@ -26,4 +36,4 @@ def segments_of(model: nn.Module) -> tuple[list[nn.Sequential], list[tuple[float
             )
         else:
             segments[-1].append(module)
-    return segments, levels
+    return segments, activations

@@ -14,6 +14,7 @@ from srste.estimators.chains import segments_of
 from srste.estimators.sampled import losses_of_examples
 from srste.estimators.smoothed import loss_at
 from srste.networks.arguments import positive
+from srste.networks.levels import stairs_of
 from srste.problem.task import Batch, Task
 
 log = logging.getLogger(__name__)
@@ -25,16 +26,17 @@ class CoordinateDifference:
     Direction: normalisation((L(w + e u_i) - L(w - e u_i)) / (2 e) for every weight i), u_i its unit
                vector
 
-    In a row of linear layers and activations a weight's move does nothing but flip the sign of its unit
-    for some examples, and what a flip does to an example's loss is the same whichever weight caused it:
-    so each unit is flipped once, for the examples that a weight can flip it for, and the layers above
-    are run again for them alone. Of other networks the whole forward pass is run twice a weight, which a
-    log says.
+    In a row of linear layers and activations a weight's move does nothing but change the level of its
+    unit for some examples, and what that does to an example's loss is the same whichever weight caused
+    it: so each unit is given each of its levels once, for the examples that a weight can give it to, and
+    the layers above are run again for them alone. Of other networks the whole forward pass is run twice
+    a weight, which a log says.
 
     Args: normalisation: see `srste.estimators.base`. radius: e, > 0.
     Raises: ValueError: `CoordinateDifference(radius=...)` must be > 0.
-    Properties: deterministic; computed in float64; for a row of linear layers at most a forward pass a
-        unit, of the layers above it; else 2 forward passes a weight; none backward.
+    Properties: deterministic; computed in float64; for a row of linear layers at most a forward pass, of
+        the layers above, for each unit and step between its levels; else 2 forward passes a weight; none
+        backward.
     References: the authors of the note of June 2021, who compare directions with it.
     """
 
@@ -46,15 +48,19 @@ class CoordinateDifference:
 
     def cost(self, model: nn.Module, samples: int) -> Cost:
         """See :func:`srste.estimators.base.cost_of`; of a row of linear layers a bound."""
-        layers = _linear_layers(model)
-        if layers is None:
+        if not _is_row(model):
             return Cost(2 * sum(p.numel() for p in model.parameters() if p.requires_grad), 0)
-        return Cost(1 + sum(layer.out_features for layer in layers[:-1]), 0, at_most=True)
+        segments, stairs = segments_of(model, stairs_of)
+        steps = [
+            _linear(segment).out_features * len(of_layer.thresholds)
+            for segment, of_layer in zip(segments[:-1], stairs, strict=True)
+        ]
+        return Cost(1 + sum(steps), 0, at_most=True)
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
-        layers = _linear_layers(task.model)
-        gradient = self._by_weight(task, batch) if layers is None else self._by_unit(task, batch)
+        of = self._by_unit if _is_row(task.model) else self._by_weight
+        gradient = of(task, batch)
         return self._normalisation(
             {
                 name: gradient[name].to(p) if p.requires_grad else torch.zeros_like(p)
@@ -84,40 +90,47 @@ class CoordinateDifference:
         return gradient
 
     def _by_unit(self, task: Task, batch: Batch) -> dict[str, Tensor]:
-        """Return the differences by the effects of flips."""
+        """Return the differences by the effects of other levels."""
         model = copy.deepcopy(task.model).double()
-        segments, levels = segments_of(model)
+        segments, stairs = segments_of(model, stairs_of)
         names = {id(p): name for name, p in model.named_parameters()}
         targets = batch.targets.double() if batch.targets.is_floating_point() else batch.targets
         gradient: dict[str, Tensor] = {}
 
         def losses_above(place: int, states: Tensor, of: Tensor | slice) -> Tensor:
             """Return each example's loss from the outputs of that activation on."""
-            for above, (low, high) in zip(segments[place + 1 : -1], levels[place + 1 :], strict=True):
-                states = _signs(above(states), low, high)
+            for above, rise in zip(segments[place + 1 : -1], stairs[place + 1 :], strict=True):
+                states = rise(above(states))
             return losses_of_examples(task.loss, segments[-1](states), targets[of])
 
         with torch.no_grad():
             states = batch.inputs.double()
-            for place, (low, high) in enumerate(levels):
+            for place, rise in enumerate(stairs):
                 layer = _linear(segments[place])
                 inputs, a = states, layer(states)
-                states = _signs(a, low, high)
+                states = rise(a)
                 losses = losses_above(place, states, slice(None))
                 columns = _with_ones(inputs, layer)
                 reach = self.radius * columns.abs().amax(1)
                 rows = []
                 for unit in range(a.shape[1]):
-                    near = (a[:, unit].abs() <= reach).nonzero()[:, 0]
-                    flipped = states[near].clone()
-                    flipped[:, unit] = low + high - flipped[:, unit]
-                    effect = (
-                        losses_above(place, flipped, near) - losses[near] if len(near) else losses[:0]
-                    )
+                    row = torch.zeros(columns.shape[1], dtype=torch.float64, device=a.device)
+                    gaps = [(a[:, unit] - threshold).abs() for threshold in rise.thresholds]
+                    near = (torch.stack(gaps).amin(0) <= reach).nonzero()[:, 0]
                     step, at = self.radius * columns[near], a[near, unit, None]
-                    is_up = at >= 0
-                    turned = ((at + step >= 0) ^ is_up).double() - ((at - step >= 0) ^ is_up).double()
-                    rows.append(effect @ turned)
+                    now, up, down = rise.place(at)[:, 0], rise.place(at + step), rise.place(at - step)
+                    for level, value in enumerate(rise.values):
+                        others = (now != level).nonzero()[:, 0]
+                        if not len(others):
+                            continue
+                        changed = states[near[others]]
+                        changed[:, unit] = value
+                        of = near[others]
+                        effect = losses_above(place, changed, of) - losses[of]
+                        row += effect @ (
+                            (up[others] == level).double() - (down[others] == level).double()
+                        )
+                    rows.append(row)
                 _put(gradient, names, layer, torch.stack(rows) / (2 * self.radius * len(a)))
             layer = _linear(segments[-1])
             outputs, columns = layer(states), _with_ones(states, layer)
@@ -134,26 +147,21 @@ class CoordinateDifference:
         return gradient
 
 
-def _linear_layers(model: nn.Module) -> list[nn.Linear] | None:
-    """Return the layers of a row of linear layers and activations; None of another network."""
+def _is_row(model: nn.Module) -> bool:
+    """Whether it is a row of linear layers and activations."""
     try:
-        segments, _ = segments_of(model)
+        segments, _ = segments_of(model, stairs_of)
     except NotApplicableError:
-        return None
+        return False
     single = all(len(s) == 1 and type(s[0]) is nn.Linear for s in segments)
     shared = len({id(p) for p in model.parameters()}) < len(list(model.named_parameters()))
-    return [_linear(segment) for segment in segments] if single and not shared else None
+    return single and not shared
 
 
 def _linear(segment: nn.Sequential) -> nn.Linear:
     (layer,) = segment
     assert isinstance(layer, nn.Linear)
     return layer
-
-
-def _signs(a: Tensor, low: float, high: float) -> Tensor:
-    """Return what an activation of these levels gives."""
-    return low + (high - low) * (a >= 0).to(a.dtype)
 
 
 def _with_ones(inputs: Tensor, layer: nn.Linear) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from srste.errors import NotApplicableError
 from srste.estimators.chains import segments_of
 from srste.losses import LossFunction
+from srste.networks.activations import levels_of
 from srste.networks.rounding import StochasticRounding, StochasticUnits
 
 if TYPE_CHECKING:
@@ -39,20 +40,11 @@ def expected_loss(
     Raises: ValueError for another network, more than `MOST_UNITS` units in a layer, and units whose
         probabilities depend on other examples.
     """
-    if isinstance(units, StochasticRounding):
-        raise NotApplicableError(
-            "quantiser=stochastic_rounding: must be one of logistic, hard_sigmoid, triangular: its "
-            "probabilities depend on the other examples of the batch"
-        )
-    segments, levels = segments_of(model)
+    check_states(model, units, inputs)
+    segments, levels = segments_of(model, levels_of)
     states, probabilities = inputs, None  # of each example its inputs, with certainty
     for segment, (low, high) in zip(segments[:-1], levels, strict=True):
         a = segment(states)
-        if a.ndim != 2 or a.shape[1] > MOST_UNITS:
-            raise NotApplicableError(
-                f"a layer has pre-activations of shape {tuple(a.shape)}: all of its states are gone "
-                f"through, so it must be (batch, units) with at most {MOST_UNITS} units"
-            )
         up = _all_states(a.shape[1]).to(a)  # (states, units), 0 or 1
         p = units.probability(a.detach()) + units.slope(a.detach()) * (a - a.detach())
         transitions = torch.ones(len(a), len(up), dtype=a.dtype, device=a.device)
@@ -69,6 +61,27 @@ def expected_loss(
         lambda target: torch.vmap(lambda output: loss(output[None], target[None]))(outputs)
     )(targets)
     return (probabilities * by_state).sum(1).mean()
+
+
+def check_states(model: nn.Module, units: StochasticUnits, inputs: Tensor) -> None:
+    """Raises: ValueError for a network or units that :func:`expected_loss` is not for."""
+    if isinstance(units, StochasticRounding):
+        raise NotApplicableError(
+            "quantiser=stochastic_rounding: must be one of logistic, hard_sigmoid, triangular: its "
+            "probabilities depend on the other examples of the batch"
+        )
+    segments, levels = segments_of(model, levels_of)
+    states = inputs[:1]
+    with torch.no_grad():
+        for segment, (low, high) in zip(segments[:-1], levels, strict=True):
+            a = segment(states)
+            if a.ndim != 2 or a.shape[1] > MOST_UNITS:
+                shape = ", ".join(["batch", *map(str, a.shape[1:])])
+                raise NotApplicableError(
+                    f"a layer has pre-activations of shape ({shape}): all of its states are gone "
+                    f"through, so it must be (batch, units) with at most {MOST_UNITS} units"
+                )
+            states = torch.where(a >= 0, high, low).to(a)
 
 
 def _all_states(n: int) -> Tensor:

@@ -13,6 +13,7 @@ from srste.estimators.sampled import (
     losses_of_examples,
     with_scores,
 )
+from srste.networks.activations import levels_of
 from srste.networks.rounding import StochasticRounding
 from srste.problem.task import Batch, Task
 from srste.randomness import Stream
@@ -48,7 +49,7 @@ class PathSampleAnalytic(SampledEstimator):
                 "`PathSampleAnalytic(quantiser=StochasticRounding)` must be one of logistic, "
                 "hard_sigmoid, triangular: its probabilities depend on the other examples"
             )
-        segments, levels = segments_of(task.model)
+        segments, levels = segments_of(task.model, levels_of)
         layers = [_linear(segment) for segment in segments[1:-1]]
         rule = SampledPass(self.units, generator)
         losses = drawn(task, batch, rule)

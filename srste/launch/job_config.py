@@ -19,11 +19,17 @@ from srste.losses import Loss
 from srste.problem.data import Data
 from srste.problem.pretraining import Pretraining
 from srste.problem.problem import Problem
+from srste.problem.task import Batch
 from srste.sampling import Sampling
+from srste.study.diagnosis import GradientDiagnostics
+from srste.study.evaluation import StochasticEvaluation
+from srste.study.study import Diagnosed
 
 _LABELS = frozenset({"name", "baseline", "control"})
 """Keys of a part's configuration that are no arguments: its name, the estimator that it is compared
 with, and whether it is a control."""
+
+_NOT_NORMALISED = {"_target_": "srste.estimators.base.no_norm", "_partial_": True}
 
 _DRAWN = {"batch_size": False, "pretraining.batch_size": False, "heldout": True}
 """Keys of numbers of examples that are drawn at once, and whether those are held out."""
@@ -39,7 +45,8 @@ def build(node: Mapping[str, Any]) -> Any:
 class Job:
     """One job's configuration, resolved and checked: every part of it can be built.
 
-    baseline: the estimator that this one is compared with; None if there is none. estimators: the
+    evaluation: of the loss with drawn units; None without one. baseline: the estimator that this one is
+    compared with; None if there is none. estimators: the
     baseline, if there is one, and the estimator, each after its configuration.
 
     Args:
@@ -59,6 +66,8 @@ class Job:
         self.pretraining: Pretraining = self._part("pretraining")
         self._data: Data = self._part("data")
         self._loss: Loss = self._part("loss")
+        self.evaluation: StochasticEvaluation | None = self._optional("evaluation")
+        self._diagnostics: GradientDiagnostics | None = self._optional("diagnostics")
         self._part("model")
         self.baseline: Estimator | None = None
         self.estimators: list[tuple[Plain, Estimator]] = [(self.config["estimator"], self.estimator)]
@@ -93,6 +102,10 @@ class Job:
             raise UserError(why_not_built(error, node, key)) from error
         return self._built[repr(node)]
 
+    def _optional(self, key: str) -> Any:
+        """Return the part, or None of a choice that names no class."""
+        return self._part(key) if "_target_" in self.config[key] else None
+
     def rehearse(self) -> None:
         """Run everything once at the smallest size, so that parts that do not fit together are
         refused before any work. Raises: UserError."""
@@ -107,19 +120,42 @@ class Job:
             weights = dict(small.model.named_parameters())
             if self.baseline_config is not None:
                 check_direction(weights, build(self.baseline_config).direction(small, batch, 1))
+            for config, _ in self.estimators:
+                self._check_diagnosed(small, batch, config)
             direction = estimator.direction(small, batch, 1)
             line = Line(small.model, direction)
             line.loss(batch.inputs, batch.targets, loss, sampling.lr_max)
+            if self.evaluation is not None:
+                self.evaluation.of(line, small, batch, sampling.lr_max)
             sampling.rehearse()
+        except UserError:
+            raise
         except Exception as error:  # a user's class may raise anything
             why = why_not_run(error, self.config)
             raise UserError(f"the configuration does not run: {why}") from error
+
+    def _check_diagnosed(self, task: Problem, batch: Batch, estimator: Plain) -> None:
+        diagnosed = self.diagnosed(estimator)
+        if diagnosed is not None:
+            try:
+                diagnosed.diagnostics.check(task, batch, diagnosed.estimator)
+            except ValueError as error:
+                raise UserError(f"diagnostics.{error}") from error
 
     @property
     def baseline_config(self) -> Plain | None:
         """The configuration of the baseline; None if there is none."""
         node: Plain | None = self.config["estimator"].get("baseline")
         return node
+
+    def diagnosed(self, estimator: Plain) -> Diagnosed | None:
+        """Return what the gradients of the estimator of that configuration are diagnosed by, if they
+        are to be: without a normalisation, which would hide a wrong scale."""
+        if self._diagnostics is None:
+            return None
+        if "normalisation" in estimator:
+            estimator = estimator | {"normalisation": _NOT_NORMALISED}
+        return Diagnosed(self._diagnostics, build(estimator))
 
     def problem(self) -> Problem:
         """Return the problem, with the network before pretraining."""
@@ -152,6 +188,9 @@ class Job:
             "estimator": {k: v for k, v in estimator.items() if k not in ignored},
             "samples": self.samples if stochastic else None,
         }
+        for key, part in (("evaluation", self.evaluation), ("diagnostics", self._diagnostics)):
+            if part is not None:
+                identity[key] = self.config[key]
         if estimator.get("baseline"):  # the result includes the angles to the baseline's direction
             identity["beside"] = estimator["baseline"]
         return identity

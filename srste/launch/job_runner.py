@@ -132,6 +132,8 @@ class _Studies:
             heldout=self._heldout,
             baseline=self.job.baseline if baseline else None,
             progress=reporter().evaluating,
+            evaluation=self.job.evaluation,
+            diagnosed=self.job.diagnosed(config),
         )  # fmt: skip
         seconds = time.perf_counter() - started
         trials = study.trials
@@ -156,6 +158,8 @@ class _Studies:
             alarm_details=study.alarms,
             forward_passes=study.cost and study.cost.forward,
             backward_passes=study.cost and study.cost.backward,
+            drawn=study.drawn,
+            diagnosis=study.diagnosis,
             seconds=seconds,
             config=self.job.config | {"estimator": config, "samples": samples},
             table=checksum(table),

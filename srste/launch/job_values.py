@@ -19,7 +19,9 @@ from srste.launch.validation import (
     plain,
 )
 
-_PARTS = ("model", "data", "loss", "estimator", "pretraining", "sampling")
+_PARTS = (
+    "model", "data", "loss", "estimator", "pretraining", "sampling", "evaluation", "diagnostics"
+)  # fmt: skip
 KEYS = frozenset({
     *_PARTS, "tracking", "samples", "draws", "seed", "batches", "batch_size", "heldout", "device",
     "resume", "report", "cache",

@@ -152,5 +152,6 @@ def _secret_uri(config: DictConfig) -> str | None:
 
 def _rehearsal_key(job: Job) -> str:
     """Return what a rehearsal depends on."""
-    parts = {key: job.config[key] for key in ("model", "data", "loss", "estimator", "sampling")}
+    keys = ("model", "data", "loss", "estimator", "sampling", "evaluation", "diagnostics")
+    parts = {key: job.config[key] for key in keys}
     return json.dumps(parts, sort_keys=True)

@@ -138,7 +138,7 @@ def _summary_entries(launch_id: str, chapters: Sequence[Chapter]) -> list["Entry
 
 def _points(one: Summary, chapter: Chapter) -> dict[str, dict[int, float]]:
     """Return an estimator's metrics by N; one that draws nothing has the same at every N."""
-    from srste.tracking import LOSS
+    from srste.tracking import LOSS, gradient_metric
 
     points: dict[str, dict[int, float]] = {}
     every = chapter.samples or [1]
@@ -155,6 +155,10 @@ def _points(one: Summary, chapter: Chapter) -> dict[str, dict[int, float]]:
                 values |= {_gain(one.series): 0.0}
                 if any(r.heldout for r in other.rows):
                     values |= {HELDOUT + _gain(one.series): 0.0}
+        for of_gradient in chapter.gradients:
+            if (of_gradient.series, of_gradient.samples) == (one.series, row.samples):
+                numbers = of_gradient.numbers.items()
+                values |= {gradient_metric(of_gradient.layer, name): value for name, value in numbers}
         for name, value in values.items():
             if math.isfinite(value):
                 points.setdefault(name, {}).update(

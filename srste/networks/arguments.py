@@ -20,10 +20,10 @@ def fraction(owner: object, name: str, value: float) -> float:
     return float(value)
 
 
-def integer(owner: object, name: str, value: int) -> int:
-    """The value, if it is an integer >= 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{type(owner).__name__}({name}={value})` must be an integer >= 1")
+def integer(owner: object, name: str, value: int, least: int = 1) -> int:
+    """The value, if it is an integer >= ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"`{type(owner).__name__}({name}={value})` must be an integer >= {least}")
     return value
 
 

@@ -10,6 +10,7 @@ from srste.report.answer import Answer, answer
 from srste.report.certificate_text import overview, placed
 from srste.report.claims import Claim, Count
 from srste.report.conditions import Condition
+from srste.report.gradients import GradientRow, gradient_rows
 from srste.report.league import League, leagues
 from srste.report.panels import Measure, Setting, measures, settings
 from srste.report.study_alarms import alarms_of
@@ -31,6 +32,11 @@ class Chapter:
     def leagues(self) -> list[League]:
         """The rankings of its estimators, of many."""
         return leagues(self.setting)
+
+    @cached_property
+    def gradients(self) -> list[GradientRow]:
+        """Its gradients against the true ones; empty where no study was diagnosed."""
+        return gradient_rows(self.setting)
 
     @property
     def measures(self) -> list[Measure]:

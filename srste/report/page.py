@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from srste.analysis.alarms import MEANING, by_kind
 from srste.analysis.statistics.paired import FEWEST_NETWORKS
-from srste.report import claims
+from srste.report import claims, gradients
 from srste.report.chapters import Chapter
 from srste.report.conditions import Condition
 from srste.report.curves import curves_json
@@ -107,6 +107,7 @@ def html(
     return environment.get_template("page.html").render(
         facts=facts,
         parts=parts,
+        gradients=gradients,
         claims=claims,
         next=next_step(facts.command, chapters),
         duration=duration,

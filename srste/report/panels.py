@@ -60,7 +60,15 @@ HELDOUT_BEST = Measure(
     after=partial(quantity, "heldout_best_loss"),
     zero=HELDOUT.zero,
 )
-MEASURES = (BATCH, HELDOUT, HELDOUT_BEST)
+DRAWN = Measure(
+    words="with its units drawn, at the learning rate that is best for that",
+    short="units drawn",
+    before=partial(quantity, "drawn_pre_loss"),
+    after=partial(quantity, "drawn_post_loss"),
+    zero=BATCH.zero,
+    panel="units drawn",
+)
+MEASURES = (BATCH, HELDOUT, HELDOUT_BEST, DRAWN)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from srste.report import claims, league, tidy
 from srste.report.chapters import Chapter
 from srste.report.figures.curves import curves_figure
 from srste.report.figures.drift import drift_figure
+from srste.report.figures.gradients import depth_figure, gradients_figure
 from srste.report.figures.league import profile_figure, ranks_figure
 from srste.report.figures.networks import networks_figure
 from srste.report.figures.scatter import angle_figure, heldout_figure
@@ -109,6 +110,21 @@ def _figures(
             "loss after the best step is than the baseline's on the same batch; below: the loss itself.",
             networks_figure(setting),
         )
+    if chapter.gradients:
+        truths = " and ".join(dict.fromkeys(row.truth for row in chapter.gradients))
+        yield (
+            "gradients",
+            "The gradients behind the directions, before their normalisation, against the true one: "
+            f"{truths}. A cosine of 1 and an error of 0 are a perfect estimate.",
+            gradients_figure(chapter.gradients, setting.label),
+        )
+        if (figure := depth_figure(chapter.gradients, setting.label)) is not None:
+            yield (
+                "gradients_by_depth",
+                "By layer: the length of the estimated and of the true gradient, the signal to noise of "
+                "draws and examples together, and which part of the signs the best step flips.",
+                figure,
+            )
     samples = (fixed if fixed in counts else min(counts)) if counts else None
     evaluated = any(record.not_exact for record in first.cells.values())
     at = f" Estimators with sample counts at N = {samples}." if counts else ""
@@ -162,6 +178,8 @@ def _tables(chapters: Sequence[Chapter], folder: Path) -> dict[Path, bytes]:
         "alarms.csv": tidy.as_csv(tidy.alarms(chapters)),
         "studies.csv": csv_table(arranged),
     }
+    if diagnosed := tidy.gradients(chapters):
+        texts["gradients.csv"] = tidy.as_csv(diagnosed)
     for name, (columns, rows) in (
         ("verdicts", claims.rows([claim for chapter in chapters for claim in chapter.claims])),
         ("note", claims.count_rows([count for chapter in chapters for count in chapter.counts])),

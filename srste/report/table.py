@@ -95,7 +95,8 @@ _OF_THE_NOTE = ("pre_loss", "lr", "post_loss")
 _SETTINGS = ("model", "data", "loss", "pretraining", "sampling")
 _QUANTITIES = (
     "zero_loss", "angle", "forward_passes", "backward_passes", "heldout_pre_loss", "heldout_post_loss",
-    "heldout_best_lr", "heldout_best_loss", "heldout_zero_loss", *CERTIFIED,
+    "heldout_best_lr", "heldout_best_loss", "heldout_zero_loss", "drawn_pre_loss", "drawn_post_loss",
+    "drawn_lr", *CERTIFIED,
 )  # fmt: skip
 CSV_COLUMNS = [
     "condition", "batch", "estimator", "samples", *_OF_THE_NOTE, "seed", *_SETTINGS, *_QUANTITIES,

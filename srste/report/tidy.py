@@ -30,6 +30,23 @@ def gains(chapters: Sequence[Chapter]) -> list[Cells]:
     ]
 
 
+def gradients(chapters: Sequence[Chapter]) -> list[Cells]:
+    """Return a row per estimator, number of samples and layer whose gradient was diagnosed."""
+    return [
+        _identity(chapter.setting)
+        | {
+            "estimator": row.series,
+            "control": int(row.control),
+            "samples": row.samples,
+            "layer": row.layer or "all",
+            "truth": row.truth,
+        }
+        | row.numbers
+        for chapter in chapters
+        for row in chapter.gradients
+    ]
+
+
 def note_counts(chapters: Sequence[Chapter]) -> list[Cells]:
     """Return a row per estimator and statistic of the note: on how many batches it counts."""
     return [

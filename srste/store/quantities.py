@@ -1,5 +1,6 @@
 """Numbers and settings of a record by name, as tables and runs have them."""
 
+from dataclasses import asdict
 from typing import Any
 
 from srste.store.records import Record
@@ -29,6 +30,9 @@ _ATTRIBUTES = {
     "heldout_best_lr": "heldout.best_lr",
     "heldout_best_loss": "heldout.best_loss",
     "heldout_zero_loss": "heldout.zero_loss",
+    "drawn_pre_loss": "drawn.pre_loss",
+    "drawn_post_loss": "drawn.post_loss",
+    "drawn_lr": "drawn.lr",
     "descent_exists": "certificate.descends",
     **CERTIFIED,
 }
@@ -42,6 +46,20 @@ def quantity(name: str, record: Record) -> float | None:
             return None
         value = getattr(value, attribute)
     return int(value) if isinstance(value, bool) else value
+
+
+def of_gradient(record: Record) -> dict[tuple[str, str], float]:
+    """Return the numbers of the record's gradient diagnostics by layer, "" for all parameters, and
+    name; empty without any."""
+    numbers: dict[tuple[str, str], float] = {}
+    if record.diagnosis is None:
+        return numbers
+    for layer in record.diagnosis.layers:
+        (_, name), *values = asdict(layer).items()
+        numbers |= {(name, key): value for key, value in values if value is not None}
+    if record.diagnosis.heldout_gauge is not None:
+        numbers["", "heldout_gauge"] = record.diagnosis.heldout_gauge
+    return numbers
 
 
 _ROW = (

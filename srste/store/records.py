@@ -22,7 +22,7 @@ from srste.sampling import Trials
 from srste.store import files
 from srste.store.trial_tables import unpacked
 from srste.study.certificate import Certificate
-from srste.study.results import Best, Heldout, Probe
+from srste.study.results import Best, Diagnosis, DrawnLoss, Heldout, LayerGradient, Probe
 
 FORMAT = 7
 RECORD, TRIALS = "record.json", "trials.packed.parquet"
@@ -57,7 +57,8 @@ class Record:
     first one failed. best, heldout, zero_loss, probe, certificate, not_exact: see
     :class:`srste.study.study.Study`. angles: likewise; None for a tensor that does not move.
     alarm_details: the study's alarms. forward_passes, backward_passes: what the direction costs, through
-    the whole network; None where its estimator does not say. seconds: what the study took. created:
+    the whole network; None where its estimator does not say. drawn: the loss with drawn units,
+    diagnosis: of the gradient, if they were asked for. seconds: what the study took. created:
     UTC, ISO 8601. config: the resolved configuration of the job that made it. git_commit, versions: of
     the code. table: checksum of `trials.packed.parquet`.
     """
@@ -86,6 +87,8 @@ class Record:
     git_commit: str
     versions: dict[str, str]
     table: str
+    drawn: DrawnLoss | None = None
+    diagnosis: Diagnosis | None = None
     format: int = FORMAT
 
     @property
@@ -159,12 +162,18 @@ def _certificate(**plain: Any) -> Certificate:
     return Certificate(**plain | spans)
 
 
+def _diagnosis(**plain: Any) -> Diagnosis:
+    return Diagnosis(**plain | {"layers": [LayerGradient(**layer) for layer in plain["layers"]]})
+
+
 _PARTS: dict[str, Callable[..., Any]] = {
     "best": Best,
     "baseline": Baseline,
     "heldout": Heldout,
     "probe": Probe,
     "certificate": _certificate,
+    "drawn": DrawnLoss,
+    "diagnosis": _diagnosis,
 }
 
 
@@ -229,7 +238,7 @@ def read(folder: Path) -> Record | None:
     if plain.get("format") != FORMAT:
         raise DamagedRecordError(f"{RECORD} has format {plain.get('format')}, not {FORMAT}")
     try:
-        parts = {n: part(**plain[n]) if plain[n] else None for n, part in _PARTS.items()}
+        parts = {n: part(**plain[n]) if plain.get(n) else None for n, part in _PARTS.items()}
         record = Record(**plain | parts)
     except (KeyError, TypeError) as error:
         raise DamagedRecordError(f"{RECORD} does not hold what it should ({error})") from error

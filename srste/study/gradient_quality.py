@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from srste.estimators import Direction, Estimator
 from srste.estimators.base import gradient_of, no_norm
 from srste.estimators.coordinate_difference import CoordinateDifference
-from srste.estimators.expected_loss import expected_loss
+from srste.estimators.expected_loss import check_states, expected_loss
 from srste.networks.rounding import StochasticUnits
+from srste.problem.passes import identity_of, kept
 from srste.problem.task import Batch, Task
 from srste.randomness import Stream
 
@@ -107,15 +108,65 @@ class GradientQuality:
         return "\n".join(lines) + ">"
 
 
-class _Repeated:
-    """A task whose draws are those of one repeat."""
+class Repeated:
+    """A task whose draws are those of one repeat, which these words and numbers name."""
 
-    def __init__(self, task: Task, repeat: int) -> None:
+    def __init__(self, task: Task, *names: str | int) -> None:
         self.model, self.loss, self.seed, self.batch = task.model, task.loss, task.seed, task.batch
-        self._task, self._repeat = task, repeat
+        self._task, self._names = task, names
 
     def stream(self, *names: str | int) -> Stream:
-        return self._task.stream(*names, "repeat", self._repeat)
+        """See :class:`srste.problem.task.Task`."""
+        return self._task.stream(*names, *self._names)
+
+
+TRUTHS = ("auto", "expected", "discrete")
+"""What an estimate is compared with."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What an estimate is compared with: the exact gradient of the mean loss of the network of these
+    ``units``, or where there are none the discrete gradient of the network of signs, by ``radius``."""
+
+    units: StochasticUnits | None
+    radius: float
+
+    @property
+    def words(self) -> str:
+        """For example "the discrete gradient with radius 0.1"."""
+        if self.units is None:
+            return f"the discrete gradient with radius {self.radius:g}"
+        return f"the exact gradient of the network of {type(self.units).__name__} units"
+
+    def gradient(self, task: Task, batch: Batch) -> Direction:
+        """It, on a batch; a task with an attribute ``passes`` keeps it for the next call."""
+        units = self.units
+        if units is None:
+            key: Hashable = ("discrete gradient", self.radius)
+            return kept(task, batch, key, lambda: discrete_gradient(task, batch, self.radius))
+        identity = identity_of(units)
+        key = identity and ("expected gradient", identity)
+        return kept(task, batch, key, lambda: expected_gradient(task, batch, units))
+
+
+def truth_for(task: Task, batch: Batch, estimator: Estimator, truth: str, radius: float) -> Truth:
+    """What an estimator is compared with.
+
+    Args: truth: one of :data:`TRUTHS`. radius: of the discrete gradient, > 0.
+    Raises: ValueError for "expected" where there is no expected gradient.
+    """
+    units = getattr(estimator, "units", None)
+    if truth != "discrete":
+        try:
+            if units is None:
+                raise ValueError(f"{type(estimator).__name__} has no stochastic units")
+            check_states(task.model, units, batch.inputs)
+            return Truth(units, radius)
+        except ValueError as error:
+            if truth == "expected":
+                raise ValueError(f"truth=expected: {error}") from error
+    return Truth(None, radius)
 
 
 def expected_gradient(task: Task, batch: Batch, units: StochasticUnits) -> Direction:
@@ -151,27 +202,32 @@ def gradient_quality(
     Returns: of all parameters, then by layer, each by ascending n.
     """
     samples = max(counts) * repeats if estimator.stochastic else 1
-    drawn = [estimator.direction(_Repeated(task, i), batch, 1) for i in range(samples)]
-    names = [name for name, p in task.model.named_parameters() if p.requires_grad]
-    by_layer: dict[str, list[str]] = {"": names}
-    for name in names:
-        by_layer.setdefault(name.rpartition(".")[0] or name, []).append(name)
-    if len(by_layer) == 2:  # one layer is all there is
-        by_layer = {"": names}
+    drawn = [estimator.direction(Repeated(task, "repeat", i), batch, 1) for i in range(samples)]
     rows = []
-    for layer, members in by_layer.items():
-        estimates = torch.stack([_flat(one, members) for one in drawn])
+    for layer, members in by_layer(task.model).items():
+        estimates = torch.stack([flat(one, members) for one in drawn])
         for n in sorted(counts):
-            rows.append(_quality(layer, n, estimates, _flat(truth, members)))
+            rows.append(quality_of(layer, n, estimates, flat(truth, members)))
     return rows
 
 
-def _flat(direction: Direction, names: Sequence[str]) -> Tensor:
+def by_layer(model: nn.Module) -> dict[str, list[str]]:
+    """The names of the parameters that are to move: of all of them under "", and by module, if there are
+    several."""
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    layers: dict[str, list[str]] = {"": names}
+    for name in names:
+        layers.setdefault(name.rpartition(".")[0] or name, []).append(name)
+    return {"": names} if len(layers) == 2 else layers
+
+
+def flat(direction: Direction, names: Sequence[str]) -> Tensor:
+    """These parameters of a direction as one vector, in float64."""
     return torch.cat([direction[name].detach().double().flatten().cpu() for name in names])
 
 
-def _quality(layer: str, n: int, estimates: Tensor, truth: Tensor) -> Quality:
-    """Return the quality of means of n of the estimates (samples, numbers)."""
+def quality_of(layer: str, n: int, estimates: Tensor, truth: Tensor) -> Quality:
+    """The quality of means of n of the estimates (samples, numbers)."""
     norm = float(truth.norm())
     if not norm > 0:
         return Quality(layer, n, *[math.nan] * 8)

@@ -50,3 +50,64 @@ class Heldout:
     best_loss: float | None
     attained: bool | None
     zero_loss: float
+
+
+@dataclass(frozen=True)
+class DrawnLoss:
+    """The mean loss of the network whose units are drawn, before a step and after it.
+
+    units: their kind. draws: of all units, that losses are means of. lr: the best of those tried, by
+    other draws. pre_error, post_error: standard errors of the two losses, over draws.
+    """
+
+    units: str
+    draws: int
+    lr: float
+    pre_loss: float
+    post_loss: float
+    pre_error: float
+    post_error: float
+
+
+@dataclass(frozen=True)
+class LayerGradient:
+    """The estimated gradient of a layer against the true one; None where a number has no meaning, as
+    where a gradient is zero.
+
+    layer: the name of the module whose parameters these are; "" for all together. cosine: to the truth,
+    the mean over estimates; cosine_low, cosine_high: its 15 and 85 % quantiles. relative_error: root
+    mean squared, bias: of the mean estimate, deviation: root of the total variance of draws,
+    deviation_of_examples: likewise of which examples the batch has; all four in units of the truth's
+    norm. scale_free_bias, scale_free_deviation: of estimates multiplied by the number that gives their
+    mean the truth's norm. signal_to_noise: the squared norm of the mean over the variance of draws and
+    examples. norm, true_norm: of an estimate, the mean, and of the truth. angle_to_ste: of an estimate
+    to the gradient of the clipped straight-through estimator, the mean, in degrees. flip_ratio: which
+    part of this layer's signs the best step flips, of all units and examples.
+    """
+
+    layer: str
+    cosine: float | None
+    cosine_low: float | None
+    cosine_high: float | None
+    relative_error: float | None
+    bias: float | None
+    deviation: float | None
+    scale_free_bias: float | None
+    scale_free_deviation: float | None
+    deviation_of_examples: float | None
+    signal_to_noise: float | None
+    norm: float
+    true_norm: float
+    angle_to_ste: float | None
+    flip_ratio: float | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The gradient behind a study's direction. truth: what it is compared with, in words. layers: all
+    parameters together first. heldout_gauge: the step-size gauge of the best step on held-out examples,
+    see :meth:`srste.curve.LossCurve.gauge`; None without any, or where it has no meaning."""
+
+    truth: str
+    layers: list[LayerGradient]
+    heldout_gauge: float | None = None

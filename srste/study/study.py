@@ -4,6 +4,7 @@ import logging
 import math
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -20,9 +21,20 @@ from srste.sampling import Sampling, Trials
 from srste.sampling.base import Losses
 from srste.study import checks
 from srste.study.certificate import Certificate, certificate
+from srste.study.diagnosis import GradientDiagnostics, flip_ratios
+from srste.study.evaluation import StochasticEvaluation
 from srste.study.heldout import evaluate_heldout, zero_loss
 from srste.study.replay import Replay, replay
-from srste.study.results import NOT_MOVED, NOT_RESTORED, SAME_DRAWS, Best, Heldout, Probe
+from srste.study.results import (
+    NOT_MOVED,
+    NOT_RESTORED,
+    SAME_DRAWS,
+    Best,
+    Diagnosis,
+    DrawnLoss,
+    Heldout,
+    Probe,
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +49,8 @@ class Study:
     parameter tensor, and of all parameters together under ""; empty without a baseline.
     certificate: None where the loss curve has no exact form, and not_exact says why. alarms:
     details by kind, see `srste.study.checks`. cost: of the direction, None if its estimator declares
-    none.
+    none. drawn: the loss with drawn units; diagnosis: of the gradient behind the direction; None unless
+    they were asked for.
     """
 
     name: str
@@ -52,6 +65,8 @@ class Study:
     not_exact: str
     alarms: dict[str, str]
     cost: Cost | None
+    drawn: DrawnLoss | None = None
+    diagnosis: Diagnosis | None = None
 
     @property
     def regret(self) -> float | None:
@@ -92,6 +107,13 @@ PROBED = 2e-4
 its loss tells directions apart better than the minimum does."""
 
 
+class Diagnosed(NamedTuple):
+    """What a study's gradient is diagnosed by, and its estimator without a normalisation."""
+
+    diagnostics: GradientDiagnostics
+    estimator: Estimator
+
+
 def run_study(
     task: Task,
     batch: Batch,
@@ -102,12 +124,15 @@ def run_study(
     heldout: Batch | None = None,
     baseline: Estimator | None = None,
     progress: Progress | None = None,
+    evaluation: StochasticEvaluation | None = None,
+    diagnosed: Diagnosed | None = None,
 ) -> Study:
     """Run one study.
 
     Args: heldout: examples to evaluate the best step on, too. baseline: whose direction the angles
         are to. progress: is called as an evaluated curve proceeds, see
-        :class:`srste.curve.EvaluatedCurve`.
+        :class:`srste.curve.EvaluatedCurve`. evaluation: of the loss with drawn units, too. diagnosed:
+        how the gradient is diagnosed.
 
     Raises: ValueError naming the parameter for which a direction has no tensor like it.
     """
@@ -143,6 +168,12 @@ def run_study(
         probe = Probe(small, float(curve(np.array([small]))[0]))
         if heldout:
             on_heldout = evaluate_heldout(line, task, heldout, best.lr, sampling.lr_max)
+    drawn = evaluation.of(line, task, batch, sampling.lr_max) if evaluation and curve else None
+    diagnosis = None
+    if diagnosed is not None:
+        flipped = flip_ratios(task.model, line, batch.inputs, best.lr) if best else {}
+        gauge = _gauge(line, task, heldout, best.lr, sampling.lr_max) if best and heldout else None
+        diagnosis = diagnosed.diagnostics.of(task, batch, diagnosed.estimator, samples, flipped, gauge)
     return Study(
         name=name,
         curve=curve,
@@ -156,6 +187,8 @@ def run_study(
         not_exact=curve.why_not if curve else "",
         alarms=alarms,
         cost=cost_of(estimator, task.model, samples),
+        drawn=drawn,
+        diagnosis=diagnosis,
     )
 
 
@@ -192,6 +225,12 @@ def _angles(
     other = baseline.direction(task, batch, 1)
     check_direction(dict(task.model.named_parameters()), other)
     return {"": angle_of_all(direction, other)} | angles(direction, other)
+
+
+def _gauge(line: Line, task: Task, heldout: Batch, lr: float, lr_max: float) -> float | None:
+    """Return the step-size gauge of a learning rate on held-out examples."""
+    curve = line.loss(heldout.inputs, heldout.targets, task.loss, lr_max, task.seed)
+    return curve.gauge(lr) if curve.exact else None
 
 
 def _replayed(

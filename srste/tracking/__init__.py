@@ -29,6 +29,7 @@ from srste.tracking.run_contents import (
     Entry,
     N,
     entries,
+    gradient_metric,
     metric_name,
     summary_run,
 )
@@ -36,5 +37,5 @@ from srste.tracking.writer import Outcome, Store, StoreError
 
 __all__ = [
     "LOSS", "RATE", "TRIAL_LOSS", "TRIAL_RATE", "Chart", "Entry", "N", "Outcome", "Store", "StoreError",
-    "entries", "metric_name", "open_store", "summary_run",
+    "entries", "gradient_metric", "metric_name", "open_store", "summary_run",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from mlflow.entities import Metric
 from srste.sampling import Trials
 from srste.store import records
 from srste.store.files import as_yaml, csv_text
-from srste.store.quantities import CERTIFIED, flat, quantity
+from srste.store.quantities import CERTIFIED, flat, of_gradient, quantity
 from srste.store.records import Record, StoredRecord
 from srste.store.trial_tables import as_table
 from srste.tracking.curve_picture import curve_picture
@@ -78,6 +78,8 @@ def study_run(folder: Path, record: Record) -> Run:
         tags["warning"] = "the replayed loss differs from the curve's by more than rounding"
     time = milliseconds(record.created)
     scalars = [Metric(name, value, time, 0) for name, value in _compared(record).items()]
+    n = record.samples or 1
+    scalars += [Metric(name, value, time, n) for name, value in _gradient(record).items()]
     config = record.config | {"batch": record.batch}
     trials = records.read_trials(folder)
     contents: dict[str, str | bytes] = {"config.yaml": as_yaml(config), TABLE: as_table(trials)}
@@ -107,7 +109,7 @@ def job_run(group: list[StoredRecord]) -> Run:
     metrics = []
     values: dict[str, dict[int, float]] = {}
     for record in of_batch:
-        for name, value in _compared(record).items():
+        for name, value in (_compared(record) | _gradient(record)).items():
             values.setdefault(name, {})[record.batch] = value
     for name, by_batch in values.items():
         metrics.append(Metric(name, statistics.fmean(by_batch.values()), time, 0))
@@ -167,6 +169,12 @@ def metric_name(words: str) -> str:
     return re.sub(r"^\.|[^\w\-. :]", "_", words)
 
 
+def gradient_metric(layer: str, name: str) -> str:
+    """Return the name of the metric of a layer's gradient, "" for all parameters."""
+    of_layer = f"{metric_name(f'layer {layer}')}/" if layer else ""
+    return f"gradient/{of_layer}{name.replace('_', ' ')}"
+
+
 def milliseconds(created: str | None) -> int:
     """Return the milliseconds since 1970 of an ISO 8601 time, or of now."""
     when = datetime.datetime.fromisoformat(created) if created else datetime.datetime.now()
@@ -202,6 +210,8 @@ _COMPARED = {
     "angle": "angle to the baseline in degrees",
     "heldout_pre_loss": "held-out loss before the step",
     "heldout_post_loss": "held-out loss after the step",
+    "drawn_pre_loss": "loss with drawn units before the step",
+    "drawn_post_loss": "loss with drawn units after the step",
     "exact_loss": "lowest loss at any learning rate",
     "exact_lr": "learning rate of the lowest loss",
 }
@@ -212,6 +222,11 @@ def _compared(record: Record) -> dict[str, float]:
     """Return the metrics of a study that have one value."""
     values = {name: quantity(key, record) for key, name in _COMPARED.items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _gradient(record: Record) -> dict[str, float]:
+    """Return the metrics of its gradient, if it was diagnosed."""
+    return {gradient_metric(*place): value for place, value in of_gradient(record).items()}
 
 
 _COLUMNS = (

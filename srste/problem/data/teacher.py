@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from srste.losses import Loss
 from srste.networks.activations import BinaryActivation
+from srste.networks.levels import Levels
 from srste.problem.data.base import Setting
 from srste.randomness import Stream, normal
 
 
 def replace_activations(model: nn.Module, factory: Callable[[], nn.Module]) -> None:
-    """Puts ``factory()`` in the place of every BinaryActivation of ``model``, in place."""
+    """Puts ``factory()`` in the place of every activation of ``model``, in place."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, BinaryActivation):
+            if isinstance(child, BinaryActivation | Levels):
                 setattr(parent, name, factory())
 
 

@@ -1,0 +1,292 @@
+"""Gradient diagnostics: each number by hand, and where a launch puts them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from srste import api
+from srste.curve import Line
+from srste.estimators.base import no_norm
+from srste.estimators.coordinate_difference import CoordinateDifference
+from srste.losses import SquaredError
+from srste.networks.activations import BinaryActivation, BinaryStep
+from srste.problem.task import OneBatch
+from srste.store import records
+from srste.study.diagnosis import PARTS, GradientDiagnostics, flip_ratios
+from tests import oracle
+from tests.support import SMALL, train
+
+
+def network(seed=0, sizes=(4, 5, 6, 1), act=BinaryActivation):
+    torch.manual_seed(seed)
+    modules = []
+    for below, above in itertools.pairwise(sizes):
+        modules += [nn.Linear(below, above), act()]
+    return nn.Sequential(*modules[:-1])
+
+
+def task_of(model, examples=80, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(examples, 4, generator=generator)
+    y = torch.randn(examples, 1, generator=generator)
+    return OneBatch(model, SquaredError(), x, y, seed)
+
+
+def plain(name, *more):
+    return api.part("estimator", name, ["estimator/normalisation=none", *more])
+
+
+def diagnosed(task, estimator, samples=1, flipped=None, **arguments):
+    diagnosis = GradientDiagnostics(**arguments).of(
+        task, task.batch(1), estimator, samples, flipped or {}
+    )
+    return diagnosis, {layer.layer: layer for layer in diagnosis.layers}
+
+
+def vector(direction, *names):
+    return np.concatenate([direction[n].double().numpy().ravel() for n in names])
+
+
+ALL = ("0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias")
+
+
+@pytest.mark.parametrize("name", ["ste", "swish_sign", "mean_field"])
+def test_a_deterministic_estimator_against_the_discrete_gradient(name):
+    task, estimator = task_of(network()), plain(name)
+    diagnosis, layers = diagnosed(task, estimator, truth="discrete", radius=0.2)
+    assert diagnosis.truth == "the discrete gradient with radius 0.2"
+    truth = CoordinateDifference(no_norm, 0.2).direction(task, task.batch(1), 1)
+    estimate = estimator.direction(task, task.batch(1), 1)
+    ste = plain("ste").direction(task, task.batch(1), 1)
+    assert list(layers) == ["", "0", "2", "4"]
+    for layer, row in layers.items():
+        names = [n for n in ALL if n.startswith(layer)]
+        e, t, s = (vector(d, *names) for d in (estimate, truth, ste))
+        length = np.linalg.norm(t)
+        assert row.cosine == pytest.approx(e @ t / np.linalg.norm(e) / length, rel=1e-9)
+        assert row.cosine_low == row.cosine_high == pytest.approx(row.cosine, rel=1e-9)
+        assert row.relative_error == pytest.approx(np.linalg.norm(e - t) / length, rel=1e-9)
+        assert row.bias == pytest.approx(row.relative_error)
+        assert row.deviation == 0
+        assert (row.norm, row.true_norm) == pytest.approx((np.linalg.norm(e), length))
+        cosine = min(1, e @ s / np.linalg.norm(e) / np.linalg.norm(s))
+        assert row.angle_to_ste == pytest.approx(math.degrees(math.acos(cosine)), abs=1e-4)
+        # Of eight parts of ten examples, whose gradients have the batch's as their mean.
+        parts = []
+        for part in range(PARTS):
+            x, y = (t[part * 10 : part * 10 + 10] for t in (task.inputs, task.targets))
+            one = OneBatch(task.model, task.loss, x, y, 0)
+            parts.append(vector(estimator.direction(one, one.batch(1), 1), *names))
+        variance = np.array(parts).var(0, ddof=1).sum() / PARTS
+        assert row.deviation_of_examples == pytest.approx(math.sqrt(variance) / length, rel=1e-4)
+        assert row.signal_to_noise == pytest.approx((e @ e) / variance, rel=1e-4)
+
+
+class Noisy:
+    """Gradients of examples, c + its input, and noise: of variance 1 an example, and 9 / n a batch."""
+
+    stochastic = True
+
+    def direction(self, task, batch, samples):
+        noise = torch.from_numpy(task.stream("noise", batch.index).standard_normal((samples, 4)))
+        mean = 2 + batch.inputs.mean(0) + 3 * noise.mean(0)
+        return {n: mean.reshape(p.shape).to(p) for n, p in task.model.named_parameters()}
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_the_variance_of_draws_and_that_of_examples(samples):
+    """Averaged over many batches: what the noise and the examples were drawn with."""
+    model, total = nn.Sequential(nn.Linear(4, 1, bias=False)), []
+    for seed in range(60):
+        task = task_of(model, examples=800, seed=seed)
+        diagnostics = GradientDiagnostics(truth="discrete", repeats=30)
+        (row,) = diagnostics.of(task, task.batch(1), Noisy(), samples, {}).layers
+        total.append([(row.deviation * row.true_norm) ** 2, row.norm])
+    of_draws = np.mean([one[0] for one in total])
+    # 60 variances of four numbers with 29 degrees of freedom each.
+    assert of_draws == pytest.approx(4 * 9 / samples, rel=5 * math.sqrt(2 / (60 * 4 * 29)))
+
+
+class OfExamples(Noisy):
+    """Without noise that is the batch's: of each example's own draws."""
+
+    def direction(self, task, batch, samples):
+        noise = torch.from_numpy(task.stream("noise").standard_normal((len(batch.inputs), 4)))
+        mean = 2 + (batch.inputs + 3 * noise).mean(0)
+        return {n: mean.reshape(p.shape).to(p) for n, p in task.model.named_parameters()}
+
+
+def test_the_variance_of_examples_leaves_out_that_of_their_draws():
+    model, squares = nn.Sequential(nn.Linear(4, 1, bias=False)), []
+    for seed in range(200):
+        task = task_of(model, examples=160, seed=seed)
+        diagnostics = GradientDiagnostics(truth="discrete", repeats=2)
+        (row,) = diagnostics.of(task, task.batch(1), OfExamples(), 1, {}).layers
+        squares.append((row.deviation_of_examples * row.true_norm) ** 2)
+    # 4 / 160 is the variance of the mean of 160 examples; the parts' draws add nine times as much, so
+    # that a part's estimate is often cut off at 0, which lets their mean come out higher.
+    assert 4 / 160 < np.mean(squares) < 4 * 10 / 160 / 3
+    assert np.median(squares) < 2.5 * 4 / 160
+
+
+def test_an_expected_gradient_where_it_fits():
+    model = network(sizes=(4, 3, 2, 1))
+    task = task_of(model, examples=20)
+    diagnosis, layers = diagnosed(task, plain("disarm"), samples=50)
+    assert diagnosis.truth == "the exact gradient of the network of Logistic units"
+    assert layers[""].cosine > 0.8
+    assert layers[""].bias < 2.5 * layers[""].deviation / math.sqrt(20)
+    diagnosis, _ = diagnosed(task, plain("sr_ste"))
+    assert diagnosis.truth == "the discrete gradient with radius 0.1"
+    assert GradientDiagnostics().check(task, task.batch(1), plain("sr_ste")) is None
+    with pytest.raises(ValueError, match="truth=expected: quantiser=stochastic_rounding: must be one"):
+        GradientDiagnostics(truth="expected").check(task, task.batch(1), plain("sr_ste"))
+    with pytest.raises(ValueError, match="truth=expected: CoordinateDifference has no stochastic units"):
+        GradientDiagnostics(truth="expected").check(task, task.batch(1), plain("cdg"))
+
+
+@pytest.mark.parametrize("act", [BinaryActivation, BinaryStep])
+def test_flip_ratios_by_the_pre_activations(act):
+    model = network(act=act)
+    task = task_of(model)
+    direction = plain("ste").direction(task, task.batch(1), 1)
+    lr = 0.5
+    ratios = flip_ratios(model, Line(model, direction), task.inputs, lr)
+    nets = [oracle.network_of(model.state_dict(), bias=True)]
+    nets.append(oracle.step(nets[0], oracle.network_of(direction, bias=True), lr))
+    low = act.levels[0]
+    signs = []
+    for net in nets:
+        h, of_net = task.inputs.double().numpy(), []
+        for w, b in net[:-1]:
+            h = np.where(h @ w.T + b >= 0, 1.0, low)
+            of_net.append(h)
+        signs.append(of_net)
+    flips = [(one != other) for one, other in zip(*signs, strict=True)]
+    assert ratios == pytest.approx(
+        {"": np.mean(np.concatenate(flips, 1)), "0": flips[0].mean(), "2": flips[1].mean()}
+    )
+    assert ratios[""] > 0
+    assert set(flip_ratios(model, Line(model, direction), task.inputs, 0.0).values()) == {0.0}
+    straight = nn.Linear(4, 1, bias=False)
+    line = Line(straight, {"weight": torch.ones(1, 4)})
+    assert flip_ratios(straight, line, task.inputs, 0.1) == {}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_gauge_by_a_fine_grid(seed):
+    model = network(seed)
+    task = task_of(model, seed=seed)
+    direction = plain("ste").direction(task, task.batch(1), 1)
+    curve = Line(model, direction).loss(task.inputs, task.targets, lr_max=4.0)
+    lrs = np.linspace(0, 4, 400_001)
+    losses = curve(lrs)
+    lowest = lrs[np.argmin(losses)]
+    beyond = lrs[(lrs > lowest) & (losses >= curve.pre_loss)]
+    assert curve.gauge(0) == -1
+    assert curve.gauge(lowest / 2) == pytest.approx(-0.5, abs=1e-3)
+    assert curve.gauge(curve.minimum().lr) == 0
+    assert beyond.size
+    wall = beyond[0]
+    assert curve.gauge(wall) == pytest.approx(1, abs=1e-3)
+    assert curve.gauge((lowest + wall) / 2) == pytest.approx(0.5, abs=2e-3)
+    short = Line(model, direction).loss(task.inputs, task.targets, lr_max=float((lowest + wall) / 2))
+    assert short.gauge(short.lr_max) is None
+    up = {name: -g for name, g in direction.items()}
+    rising = Line(model, up).loss(task.inputs, task.targets, lr_max=1e-3)
+    assert rising.descents() or rising.gauge(5e-4) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"truth": "right"}, r"\(truth=right\)` must be one of auto, expected, discrete"),
+        ({"radius": 0}, r"\(radius=0\)` must be > 0"),
+        ({"repeats": 1}, r"\(repeats=1\)` must be an integer >= 2"),
+    ],
+)
+def test_bad_arguments(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        GradientDiagnostics(**arguments)
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diagnosed")
+    done = train(
+        folder, "-m", "estimator=sr_ste", "samples=1,3", "diagnostics=gradient", "diagnostics.repeats=4",
+        *[word for word in SMALL if word != "report=false"],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (launch,) = (folder / "multirun").iterdir()
+    return folder, launch
+
+
+def test_records_hold_what_the_tables_say(launched):
+    _, launch = launched
+    stored = [record for _, record in records.find(launch)]
+    assert len(stored) == 6
+    table = pd.read_csv(launch / "report" / "gradients.csv")
+    assert set(table["layer"]) == {"all", "0", "2", "4", "6"}
+    for (name, n), estimator in {("sr-STE", 3): "sr_ste", ("STE", None): "ste"}.items():
+        of = [r for r in stored if r.estimator == estimator and r.samples == n]
+        chosen = table[(table.estimator == name) & ((table.samples == n) if n else table.samples.isna())]
+        for layer in (0, 2):
+            cosines = [record.diagnosis.layers[layer].cosine for record in of]
+            label = of[0].diagnosis.layers[layer].layer or "all"
+            row = chosen[chosen.layer == label].iloc[0]
+            assert row.cosine == pytest.approx(np.mean(cosines))
+        gauges = [r.diagnosis.heldout_gauge for r in of if r.diagnosis.heldout_gauge is not None]
+        whole = chosen[chosen.layer == "all"].iloc[0]
+        assert np.isnan(whole.heldout_gauge) if not gauges else whole.heldout_gauge == np.mean(gauges)
+    assert {"gradients.png", "gradients_by_depth.svg"} <= {p.name for p in (launch / "report").iterdir()}
+    page = (launch / "report.html").read_text()
+    assert "Gradients against the true ones" in page
+    assert "the discrete gradient with radius 0.1" in page
+
+
+def test_mlflow_has_them_with_n_as_the_step(launched):
+    folder, launch = launched
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    ids = [e.experiment_id for e in client.search_experiments()]
+    runs = client.search_runs(ids, "tags.kind = 'summary' AND tags.estimator = 'sr-STE'")
+    history = client.get_metric_history(runs[0].info.run_id, "gradient/cosine")
+    assert sorted(m.step for m in history) == [1, 3]
+    studies = client.search_runs(ids, "tags.kind = 'study' AND tags.samples = '3' AND tags.batch = '1'")
+    (study,) = studies
+    (of_layer,) = client.get_metric_history(study.info.run_id, "gradient/layer 2/flip ratio")
+    assert of_layer.step == 3
+    record = next(r for _, r in records.find(launch) if r.samples == 3 and r.batch == 1)
+    assert of_layer.value == record.diagnosis.layers[2].flip_ratio
+
+
+def test_another_diagnosis_is_another_study_and_none_is_as_before(launched):
+    _, launch = launched
+    for _, record in records.find(launch):
+        assert record.identity["diagnostics"]["repeats"] == 4
+        plain_json = json.loads(json.dumps(record.identity))
+        assert plain_json.pop("diagnostics")["name"] == "gradient"
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("truth=nothing", "truth=nothing: must be one of auto, expected, discrete"),
+        ("repeats=1", "repeats=1: must be an integer >= 2"),
+        ("truth=expected", "truth=expected: a layer has pre-activations of shape"),
+    ],
+)
+def test_refused_before_any_work(tmp_path, typed, says):
+    done = train(tmp_path, "estimator=logistic_st", "diagnostics=gradient", f"diagnostics.{typed}")
+    assert done.returncode == 2
+    assert f"train.py: diagnostics.{says}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
