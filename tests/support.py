@@ -55,10 +55,13 @@ def choices(group):
 
 
 def of_its_kind(group, choice):
-    """The overrides with which a choice composes: a surrogate that sees draws needs stochastic units."""
+    """The overrides with which a choice composes: a surrogate that sees draws needs stochastic units, a
+    weighting the estimator that has one."""
     target = (CONF / group / f"{choice}.yaml").read_text()
     needs_draws = group == "estimator/surrogate" and "srste.networks.draws" in target
-    return [*(["estimator=logistic_st"] if needs_draws else []), f"{group}={choice}"]
+    weighs = group == "estimator/weighting"
+    needed = ["estimator=logistic_st"] * needs_draws + ["estimator=by_decrease"] * weighs
+    return [*needed, f"{group}={choice}"]
 
 
 def checked_plan(argv, conf=CONF):

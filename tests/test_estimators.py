@@ -51,7 +51,7 @@ class TestContract(EstimatorContract):
 
     def make_plain(self):
         config = job(f"estimator={self.name}").config["estimator"]
-        if config.get("control") or "normalisation" not in config or "scan" in config:
+        if config.get("control") or "normalisation" not in config or {"scan", "weighting"} & {*config}:
             return None
         axes = [f"estimator/{axis}=" for axis in ("aggregation", "normalisation") if axis in config]
         values = {"aggregation": "mean", "normalisation": "none"}

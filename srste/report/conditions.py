@@ -32,6 +32,7 @@ _DISPLAYED = {
     "arm": "ARM",
     "disarm": "DisARM",
     "psa": "PSA",
+    "by_decrease": "weighted by decrease",
     "cdg": "CDG",
     "nes": "NES",
     "spsa": "SPSA",

@@ -53,7 +53,7 @@ def cases() -> dict[str, list[str]]:
     for model in choices("model"):
         sizes = ["model.channels=2", "model.height=2"] if model == "conv" else _NETWORK
         jobs[f"model={model}"] = [f"model={model}", *sizes, _COARSE]
-    of_estimators = ("quantiser", "aggregation", "normalisation", "surrogate")
+    of_estimators = ("quantiser", "aggregation", "normalisation", "surrogate", "weighting")
     for group in ("estimator", *(f"estimator/{part}" for part in of_estimators), "data"):
         for choice in choices(group):
             needed = [EXAMPLES] if choice == "arrays" else []
