@@ -7,6 +7,7 @@ rate along it, and keep the lowest:
     curve = srste.loss_curve(model, g, inputs, targets)
     study = srste.run_study(model, inputs, targets, estimator="sr_ste", samples=10)
     quality = srste.gradient_quality(model, inputs, targets, estimator="reinmax")
+    by_radius = srste.radius_quality(model, inputs, targets, estimator="spsa")
     results = srste.load("multirun/...")
 
 What `__all__` names is promised; everything else may change.
@@ -19,7 +20,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from srste import testing
-    from srste.api import estimate, gradient_quality, load, loss_curve, run_study
+    from srste.api import estimate, gradient_quality, load, loss_curve, radius_quality, run_study
     from srste.networks.activations import BinaryActivation, BinaryStep
     from srste.networks.converting import convert
 
@@ -31,6 +32,7 @@ __all__ = [
     "gradient_quality",
     "load",
     "loss_curve",
+    "radius_quality",
     "run_study",
     "testing",
 ]

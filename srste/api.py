@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from srste.curve import Line, LossCurve
 from srste.estimators import Direction, Estimator
+from srste.estimators.smoothed import Smoothed
 from srste.launch.choices import part
 from srste.losses import LossFunction
 from srste.problem.task import Batch, OneBatch
@@ -18,6 +21,8 @@ from srste.results import Results
 from srste.sampling import Sampling
 from srste.study import gradient_quality as quality
 from srste.study.gradient_quality import GradientQuality
+from srste.study.radii import RadiusQuality
+from srste.study.radii import radius_quality as of_radii
 from srste.study.study import Study
 from srste.study.study import run_study as run
 
@@ -215,8 +220,7 @@ def gradient_quality(
     """
     for n in samples:
         _check_samples(n)
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
-        raise ValueError(f"repeats={repeats!r}: must be a whole number >= 2")
+    _check_repeats(repeats)
     if truth not in quality.TRUTHS:
         raise ValueError(f"truth={truth!r}: must be one of {', '.join(quality.TRUTHS)}")
     _check_tensors(inputs, targets)
@@ -231,6 +235,59 @@ def gradient_quality(
     return GradientQuality(
         name, compared.words, quality.gradient_quality(task, batch, made, exact, samples, repeats)
     )
+
+
+def radius_quality(
+    model: nn.Module,
+    inputs: Shaped[Tensor, "batch *features"],
+    targets: Shaped[Tensor, "batch *targets"],
+    *,
+    estimator: str | Smoothed = "spsa",
+    radii: Sequence[float] | None = None,
+    samples: int = 10,
+    repeats: int = 10,
+    radius: float = 0.1,
+    loss: str | LossFunction = "squared_error",
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+) -> RadiusQuality:
+    """How good an estimator by differences of the loss is at every radius: two loss curves for each of
+    its directions give the differences for all radii at once.
+
+    Args:
+        model, inputs, targets, loss, seed, overrides: as for :func:`estimate`.
+        estimator: "nes", "spsa", "guided_es" or "fogzo", or an object of their classes.
+        radii: > 0; by default 60 from 0.001 to 3, evenly on a logarithmic axis.
+        samples: of each estimate, >= 1. repeats: estimates, >= 2.
+        radius: of the discrete gradient that it is compared with, > 0.
+    Returns: ``rows``, ``frame()``, ``plot()`` and ``best``; ``exact`` says whether the loss curves were.
+    Raises: ValueError for what is not allowed.
+
+    >>> import torch, srste
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(
+    ...     torch.nn.Linear(4, 8), srste.BinaryActivation(), torch.nn.Linear(8, 1)
+    ... )
+    >>> inputs, targets = torch.randn(64, 4), torch.randn(64, 1)
+    >>> quality = srste.radius_quality(model, inputs, targets, estimator="spsa", repeats=4)
+    >>> quality.exact, len(quality.rows)
+    (True, 60)
+    """
+    _check_samples(samples)
+    _check_tensors(inputs, targets)
+    _check_repeats(repeats)
+    chosen = [float(e) for e in (np.geomspace(1e-3, 3, 60) if radii is None else radii)]
+    if not chosen or not all(0 < e < math.inf for e in chosen):
+        raise ValueError(f"radii={radii!r}: must be numbers > 0")
+    made: Estimator = part("estimator", estimator, overrides)
+    if not isinstance(made, Smoothed):
+        raise ValueError(f"estimator={estimator!r}: must be one of fogzo, guided_es, nes, spsa")
+    task = OneBatch(model, _loss(loss), inputs, targets, seed)
+    batch = task.batch(1)
+    truth = quality.Truth(None, radius)
+    rows, exact = of_radii(task, batch, made, truth.gradient(task, batch), chosen, samples, repeats)
+    name = estimator if isinstance(estimator, str) else type(estimator).__name__
+    return RadiusQuality(name, truth.words, samples, exact, rows)
 
 
 def load(*folders: str | Path) -> Results:
@@ -276,6 +333,11 @@ def _is_of(group: str, override: str) -> bool:
 def _check_samples(samples: int) -> None:
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise ValueError(f"samples={samples!r}: must be a whole number >= 1")
+
+
+def _check_repeats(repeats: int) -> None:
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
+        raise ValueError(f"repeats={repeats!r}: must be a whole number >= 2")
 
 
 def _check_tensors(inputs: object, targets: object) -> None:

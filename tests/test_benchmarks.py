@@ -152,3 +152,12 @@ def test_published(tmp_path):
     assert {row["layer"] for row in rows} == {1, 2, 3, 4}
     assert {"REINFORCE", "ST", "ARM", "PSA", "mean field"} <= {row["estimator"] for row in rows}
     assert all(row["rmse"] >= 0 and abs(row["cosine"]) <= 1 + 1e-9 for row in rows)
+
+
+def test_radii(tmp_path):
+    figure = tmp_path / "radii.png"
+    out = output("benchmarks/radii.py", "--quick", "--figure", str(figure))
+    assert re.search(r"^60 radii of a direction: [\d.]+ ms by two exact curves, ", out, re.M)
+    for name in ("nes", "spsa", "guided_es", "fogzo"):
+        assert f"<{name}, n = 2, at 60 radii by exact loss curves" in out
+    assert figure.stat().st_size > 10_000

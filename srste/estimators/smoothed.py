@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -58,24 +58,41 @@ class Smoothed(ABC):
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
-        of_all = () if self._draws == "nested" else ("of", samples)
         identity = identity_of(self, but=("_normalisation",))
         guide = self._guide(task, batch)
 
         def sample(number: int) -> Direction:
-            names = ("smoothing", "batch", batch.index, "sample", number, *of_all)
+            names = self._stream(batch, number, samples)
             key = identity and (identity, names)
             return kept(task, batch, key, lambda: self._sample(task, batch, guide, task.stream(*names)))
 
         pooled = [sample(number) for number in range(1, samples + 1)]
         return self._normalisation({name: mean([g[name] for g in pooled]) for name in pooled[0]})
 
+    def directions(self, task: Task, batch: Batch, samples: int) -> Iterator[Direction]:
+        """The N * pairs random directions v that a direction of so many samples is made of, in order;
+        zero for parameters that are not to move."""
+        guide = self._guide(task, batch)
+        still = {n: torch.zeros_like(p) for n, p in task.model.named_parameters() if not p.requires_grad}
+        for number in range(1, samples + 1):
+            for v in self._drawn(task, guide, task.stream(*self._stream(batch, number, samples))):
+                yield {name: (v | still)[name] for name, _ in task.model.named_parameters()}
+
+    def _stream(self, batch: Batch, number: int, samples: int) -> tuple[str | int, ...]:
+        """Return the name of the stream of one of so many samples."""
+        of_all = () if self._draws == "nested" else ("of", samples)
+        return ("smoothing", "batch", batch.index, "sample", number, *of_all)
+
+    def _drawn(self, task: Task, guide: Direction, generator: Stream) -> Iterator[dict[str, Tensor]]:
+        """Draw the directions of one sample."""
+        moving = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
+        for _ in range(self.pairs):
+            yield self._along(moving, guide, generator)
+
     def _sample(self, task: Task, batch: Batch, guide: Direction, generator: Stream) -> Direction:
         """Return the mean over the pairs of one sample."""
-        moving = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
         total = {name: torch.zeros_like(p) for name, p in task.model.named_parameters()}
-        for _ in range(self.pairs):
-            v = self._along(moving, guide, generator)
+        for v in self._drawn(task, guide, generator):
             up, down = (
                 loss_at(task, batch, {name: sign * self.radius * t for name, t in v.items()})
                 for sign in (1, -1)
