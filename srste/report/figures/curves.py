@@ -19,6 +19,10 @@ POINTS = 1_500
 """The most points of a curve; of more, as many are drawn, and the lowest."""
 
 BATCHES_DRAWN = 3
+MOST_DRAWN = 10
+"""Of more estimators some are drawn."""
+_NARROWEST = 6.0
+"""Inches, for the title and the legend of a single batch."""
 
 
 def curves_figure(condition: Condition, folders: Mapping[str, Path], samples: int | None) -> Figure:
@@ -27,7 +31,7 @@ def curves_figure(condition: Condition, folders: Mapping[str, Path], samples: in
 
     Args: folders: of the records, by key. samples: the sample count of the estimators that draw.
     """
-    chosen = [c for c in condition.columns if c.samples in (None, samples)]
+    chosen = _drawn([c for c in condition.columns if c.samples in (None, samples)], condition)
     look = palette.column_looks(chosen)
     shown = condition.batches[:BATCHES_DRAWN]
     curves = [
@@ -41,7 +45,8 @@ def curves_figure(condition: Condition, folders: Mapping[str, Path], samples: in
     ends = [_end(stored) for stored in curves]
     zooms = any(end < 0.7 * _largest(stored) for end, stored in zip(ends, curves, strict=True))
     rows = 2 if zooms else 1
-    figure = Figure(figsize=(3.4 * len(shown) + 0.9, 2.9 * rows + 0.8), layout="constrained")
+    width = max(_NARROWEST, 3.4 * len(shown) + 0.9)
+    figure = Figure(figsize=(width, 2.9 * rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, len(shown), squeeze=False)
     for column, (batch, stored) in enumerate(zip(shown, curves, strict=True)):
         axes[0][column].set_title(f"batch {batch}")
@@ -61,6 +66,19 @@ def curves_figure(condition: Condition, folders: Mapping[str, Path], samples: in
     title = f"Loss after a step against its learning rate{at}; markers: the lowest loss of each"
     style.set_title(figure, title, condition.label)
     return figure
+
+
+def _drawn(columns: list[Column], condition: Condition) -> list[Column]:
+    """Return the columns that are drawn: all, or of many the baselines and those of the lowest loss."""
+    if len(columns) <= MOST_DRAWN:
+        return columns
+    records = {c: r for c in columns if (r := condition.cells.get((condition.batches[0], c)))}
+    needed = {r.baseline.estimator for r in records.values() if r.baseline}
+    losses = {c: r.best.post_loss for c, r in records.items() if r.best}
+    others = sorted((c for c in losses if c.estimator not in needed), key=losses.__getitem__)
+    kept = {c for c in columns if c.estimator in needed}
+    kept |= {*others[: max(0, MOST_DRAWN - len(kept))]}
+    return [c for c in columns if c in kept]
 
 
 def _largest(curves: Mapping[Column, Trials]) -> float:

@@ -32,7 +32,7 @@ def note_figure(condition: Condition) -> Figure:
         return _of_one_count(condition, title)
     columns = min(5, len(condition.batches))
     rows = math.ceil(len(condition.batches) / columns)
-    figure = Figure(figsize=(2.9 * columns + 0.6, 2.6 * rows + 1.0), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 2.9 * columns + 0.6), 2.6 * rows + 1.0), layout="constrained")
     grid = figure.add_gridspec(rows, columns)
     far = [_is_above(condition, batch, by=1.5) for batch in condition.batches]
     broken = sum(far) > len(far) / 2

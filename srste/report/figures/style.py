@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from srste.report.palette import Look
 from srste.store.files import write_atomically
@@ -61,7 +62,7 @@ def line(name: str, look: Look) -> dict[str, Any]:
 
 
 def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """Add one legend for all axes below the figure."""
+    """Add one legend for all axes below the figure, which grows by what a long one takes."""
     entries: dict[str, Artist] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
@@ -74,8 +75,14 @@ def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
         for text in legend.get_texts():
             text.set_parse_math(False)  # names of estimators are no formulas
         if columns == 1 or _width(figure, legend) <= figure.bbox.width:
+            height = _extent(figure, legend).height / figure.dpi
+            figure.set_figheight(figure.get_figheight() + max(0.0, height - _USUAL_LEGEND))
             return
         legend.remove()
+
+
+_USUAL_LEGEND = 0.6
+"""Inches, that the figures' sizes have room for."""
 
 
 def set_title(figure: Figure, title: str, label: str) -> None:
@@ -92,10 +99,15 @@ def set_title(figure: Figure, title: str, label: str) -> None:
 
 def _width(figure: Figure, artist: Artist) -> float:
     """Return the width of an artist in pixels."""
+    return float(_extent(figure, artist).width)
+
+
+def _extent(figure: Figure, artist: Artist) -> Bbox:
+    """Return where an artist is, in pixels."""
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", _MISSING_GLYPH)
-        return float(artist.get_window_extent(renderer).width)
+        return artist.get_window_extent(renderer)
 
 
 def sample_axes(axes: Axes) -> None:
