@@ -51,7 +51,11 @@ class TestContract(EstimatorContract):
 
     def make_plain(self):
         config = job(f"estimator={self.name}").config["estimator"]
-        if config.get("control") or "normalisation" not in config or {"scan", "weighting"} & {*config}:
+        if (
+            config.get("control")
+            or "normalisation" not in config
+            or {"scan", "weighting", "fitted_on"} & {*config}
+        ):
             return None
         axes = [f"estimator/{axis}=" for axis in ("aggregation", "normalisation") if axis in config]
         values = {"aggregation": "mean", "normalisation": "none"}

@@ -55,6 +55,16 @@ def leave_one_out(decreases: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(above / above.sum()) if above.any() else np.full(count, 1 / count)
 
 
+def check_stochastic(estimator: object, quantiser: Quantiser) -> None:
+    """Raises: ValueError that names the estimator, for a quantiser that draws nothing."""
+    if not quantiser.stochastic:
+        named = f"`{type(estimator).__name__}(quantiser={type(quantiser).__name__})`"
+        raise ValueError(
+            f"{named} must be one of logistic, hard_sigmoid, triangular, stochastic_rounding: its "
+            "samples are all the same"
+        )
+
+
 class ByDecrease:
     """Straight-through samples, weighted by the exact decrease of the loss along each of them.
 
@@ -84,11 +94,7 @@ class ByDecrease:
         lr_max: float = 0.5,
         draws: Literal["nested", "independent"] = "nested",
     ) -> None:
-        if not quantiser.stochastic:
-            raise ValueError(
-                f"`ByDecrease(quantiser={type(quantiser).__name__})` must be one of logistic, "
-                "hard_sigmoid, triangular, stochastic_rounding: its samples are all the same"
-            )
+        check_stochastic(self, quantiser)
         self._quantiser, self._surrogate = quantiser, surrogate
         self._weighting, self._normalisation = weighting, normalisation
         self._lr_max = positive(self, "lr_max", lr_max)

@@ -33,6 +33,7 @@ _DISPLAYED = {
     "disarm": "DisARM",
     "psa": "PSA",
     "by_decrease": "weighted by decrease",
+    "fitted_weights": "fitted weights",
     "cdg": "CDG",
     "nes": "NES",
     "spsa": "SPSA",
