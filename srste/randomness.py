@@ -9,6 +9,8 @@ half) at about 80,000 streams.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -32,6 +34,16 @@ def stream(seed: int, *names: str | int) -> Stream:
 def integer_seed(seed: int, *names: str | int) -> int:
     """Return a 32-bit seed, named like a stream, for libraries that take an integer."""
     return int.from_bytes(_digest(seed, names)[:4])
+
+
+@contextmanager
+def seeded(seed: int, *names: str | int) -> Iterator[None]:
+    """Within it, what a model draws from PyTorch's own generators, as dropout does, is of that name's
+    stream; after it they are as before."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(integer_seed(seed, *names))
+        yield
 
 
 def uniform(generator: Stream, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:

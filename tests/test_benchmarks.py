@@ -161,3 +161,10 @@ def test_radii(tmp_path):
     for name in ("nes", "spsa", "guided_es", "fogzo"):
         assert f"<{name}, n = 2, at 60 radii by exact loss curves" in out
     assert figure.stat().st_size > 10_000
+
+
+def test_discrete_gradient():
+    out = output("benchmarks/discrete_gradient.py", "--quick")
+    lines = re.findall(r"times as fast; they differ by at most (\S+)$", out, re.M)
+    assert len(lines) == 2
+    assert all(float(difference) < 1e-12 for difference in lines)

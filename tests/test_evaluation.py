@@ -146,3 +146,26 @@ def test_refused_before_any_work(tmp_path, typed, says):
     done = train(tmp_path, "estimator=sr_ste", "evaluation=stochastic", typed)
     assert done.returncode == 2
     assert says in done.stderr
+
+
+def test_what_the_model_draws_itself_is_the_same_for_every_learning_rate():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5), BinaryActivation(), nn.Linear(5, 1))
+    task = OneBatch(model, SquaredError(), torch.randn(60, 4), torch.randn(60, 1), 0)
+    line = Line(model, {n: torch.ones_like(p) for n, p in model.named_parameters()})
+    state = torch.get_rng_state()
+    one, again = (
+        StochasticEvaluation(Logistic(), 3, 4).of(line, task, task.batch(1), 0.5) for _ in range(2)
+    )
+    assert one == again
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_loss_that_is_infinite_for_some_draws_is_none():
+    task, line = case()
+    calls = iter(range(10**6))
+    infinite = OneBatch(
+        task.model, lambda o, t: o.mean() * (float("inf") if next(calls) > 20 else 1), task.inputs,
+        task.targets, 0,
+    )  # fmt: skip
+    assert StochasticEvaluation(Logistic(), 4, 5).of(line, infinite, task.batch(1), 0.5) is None

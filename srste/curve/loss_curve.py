@@ -102,19 +102,22 @@ class LossCurve(ABC):
         +1 where the loss beyond it is again what it was before the step; linear in between. There it is
         that of a quadratic fit, and here it is exact.
 
-        Args: lr: in [0, lr_max]. Returns: None where no learning rate lowers the loss, and beyond the
-            minimum where the loss does not come back up to ``lr_max``.
+        Args: lr: in [0, lr_max]. Returns: None where no learning rate lowers the loss; and beyond the
+            minimum where the loss does not come back up to ``lr_max``, or does so at once, in a jump.
+        Raises: NotExactError where the curve is not exact.
         References: Schneider, Dangel and Hennig (2021), "Cockpit: a practical debugging tool for the
             training of deep neural networks", section 2.1.
         """
         lr = float(as_lrs(lr, self.lr_max))
+        if not self.exact:
+            raise self._not_exact("gauge()")
         lowest = self.minimum().lr
-        hollow = next((i for i in self.descents() if i.lo <= lowest <= i.hi), None)
-        if hollow is None:
+        interval = next((i for i in self.descents() if i.lo <= lowest <= i.hi), None)
+        if interval is None:
             return None
         if lr <= lowest:
             return lr / lowest - 1
-        return (lr - lowest) / (hollow.hi - lowest) if lowest < hollow.hi < self.lr_max else None
+        return (lr - lowest) / (interval.hi - lowest) if lowest < interval.hi < self.lr_max else None
 
     @property
     def breakpoints(self) -> Float64[np.ndarray, " breakpoints"]:

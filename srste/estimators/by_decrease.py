@@ -15,7 +15,7 @@ from srste.estimators.base import DRAWS, Cost, Direction, Normalisation
 from srste.estimators.straight_through import gradient_through
 from srste.networks.arguments import one_of, positive
 from srste.networks.estimating import AnySurrogate
-from srste.networks.rounding import Quantiser
+from srste.networks.rounding import Quantiser, StochasticUnits
 from srste.problem.task import Batch, Task
 
 Weighting = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -100,6 +100,11 @@ class ByDecrease:
         self._lr_max = positive(self, "lr_max", lr_max)
         self._draws = one_of(self, "draws", draws, DRAWS)
         weighting(np.ones(2))  # refuses a wrong argument now
+
+    @property
+    def units(self) -> StochasticUnits | None:
+        """Those of the stochastic network whose gradient its samples estimate; None without any."""
+        return self._quantiser if isinstance(self._quantiser, StochasticUnits) else None
 
     def cost(self, model: nn.Module, samples: int) -> Cost:
         """See :func:`srste.estimators.base.cost_of`; without the loss curves."""

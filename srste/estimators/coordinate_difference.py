@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,8 @@ class CoordinateDifference:
     In a row of linear layers and activations a weight's move does nothing but change the level of its
     unit for some examples, and what that does to an example's loss is the same whichever weight caused
     it: so each unit is given each of its levels once, for the examples that a weight can give it to, and
-    the layers above are run again for them alone. Of other networks the whole forward pass is run twice
-    a weight, which a log says.
+    the layers above are run again for them alone, for all units of a layer together. Of other networks
+    the whole forward pass is run twice a weight, which a log says.
 
     Args: normalisation: see `srste.estimators.base`. radius: e, > 0.
     Raises: ValueError: `CoordinateDifference(radius=...)` must be > 0.
@@ -48,7 +49,7 @@ class CoordinateDifference:
 
     def cost(self, model: nn.Module, samples: int) -> Cost:
         """See :func:`srste.estimators.base.cost_of`; of a row of linear layers a bound."""
-        if not _is_row(model):
+        if not is_row(model):
             return Cost(2 * sum(p.numel() for p in model.parameters() if p.requires_grad), 0)
         segments, stairs = segments_of(model, stairs_of)
         steps = [
@@ -59,8 +60,14 @@ class CoordinateDifference:
 
     def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
         """See :class:`srste.estimators.base.Estimator`."""
-        of = self._by_unit if _is_row(task.model) else self._by_weight
-        gradient = of(task, batch)
+        gradient, why = None, "the network is not a row of linear layers and activations"
+        if is_row(task.model) and batch.inputs.ndim == 2:
+            try:
+                gradient = self._by_unit(task, batch)
+            except NotApplicableError as error:
+                why = str(error)
+        if gradient is None:
+            gradient = self._by_weight(task, batch, why)
         return self._normalisation(
             {
                 name: gradient[name].to(p) if p.requires_grad else torch.zeros_like(p)
@@ -68,14 +75,11 @@ class CoordinateDifference:
             }
         )
 
-    def _by_weight(self, task: Task, batch: Batch) -> dict[str, Tensor]:
-        """Return the differences by two forward passes a weight."""
+    def _by_weight(self, task: Task, batch: Batch, why: str) -> dict[str, Tensor]:
+        """Return the differences by two forward passes a weight. why: it cannot be faster."""
         moving = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
         passes = 2 * sum(p.numel() for p in moving.values())
-        log.warning(
-            "CDG: the network is not a row of linear layers and activations: %s forward passes a batch",
-            f"{passes:,}",
-        )
+        log.warning("CDG: %s: %s forward passes a batch", why, f"{passes:,}")
         gradient = {}
         for name, p in moving.items():
             of_tensor = torch.zeros(p.numel(), dtype=torch.float64)
@@ -111,43 +115,50 @@ class CoordinateDifference:
                 states = rise(a)
                 losses = losses_above(place, states, slice(None))
                 columns = _with_ones(inputs, layer)
-                reach = self.radius * columns.abs().amax(1)
-                rows = []
-                for unit in range(a.shape[1]):
-                    row = torch.zeros(columns.shape[1], dtype=torch.float64, device=a.device)
-                    gaps = [(a[:, unit] - threshold).abs() for threshold in rise.thresholds]
-                    near = (torch.stack(gaps).amin(0) <= reach).nonzero()[:, 0]
-                    step, at = self.radius * columns[near], a[near, unit, None]
-                    now, up, down = rise.place(at)[:, 0], rise.place(at + step), rise.place(at - step)
+                reach = self.radius * columns.abs().amax(1, keepdim=True)
+                gaps = torch.stack([(a - threshold).abs() for threshold in rise.thresholds])
+                rows = torch.zeros(a.shape[1], columns.shape[1], dtype=torch.float64, device=a.device)
+                # Examples and the units that a weight's move may give another level.
+                for of, unit in _blocks(*(gaps.amin(0) <= reach).nonzero(as_tuple=True)):
+                    step, at = self.radius * columns[of], a[of, unit, None]
+                    now, up, down = rise.place(at), rise.place(at + step), rise.place(at - step)
                     for level, value in enumerate(rise.values):
-                        others = (now != level).nonzero()[:, 0]
-                        if not len(others):
+                        turned = (up == level).double() - (down == level).double()
+                        some = ((now != level) & (turned != 0)).any(1).nonzero()[:, 0]
+                        if not len(some):
                             continue
-                        changed = states[near[others]]
-                        changed[:, unit] = value
-                        of = near[others]
-                        effect = losses_above(place, changed, of) - losses[of]
-                        row += effect @ (
-                            (up[others] == level).double() - (down[others] == level).double()
-                        )
-                    rows.append(row)
-                _put(gradient, names, layer, torch.stack(rows) / (2 * self.radius * len(a)))
+                        changed = states[of[some]]
+                        changed[torch.arange(len(some)), unit[some]] = value
+                        effect = losses_above(place, changed, of[some]) - losses[of[some]]
+                        rows.index_add_(0, unit[some], effect[:, None] * turned[some])
+                _put(gradient, names, layer, rows / (2 * self.radius * len(a)))
             layer = _linear(segments[-1])
-            outputs, columns = layer(states), _with_ones(states, layer)
-            rows = []
-            for unit in range(outputs.shape[1]):
-                differences = []
-                for column in columns.T:
-                    moved = torch.zeros_like(outputs)
-                    moved[:, unit] = self.radius * column
-                    up, down = (task.loss(outputs + sign * moved, targets) for sign in (1, -1))
-                    differences.append((up - down) / (2 * self.radius))
-                rows.append(torch.stack(differences))
-            _put(gradient, names, layer, torch.stack(rows))
+            _put(gradient, names, layer, self._of_outputs(task, layer, states, targets))
         return gradient
 
+    def _of_outputs(self, task: Task, layer: nn.Linear, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the differences by the weights into the outputs: (outputs, inputs), with a last column
+        of the bias if there is one."""
+        outputs, columns = layer(inputs), _with_ones(inputs, layer)
+        rows = []
+        for unit in range(outputs.shape[1]):
+            for column in columns.T:
+                moved = torch.zeros_like(outputs)
+                moved[:, unit] = self.radius * column
+                up, down = (task.loss(outputs + sign * moved, targets) for sign in (1, -1))
+                rows.append((up - down) / (2 * self.radius))
+        return torch.stack(rows).reshape(outputs.shape[1], -1)
 
-def _is_row(model: nn.Module) -> bool:
+
+_BLOCK = 2**14
+
+
+def _blocks(of: Tensor, unit: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield pairs of an example and a unit, as many at once as memory is to be had for."""
+    yield from zip(torch.split(of, _BLOCK), torch.split(unit, _BLOCK), strict=True)
+
+
+def is_row(model: nn.Module) -> bool:
     """Whether it is a row of linear layers and activations."""
     try:
         segments, _ = segments_of(model, stairs_of)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from srste.errors import NotApplicableError
 from srste.estimators.chains import segments_of
+from srste.estimators.sampled import check_not_normalising, losses_of_examples
 from srste.losses import LossFunction
 from srste.networks.activations import levels_of
 from srste.networks.rounding import StochasticRounding, StochasticUnits
@@ -41,6 +42,8 @@ def expected_loss(
         probabilities depend on other examples.
     """
     check_states(model, units, inputs)
+    with torch.no_grad():
+        losses_of_examples(loss, model(inputs), targets)  # refuses a loss that is not their mean
     segments, levels = segments_of(model, levels_of)
     states, probabilities = inputs, None  # of each example its inputs, with certainty
     for segment, (low, high) in zip(segments[:-1], levels, strict=True):
@@ -70,9 +73,10 @@ def check_states(model: nn.Module, units: StochasticUnits, inputs: Tensor) -> No
             "quantiser=stochastic_rounding: must be one of logistic, hard_sigmoid, triangular: its "
             "probabilities depend on the other examples of the batch"
         )
+    check_not_normalising(model)
     segments, levels = segments_of(model, levels_of)
     states = inputs[:1]
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         for segment, (low, high) in zip(segments[:-1], levels, strict=True):
             a = segment(states)
             if a.ndim != 2 or a.shape[1] > MOST_UNITS:

@@ -15,7 +15,7 @@ from srste.estimators.by_decrease import check_stochastic
 from srste.estimators.straight_through import gradient_through
 from srste.networks.arguments import integer, one_of, positive
 from srste.networks.estimating import AnySurrogate
-from srste.networks.rounding import Quantiser
+from srste.networks.rounding import Quantiser, StochasticUnits
 from srste.problem.task import Batch, Task
 
 FITTED_ON = ("same", "next")
@@ -64,6 +64,11 @@ class FittedWeights:
         self._fitted_on = one_of(self, "fitted_on", fitted_on, FITTED_ON)
         self._rounds, self._lr_max = integer(self, "rounds", rounds), positive(self, "lr_max", lr_max)
         self._draws = one_of(self, "draws", draws, DRAWS)
+
+    @property
+    def units(self) -> StochasticUnits | None:
+        """Those of the stochastic network whose gradient its samples estimate; None without any."""
+        return self._quantiser if isinstance(self._quantiser, StochasticUnits) else None
 
     def cost(self, model: nn.Module, samples: int) -> Cost:
         """See :func:`srste.estimators.base.cost_of`; without the loss curves."""

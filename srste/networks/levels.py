@@ -72,14 +72,14 @@ class Stairs(NamedTuple):
     values: tuple[float, ...]
 
     def place(self, a: Tensor) -> Tensor:
-        """The place of its value at each number."""
+        """The place of its value at each number: integers of the same shape, 0 to len(thresholds)."""
         above = torch.zeros_like(a, dtype=torch.long)
         for threshold in self.thresholds:
             above += a - threshold >= 0
         return above
 
     def __call__(self, a: Tensor) -> Tensor:
-        """Its value at each number."""
+        """Its value at each number, of the same shape and dtype."""
         return torch.tensor(self.values, dtype=a.dtype, device=a.device)[self.place(a)]
 
 

@@ -122,7 +122,7 @@ def _figures(
             yield (
                 "gradients_by_depth",
                 "By layer: the length of the estimated and of the true gradient, the signal to noise of "
-                "draws and examples together, and which part of the signs the best step flips.",
+                "draws and examples together, and which fraction of the signs the best step flips.",
                 figure,
             )
     samples = (fixed if fixed in counts else min(counts)) if counts else None

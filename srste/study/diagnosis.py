@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from srste.curve import Line
 from srste.estimators import Direction, Estimator
 from srste.estimators.angles import angle_between
 from srste.estimators.base import mean, no_norm
+from srste.estimators.coordinate_difference import is_row
 from srste.estimators.straight_through import StraightThrough
 from srste.networks.activations import BinaryActivation
 from srste.networks.arguments import integer, one_of, positive
 from srste.networks.rounding import Sign
 from srste.networks.surrogates import Clipped
 from srste.problem.task import Batch, Task, buffers_kept
+from srste.randomness import seeded
 from srste.study.gradient_quality import TRUTHS, Repeated, by_layer, flat, quality_of, truth_for
 from srste.study.results import Diagnosis, LayerGradient
 
@@ -57,8 +59,10 @@ class GradientDiagnostics:
         self.repeats = integer(self, "repeats", repeats, least=2)
 
     def check(self, task: Task, batch: Batch, estimator: Estimator) -> None:
-        """Raises: ValueError where there is no such truth for that estimator and model."""
-        truth_for(task, batch, estimator, self.truth, self.radius)
+        """Raises: ValueError where there is no such truth for that estimator, model and loss."""
+        compared = truth_for(task, batch, estimator, self.truth, self.radius)
+        if compared.units is not None or is_row(task.model):  # of others it takes long
+            compared.gradient(task, batch)
 
     def of(
         self,
@@ -78,10 +82,13 @@ class GradientDiagnostics:
         truth = compared.gradient(task, batch)
         estimates = self._estimates(task, batch, estimator, samples)
         of_parts = self._estimates_of_parts(task, batch, estimator, samples)
-        rounds = any(isinstance(module, BinaryActivation) for module in task.model.modules())
-        ste = _STE.direction(task, batch, 1) if rounds else None
+        ste = None
+        with suppress(ValueError):  # a network without activations, or one that cuts off its gradient
+            ste = _STE.direction(task, batch, 1)
+        examples = len(batch.inputs)
+        covered = len(of_parts) * (examples // max(1, len(of_parts))) / examples
         layers = [
-            _layer(layer, names, truth, estimates, of_parts, ste, flipped.get(layer))
+            _layer(layer, names, truth, estimates, of_parts, covered, ste, flipped.get(layer))
             for layer, names in by_layer(task.model).items()
         ]
         return Diagnosis(compared.words, layers, heldout_gauge)
@@ -121,6 +128,7 @@ def _layer(
     truth: Direction,
     estimates: Sequence[Direction],
     of_parts: list[list[Direction]],
+    covered: float,
     ste: Direction | None,
     flipped: float | None,
 ) -> LayerGradient:
@@ -129,9 +137,10 @@ def _layer(
     quality = quality_of(layer, 1, vectors, exact)
     norms = torch.linalg.vector_norm(vectors, dim=1)
     angles = [angle_between(one, flat(ste, names)) for one in vectors] if ste else [None]
-    of_examples = _variance_of_examples(of_parts, names)
+    of_examples = _variance_of_examples(of_parts, names, covered)
     of_draws = float(vectors.var(0).sum()) if len(vectors) > 1 else 0.0
-    signal = float((vectors.mean(0) ** 2).sum()) - of_draws / len(vectors)
+    # The squared length of the mean has the variances of the mean in it.
+    signal = float((vectors.mean(0) ** 2).sum()) - of_draws / len(vectors) - (of_examples or 0.0)
     noise = None if of_examples is None else of_examples + of_draws
     norm = float(exact.norm())
     return LayerGradient(
@@ -144,22 +153,28 @@ def _layer(
         deviation=_finite(quality.deviation),
         scale_free_bias=_finite(quality.scale_free_bias),
         scale_free_deviation=_finite(quality.scale_free_deviation),
-        deviation_of_examples=None if of_examples is None or not norm else of_examples**0.5 / norm,
-        signal_to_noise=max(0.0, signal) / noise if noise else None,
-        norm=float(norms.mean()),
-        true_norm=norm,
+        deviation_of_examples=_finite(
+            of_examples**0.5 / norm if norm and of_examples is not None else None
+        ),
+        signal_to_noise=_finite(max(signal, 0.0) / noise if noise else None),
+        norm=_finite(float(norms.mean())),
+        true_norm=_finite(norm),
         angle_to_ste=None if None in angles else math.fsum(a for a in angles if a) / len(angles),
         flip_ratio=flipped,
     )
 
 
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
-def _variance_of_examples(of_parts: list[list[Direction]], names: Sequence[str]) -> float | None:
+def _variance_of_examples(
+    of_parts: list[list[Direction]], names: Sequence[str], covered: float
+) -> float | None:
     """Return the total variance of the batch's gradient that comes of which examples it has: a one-way
     analysis of variance of the parts, whose draws are the variance within. None for too few examples.
+
+    Args: covered: the fraction of the batch's examples that are in the parts.
     """
     if not of_parts:
         return None
@@ -167,25 +182,29 @@ def _variance_of_examples(of_parts: list[list[Direction]], names: Sequence[str])
     parts, repeats = vectors.shape[:2]
     between = float(vectors.mean(1).var(0).sum())
     within = float(vectors.var(1).mean(0).sum()) if repeats > 1 else 0.0
-    return max(0.0, between - within / repeats) / parts
+    return max(between - within / repeats, 0.0) / parts * covered
 
 
-def flip_ratios(model: nn.Module, line: Line, inputs: Tensor, lr: float) -> dict[str, float]:
-    """Return the part of signs, of all units and examples, that the step of size ``lr`` flips: by the
-    layer that gives an activation its pre-activations, and under "" of all activations.
+def flip_ratios(
+    model: nn.Module, line: Line, inputs: Tensor, lr: float, seed: int = 0
+) -> dict[str, float]:
+    """Return the fraction of signs, of all units and examples, that a step flips: by the layer that
+    gives an activation its pre-activations, and under "" of all activations; each in [0, 1]. Of units
+    of several levels it is that of the steps between these.
 
-    References: flip ratios of Larq (Geiger and Team, 2020), there of binary weights.
+    Args: line: of the model. inputs: (batch, ...). lr: >= 0. seed: of what the model itself draws.
+    References: Geiger and Team (2020), "Larq", whose flip ratios are of binary weights.
     """
-    before, after = (_signs(model, moved, inputs) for moved in ({}, line.at(lr).state_dict()))
+    before, after = (_signs(one, inputs, seed) for one in (model, line.at(lr)))
     flips = {name: torch.cat(b) != torch.cat(after[name]) for name, b in before.items()}
     if not flips:
         return {}
     ratios = {name: float(flip.double().mean()) for name, flip in flips.items()}
-    return {"": float(torch.cat(list(flips.values())).double().mean())} | ratios
+    return ratios | {"": float(torch.cat(list(flips.values())).double().mean())}
 
 
-def _signs(model: nn.Module, weights: dict[str, Tensor], inputs: Tensor) -> dict[str, list[Tensor]]:
-    """Return what the activations give, with these weights, by the name of the layer below them."""
+def _signs(model: nn.Module, inputs: Tensor, seed: int) -> dict[str, list[Tensor]]:
+    """Return what the activations give, by the name of the layer below them."""
     signs: dict[str, list[Tensor]] = {}
     layer = ""
 
@@ -205,8 +224,8 @@ def _signs(model: nn.Module, weights: dict[str, Tensor], inputs: Tensor) -> dict
         if isinstance(module, BinaryActivation) or any(True for _ in module.parameters(recurse=False))
     ]
     try:
-        with torch.no_grad(), buffers_kept(model):
-            functional_call(model, weights, (inputs,))
+        with torch.no_grad(), buffers_kept(model), seeded(seed, "flips"):
+            model(inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from srste.networks.activations import acting
 from srste.networks.arguments import integer
 from srste.networks.rounding import Quantiser
 from srste.problem.task import Batch, Task, buffers_kept
+from srste.randomness import seeded
 from srste.study.results import DrawnLoss
 
 
@@ -36,22 +36,27 @@ class StochasticEvaluation:
         self.rates = integer(self, "rates", rates)
 
     def of(self, line: Line, task: Task, batch: Batch, lr_max: float) -> DrawnLoss | None:
-        """Return the losses along a line of the task's model; None where none is finite."""
+        """Return the losses along a line of the task's model; None where they are not finite."""
         lrs = lr_max * (np.arange(1, self.rates + 1) / self.rates) ** 2
-        losses = [statistics.fmean(self._losses(line, task, batch, float(lr), "choice")) for lr in lrs]
-        finite = [(loss, float(lr)) for loss, lr in zip(losses, lrs, strict=True) if math.isfinite(loss)]
+        losses = [np.mean(self._losses(line, task, batch, float(lr), "choice")) for lr in lrs]
+        finite = [(loss, float(lr)) for loss, lr in zip(losses, lrs, strict=True) if np.isfinite(loss)]
         if not finite:
             return None
         _, lr = min(finite)
         before, after = (self._losses(line, task, batch, rate, "measured") for rate in (0.0, lr))
+        if not np.isfinite([*before, *after]).all():
+            return None
+        pre_error, post_error = (
+            float(np.std(drawn, ddof=1)) / math.sqrt(self.draws) for drawn in (before, after)
+        )
         return DrawnLoss(
             units=type(self.units).__name__,
             draws=self.draws,
             lr=lr,
-            pre_loss=statistics.fmean(before),
-            post_loss=statistics.fmean(after),
-            pre_error=statistics.stdev(before) / math.sqrt(self.draws),
-            post_error=statistics.stdev(after) / math.sqrt(self.draws),
+            pre_loss=float(np.mean(before)),
+            post_loss=float(np.mean(after)),
+            pre_error=pre_error,
+            post_error=post_error,
         )
 
     def _losses(self, line: Line, task: Task, batch: Batch, lr: float, purpose: str) -> list[float]:
@@ -59,8 +64,8 @@ class StochasticEvaluation:
         model = line.at(lr)
         losses = []
         for draw in range(1, self.draws + 1):
-            generator = task.stream("evaluation", purpose, "batch", batch.index, "draw", draw)
-            rule = SampledPass(self.units, generator)
-            with torch.no_grad(), buffers_kept(model), acting(model, rule):
+            names = ("evaluation", purpose, "batch", batch.index, "draw", draw)
+            rule = SampledPass(self.units, task.stream(*names))
+            with torch.no_grad(), buffers_kept(model), acting(model, rule), seeded(task.seed, *names):
                 losses.append(float(task.loss(model(batch.inputs), batch.targets)))
         return losses

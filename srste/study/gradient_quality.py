@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from srste.errors import NotApplicableError
 from srste.estimators import Direction, Estimator
 from srste.estimators.base import gradient_of, no_norm
 from srste.estimators.coordinate_difference import CoordinateDifference
@@ -159,7 +160,7 @@ def truth_for(task: Task, batch: Batch, estimator: Estimator, truth: str, radius
     units = getattr(estimator, "units", None)
     if truth != "discrete":
         try:
-            if units is None:
+            if not isinstance(units, StochasticUnits):
                 raise ValueError(f"{type(estimator).__name__} has no stochastic units")
             check_states(task.model, units, batch.inputs)
             return Truth(units, radius)
@@ -175,8 +176,15 @@ def expected_gradient(task: Task, batch: Batch, units: StochasticUnits) -> Direc
     model = copy.deepcopy(task.model).double()
     assert isinstance(model, nn.Module)
     targets = batch.targets.double() if batch.targets.is_floating_point() else batch.targets
+    before = torch.get_rng_state()
     loss = expected_loss(model, units, task.loss, batch.inputs.double(), targets)  # type: ignore[arg-type]
-    return gradient_of(loss, model)
+    gradient = gradient_of(loss, model)
+    if not torch.equal(torch.get_rng_state(), before):
+        torch.set_rng_state(before)
+        raise NotApplicableError(
+            "the forward draws random numbers, as dropout does: there is no exact gradient; call eval()"
+        )
+    return gradient
 
 
 def discrete_gradient(task: Task, batch: Batch, radius: float) -> Direction:
@@ -236,7 +244,8 @@ def quality_of(layer: str, n: int, estimates: Tensor, truth: Tensor) -> Quality:
     cosines = torch.nn.functional.cosine_similarity(means, truth[None], eps=1e-300)
     low, high = (float(torch.quantile(cosines, q)) for q in BAND)
     bias, deviation = _bias_and_deviation(means, truth)
-    rescaled = _bias_and_deviation(means * _scale(means, norm), truth)
+    scale = _scale(means, norm)
+    rescaled = (math.nan,) * 2 if math.isnan(scale) else _bias_and_deviation(means * scale, truth)
     rmse = float(((means - truth) ** 2).sum(1).mean().sqrt())
     return Quality(
         layer, n, float(cosines.mean()), low, high, rmse / norm, bias / norm, deviation / norm,
@@ -259,4 +268,4 @@ def _bias_and_deviation(estimates: Tensor, truth: Tensor) -> tuple[float, float]
     count = len(estimates)
     variance = float(estimates.var(0).sum()) if count > 1 else 0.0
     squared = float(((estimates.mean(0) - truth) ** 2).sum()) - variance / count
-    return math.sqrt(max(0.0, squared)), math.sqrt(variance)
+    return math.sqrt(max(squared, 0.0)), math.sqrt(variance)  # nan stays nan

@@ -82,7 +82,7 @@ class LayerGradient:
     mean the truth's norm. signal_to_noise: the squared norm of the mean over the variance of draws and
     examples. norm, true_norm: of an estimate, the mean, and of the truth. angle_to_ste: of an estimate
     to the gradient of the clipped straight-through estimator, the mean, in degrees. flip_ratio: which
-    part of this layer's signs the best step flips, of all units and examples.
+    fraction of this layer's signs the best step flips, of all units and examples.
     """
 
     layer: str
@@ -96,8 +96,8 @@ class LayerGradient:
     scale_free_deviation: float | None
     deviation_of_examples: float | None
     signal_to_noise: float | None
-    norm: float
-    true_norm: float
+    norm: float | None
+    true_norm: float | None
     angle_to_ste: float | None
     flip_ratio: float | None
 

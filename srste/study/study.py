@@ -171,7 +171,7 @@ def run_study(
     drawn = evaluation.of(line, task, batch, sampling.lr_max) if evaluation and curve else None
     diagnosis = None
     if diagnosed is not None:
-        flipped = flip_ratios(task.model, line, batch.inputs, best.lr) if best else {}
+        flipped = flip_ratios(task.model, line, batch.inputs, best.lr, task.seed) if best else {}
         gauge = _gauge(line, task, heldout, best.lr, sampling.lr_max) if best and heldout else None
         diagnosis = diagnosed.diagnostics.of(task, batch, diagnosed.estimator, samples, flipped, gauge)
     return Study(

@@ -49,8 +49,11 @@ def gradients_figure(rows: Sequence[GradientRow], label: str) -> Figure:
 _BY_DEPTH = {
     "norm": "length of the gradient",
     "signal_to_noise": "signal to noise",
-    "flip_ratio": "part of the signs flipped",
+    "flip_ratio": "fraction of the signs flipped",
 }
+
+
+_TRUTHS = ("-", ":", "--", "-.")
 
 
 def depth_figure(rows: Sequence[GradientRow], label: str) -> Figure | None:
@@ -68,8 +71,10 @@ def depth_figure(rows: Sequence[GradientRow], label: str) -> Figure | None:
     places = range(len(layers))
     for panel, (quantity, words) in zip(axes, _BY_DEPTH.items(), strict=True):
         if quantity == "norm":
-            true = {row.layer: row.numbers["true_norm"] for row in at_most}
-            panel.plot(places, [true[name] for name in layers], color=style.GREY, lw=3, label="truth")
+            for truth, dashes in zip(dict.fromkeys(row.truth for row in at_most), _TRUTHS, strict=False):
+                true = {row.layer: row.numbers["true_norm"] for row in at_most if row.truth == truth}
+                lengths = [true[name] for name in layers]
+                panel.plot(places, lengths, color=style.GREY, lw=3, ls=dashes, label=truth)
         for name, look in looks.items():
             values = {row.layer: row.numbers[quantity] for row in at_most if row.series == name}
             shown = [values[layer] for layer in layers]
