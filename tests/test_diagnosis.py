@@ -22,6 +22,7 @@ from srste.networks.activations import BinaryActivation, BinaryStep
 from srste.problem.task import OneBatch
 from srste.store import records
 from srste.study.diagnosis import PARTS, GradientDiagnostics, flip_ratios
+from srste.study.study import Diagnosed, run_study
 from tests import oracle
 from tests.support import SMALL, train
 
@@ -403,3 +404,28 @@ def test_a_gradient_of_noise_alone_has_little_signal_to_noise():
     # Without examples' variance subtracted it would be 1 on average.
     assert np.mean(ratios) < 0.75
     assert np.median(ratios) < 0.5
+
+
+class Nowhere:
+    """A gradient that is not finite."""
+
+    stochastic = False
+
+    def direction(self, task, batch, samples):
+        return {n: torch.full_like(p, torch.nan) for n, p in task.model.named_parameters()}
+
+
+def test_an_estimate_that_is_not_finite_fails_its_study_and_not_the_launch(caplog):
+    task = task_of(network())
+    diagnostics = Diagnosed(GradientDiagnostics(truth="discrete"), Nowhere())
+    evaluation = api.part("evaluation", "stochastic")
+    grid = api.part("sampling", "grid", ["sampling.step=0.1"])
+    study = run_study(
+        task, task.batch(1), Nowhere(), 1, grid, "nowhere",
+        evaluation=evaluation, diagnosed=diagnostics,
+    )  # fmt: skip
+    assert study.best is None
+    assert study.drawn is None
+    assert study.trials.failed.all()
+    assert "The direction is not finite in 0.weight, 0.bias, 2.weight" in caplog.text
+    assert study.diagnosis.layers[0].cosine is None
