@@ -26,7 +26,9 @@ LAYERS = ["model.width=4", "model.depth=2"]
 WITH = {  # what a choice needs to be small
     ("model", "conv"): ["model.height=2", "model.channels=2"],
     ("model", "batch_norm"): LAYERS,
+    ("model", "binary_weights"): LAYERS,
     ("model", "mlp"): LAYERS,
+    ("model", "quantised"): LAYERS,
     ("model", "residual"): LAYERS,
     ("data", "arrays"): [EXAMPLES],
     ("loss", "cross_entropy"): ["model.out_features=2"],
