@@ -244,7 +244,7 @@ def radius_quality(
     *,
     estimator: str | Smoothed = "spsa",
     radii: Sequence[float] | None = None,
-    samples: int = 10,
+    samples: int = 1,
     repeats: int = 10,
     radius: float = 0.1,
     loss: str | LossFunction = "squared_error",
@@ -258,7 +258,7 @@ def radius_quality(
         model, inputs, targets, loss, seed, overrides: as for :func:`estimate`.
         estimator: "nes", "spsa", "guided_es" or "fogzo", or an object of their classes.
         radii: > 0; by default 60 from 0.001 to 3, evenly on a logarithmic axis.
-        samples: of each estimate, >= 1. repeats: estimates, >= 2.
+        samples: of each estimate, >= 1; of 10 directions each by default. repeats: estimates, >= 2.
         radius: of the discrete gradient that it is compared with, > 0.
     Returns: ``rows``, ``frame()``, ``plot()`` and ``best``; ``exact`` says whether the loss curves were.
     Raises: ValueError for what is not allowed.
