@@ -23,7 +23,7 @@ import pytest
 
 from tests.support import ROOT, answers, free_port, runs_in, serving, train
 
-GUIDE = ["start", "running", "results", "own_network", "estimators", "statistics", "faq"]
+GUIDE = ["start", "running", "results", "gradients", "own_network", "estimators", "statistics", "faq"]
 PAGES = ["README.md", *(f"docs/{page}.md" for page in GUIDE)]
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
 BLOCKS = [
@@ -64,6 +64,10 @@ SMALLER = {
     "local_parallel": ["batches=1", "report=false"],
     "experiment=replicate": ["seed=0,1", "samples=1,2", "batches=1", "batch_size=64", "heldout=100",
                              "sampling.step=1e-2", "pretraining=none", "tracking=none"],
+    "=gradient": ["batches=1", "batch_size=64", "heldout=100", "sampling.step=1e-2", "tracking=none"],
+    "=stochastic": ["batches=1", "batch_size=64", "heldout=100", "sampling.step=1e-2", "tracking=none"],
+    "experiment=width": ["model.width=2,3", "seed=0", "batch_size=64", "samples=1", "estimator=cdg,nes"],
+    "experiment=precision": ["model.levels=2,3", "model.width=4", "seed=0", "batch_size=64"],
     "loss=": ["batches=1", "batch_size=64", "heldout=100", "sampling.step=1e-2", "tracking=none",
               "report=false"],
     "batch_norm": ["batches=1", "batch_size=64", "sampling.n_trials=5", "heldout=100"],
