@@ -317,7 +317,8 @@ def main() -> None:
     _print_psa(rows)
     _print_yin(200_000 if options.quick else 2_000_000)
     _print_bernoulli(20_000 if options.quick else 200_000)
-    torch.set_num_threads(threads)
+    if not options.quick:  # larger batches
+        torch.set_num_threads(threads)
     discrete = published_discrete.printed(options.quick)
     if options.json:
         every = [*map(asdict, rows), *map(asdict, discrete)]

@@ -18,7 +18,7 @@ from omegaconf import Container, OmegaConf
 from srste.commands.train import main
 from srste.launch.folders import register_resolvers
 from srste.launch.hydra_cache import CachingLoader
-from tests.support import CONF, ROOT, SMALL, train
+from tests.support import CONF, ROOT, SMALL, of_its_kind, train
 
 CHOICES = sorted(
     f"{path.parent.relative_to(CONF)}={path.stem}"
@@ -80,8 +80,10 @@ def composes(loaders, *overrides, **options):
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice(loaders, choice):
-    composes(loaders, choice, "seed=1", "samples=3", "hydra.sweep.dir='a, b'", "+new=[1, x]", "~cache")
-    composes(loaders, "seed=2", choice, "hydra.sweep.dir='a, b'", "device=cuda")
+    chosen = of_its_kind(*choice.split("="))
+    more = "seed=1", "samples=3", "hydra.sweep.dir='a, b'", "+new=[1, x]", "~cache"
+    composes(loaders, *chosen, *more)
+    composes(loaders, "seed=2", *chosen, "hydra.sweep.dir='a, b'", "device=cuda")
     assert loaders[1]._files.cache_info().currsize == 1
 
 
