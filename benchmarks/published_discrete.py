@@ -7,7 +7,8 @@ E. By precision: binary, ternary and two-bit units, layers of 32 units, CDG with
 Readings: units of -1 and +1, whose raw losses are those of the published table (with 0 and 1 they are a
 tenth of them); "vanilla" is the clipped straight-through estimator; directions are not normalised;
 networks are three other ones, and batches smaller for E (with radius .01 the sampling error of CDG keeps
-a cosine below 1). Ours differ in one order: two-bit units are nearer to CDG than ternary ones. Published decreases are in other units, so only their order is compared.
+a cosine below 1). Published decreases are in other units, so only their order is compared. Ours differ
+in one order: two-bit units are nearer to CDG than ternary ones.
 """
 
 from __future__ import annotations
