@@ -136,3 +136,24 @@ def test_one_sample_has_one_weight():
 def test_bad_arguments(overrides, says):
     with pytest.raises(ValueError, match=says):
         api.part("estimator", "fitted_weights", overrides)
+
+
+def test_the_next_batch_of_one_is_refused_in_words():
+    task = case()
+    one = OneBatch(task.model, task.loss, task.inputs, task.targets, 0)
+    estimator = api.part("estimator", "fitted_weights", ["estimator.fitted_on=next"])
+    with pytest.raises(
+        ValueError, match=r"`FittedWeights\(fitted_on=next\)` must be same here: batch 2"
+    ):
+        estimator.direction(one, one.batch(1), 2)
+
+
+@pytest.mark.parametrize("name", ["fitted_weights", "by_decrease"])
+def test_a_loss_without_a_finite_value_leaves_a_direction(name):
+    task = case()
+    infinite = OneBatch(
+        task.model, lambda o, t: ((o - t) ** 2).mean() * (1 if o.requires_grad else float("inf")),
+        task.inputs, task.targets, 0,
+    )  # fmt: skip
+    direction = api.part("estimator", name).direction(infinite, infinite.batch(1), 2)
+    assert all(g.isfinite().all() for g in direction.values())

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from srste.curve import ExactCurve, Line
-from srste.estimators.base import DRAWS, Cost, Direction, Normalisation
-from srste.estimators.straight_through import gradient_through
-from srste.networks.arguments import one_of, positive
+from srste.estimators.base import Direction, Normalisation
+from srste.estimators.weighted import WeightedSamples, is_finite, lowest_step, weighted_sum
 from srste.networks.estimating import AnySurrogate
-from srste.networks.rounding import Quantiser, StochasticUnits
+from srste.networks.rounding import Quantiser
 from srste.problem.task import Batch, Task
 
 Weighting = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -55,17 +52,7 @@ def leave_one_out(decreases: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(above / above.sum()) if above.any() else np.full(count, 1 / count)
 
 
-def check_stochastic(estimator: object, quantiser: Quantiser) -> None:
-    """Raises: ValueError that names the estimator, for a quantiser that draws nothing."""
-    if not quantiser.stochastic:
-        named = f"`{type(estimator).__name__}(quantiser={type(quantiser).__name__})`"
-        raise ValueError(
-            f"{named} must be one of logistic, hard_sigmoid, triangular, stochastic_rounding: its "
-            "samples are all the same"
-        )
-
-
-class ByDecrease:
+class ByDecrease(WeightedSamples):
     """Straight-through samples, weighted by the exact decrease of the loss along each of them.
 
     Direction: normalisation(sum over samples of weight_i g_i), g_i the i-th sample's gradient after the
@@ -83,8 +70,6 @@ class ByDecrease:
     References: the question of the note of June 2021 whether samples should have weights of their own.
     """
 
-    stochastic = True
-
     def __init__(
         self,
         quantiser: Quantiser,
@@ -94,44 +79,17 @@ class ByDecrease:
         lr_max: float = 0.5,
         draws: Literal["nested", "independent"] = "nested",
     ) -> None:
-        check_stochastic(self, quantiser)
-        self._quantiser, self._surrogate = quantiser, surrogate
-        self._weighting, self._normalisation = weighting, normalisation
-        self._lr_max = positive(self, "lr_max", lr_max)
-        self._draws = one_of(self, "draws", draws, DRAWS)
+        super().__init__(quantiser, surrogate, normalisation, lr_max, draws)
+        self._weighting = weighting
         weighting(np.ones(2))  # refuses a wrong argument now
 
-    @property
-    def units(self) -> StochasticUnits | None:
-        """Those of the stochastic network whose gradient its samples estimate; None without any."""
-        return self._quantiser if isinstance(self._quantiser, StochasticUnits) else None
-
-    def cost(self, model: nn.Module, samples: int) -> Cost:
-        """See :func:`srste.estimators.base.cost_of`; without the loss curves."""
-        return Cost(samples, samples)
-
-    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
-        """See :class:`srste.estimators.base.Estimator`."""
-        of_all = () if self._draws == "nested" else ("of", samples)
-        directions = []
-        for number in range(1, samples + 1):
-            names = ("rounding", "batch", batch.index, "sample", number, *of_all)
-            gradient = gradient_through(self._quantiser, self._surrogate, task, batch, *names)
-            directions.append(self._normalisation(gradient))
-        if samples == 1:
-            return directions[0]
-        weights = self._weighting(np.array([self._decrease(task, batch, d) for d in directions]))
-        pooled = {
-            name: sum(float(w) * d[name] for w, d in zip(weights, directions, strict=True))
-            for name in directions[0]
-        }
-        return self._normalisation(pooled)  # type: ignore[arg-type]
+    def _weighted(self, task: Task, batch: Batch, directions: Sequence[Direction]) -> Direction:
+        decreases = np.array([self._decrease(task, batch, direction) for direction in directions])
+        return weighted_sum(self._weighting(decreases).tolist(), directions)
 
     def _decrease(self, task: Task, batch: Batch, direction: Direction) -> float:
         """Return by how much the best step along a direction lowers the loss, at least 0."""
-        if not all(t.isfinite().all() for t in (*direction.values(), *task.model.parameters())):
+        if not is_finite(task.model, direction):
             return 0.0  # the study says what is not finite
-        line = Line(task.model, direction)
-        curve = line.loss(batch.inputs, batch.targets, task.loss, self._lr_max, task.seed)
-        lowest = curve.minimum().loss if isinstance(curve, ExactCurve) else curve.lowest().loss
-        return max(0.0, curve.pre_loss - lowest)
+        step, before = lowest_step(task.model, direction, batch, task.loss, self._lr_max, task.seed)
+        return max(0.0, before - step.loss) if step else 0.0

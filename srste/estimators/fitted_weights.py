@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import nn
 
-from srste.curve import ExactCurve, Line
+from srste.curve import Line
 from srste.curve.loss_curve import Step
-from srste.estimators.base import DRAWS, Cost, Direction, Normalisation
-from srste.estimators.by_decrease import check_stochastic
-from srste.estimators.straight_through import gradient_through
-from srste.networks.arguments import integer, one_of, positive
+from srste.errors import NotApplicableError
+from srste.estimators.base import Direction, Normalisation
+from srste.estimators.weighted import WeightedSamples, is_finite, lowest_step, weighted_sum
+from srste.networks.arguments import integer, one_of
 from srste.networks.estimating import AnySurrogate
-from srste.networks.rounding import Quantiser, StochasticUnits
+from srste.networks.rounding import Quantiser
 from srste.problem.task import Batch, Task
 
 FITTED_ON = ("same", "next")
 
 
-class FittedWeights:
+class FittedWeights(WeightedSamples):
     """Straight-through samples with weights >= 0 of sum 1, fitted to the loss of a batch.
 
     Direction: normalisation(sum over samples of weight_i g_i), g_i the i-th sample's gradient after the
@@ -47,8 +46,6 @@ class FittedWeights:
         note of June 2021 whether samples should have weights of their own.
     """
 
-    stochastic = True
-
     def __init__(
         self,
         quantiser: Quantiser,
@@ -59,43 +56,23 @@ class FittedWeights:
         lr_max: float = 0.5,
         draws: Literal["nested", "independent"] = "nested",
     ) -> None:
-        check_stochastic(self, quantiser)
-        self._quantiser, self._surrogate, self._normalisation = quantiser, surrogate, normalisation
+        super().__init__(quantiser, surrogate, normalisation, lr_max, draws)
         self._fitted_on = one_of(self, "fitted_on", fitted_on, FITTED_ON)
-        self._rounds, self._lr_max = integer(self, "rounds", rounds), positive(self, "lr_max", lr_max)
-        self._draws = one_of(self, "draws", draws, DRAWS)
+        self._rounds = integer(self, "rounds", rounds)
 
-    @property
-    def units(self) -> StochasticUnits | None:
-        """Those of the stochastic network whose gradient its samples estimate; None without any."""
-        return self._quantiser if isinstance(self._quantiser, StochasticUnits) else None
-
-    def cost(self, model: nn.Module, samples: int) -> Cost:
-        """See :func:`srste.estimators.base.cost_of`; without the loss curves."""
-        return Cost(samples, samples)
-
-    def direction(self, task: Task, batch: Batch, samples: int) -> Direction:
-        """See :class:`srste.estimators.base.Estimator`."""
-        of_all = () if self._draws == "nested" else ("of", samples)
-        directions = []
-        for number in range(1, samples + 1):
-            names = ("rounding", "batch", batch.index, "sample", number, *of_all)
-            gradient = gradient_through(self._quantiser, self._surrogate, task, batch, *names)
-            directions.append(self._normalisation(gradient))
-        if samples == 1:
-            return directions[0]
-        mean = {n: torch.stack([d[n] for d in directions]).mean(0) for n in directions[0]}
-        finite = all(t.isfinite().all() for t in (*mean.values(), *task.model.parameters()))
-        if not finite:
+    def _weighted(self, task: Task, batch: Batch, directions: Sequence[Direction]) -> Direction:
+        mean = weighted_sum([1 / len(directions)] * len(directions), directions)
+        if not is_finite(task.model, mean):
             return mean  # the study says what is not finite
-        to_fit = batch if self._fitted_on == "same" else task.batch(batch.index + 1)
-        return self._normalisation(self._fitted(task, to_fit, mean, directions))
+        to_fit = batch if self._fitted_on == "same" else _after(task, batch)
 
-    def _fitted(
-        self, task: Task, batch: Batch, mean: Direction, directions: Sequence[Direction]
-    ) -> Direction:
-        """Return the weighted sum of the directions."""
-        length, loss = self._lowest(task, batch, task.model, mean, self._lr_max)
+        def lowest(model: nn.Module, direction: Direction, most: float) -> Step | None:
+            return lowest_step(model, direction, to_fit, task.loss, most, task.seed)[0]
+
+        first = lowest(task.model, mean, self._lr_max)
+        if first is None:
+            return mean
+        length, loss = first
         offset = {n: -length * g for n, g in mean.items()}
         steps = [{n: -length * g for n, g in d.items()} for d in directions]
         for _ in range(self._rounds):
@@ -103,9 +80,8 @@ class FittedWeights:
             tried = []
             for step in steps:
                 towards = {n: offset[n] - step[n] for n in step}  # a step goes against it
-                if any(t.any() for t in towards.values()):
-                    part, lower = self._lowest(task, batch, model, towards, 1.0)
-                    tried.append((lower, part, towards))
+                if any(t.any() for t in towards.values()) and (least := lowest(model, towards, 1.0)):
+                    tried.append((least.loss, least.lr, towards))
             if not tried:
                 break
             lower, part, towards = min(tried, key=lambda one: one[0])
@@ -114,11 +90,12 @@ class FittedWeights:
             offset, loss = {n: t - part * towards[n] for n, t in offset.items()}, lower
         return {n: -t / length for n, t in offset.items()}
 
-    @staticmethod
-    def _lowest(task: Task, batch: Batch, model: nn.Module, direction: Direction, most: float) -> Step:
-        """Return the step with the lowest loss along a direction from a model's weights."""
-        curve = Line(model, direction).loss(batch.inputs, batch.targets, task.loss, most, task.seed)
-        if not isinstance(curve, ExactCurve):
-            return curve.lowest()
-        lr, loss, _ = curve.minimum()
-        return Step(lr, loss)
+
+def _after(task: Task, batch: Batch) -> Batch:
+    """Return the batch after this one."""
+    try:
+        return task.batch(batch.index + 1)
+    except IndexError as error:
+        raise NotApplicableError(
+            f"`FittedWeights(fitted_on=next)` must be same here: {error}"
+        ) from error
