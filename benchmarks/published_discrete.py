@@ -4,8 +4,8 @@ D. By width: binary units, layers of 2, 4, 8 and 32 units, raw; which surrogate 
    radius .1, and by how much the loss falls at learning rate .1.
 E. By precision: binary, ternary and two-bit units, layers of 32 units, CDG with radius .1 and .01.
 
-Readings: units of -1 and +1, whose raw losses are those of the published table (with 0 and 1 they are a
-tenth of them); "vanilla" is the clipped straight-through estimator; directions are not normalised;
+Readings: units of -1 and +1, whose raw losses are of the size of the published ones (with 0 and 1 they
+are far below); "vanilla" is the clipped straight-through estimator; directions are not normalised;
 networks are three other ones, and batches smaller for E (with radius .01 the sampling error of CDG keeps
 a cosine below 1). Published decreases are in other units, so only their order is compared. Ours differ
 in one order: two-bit units are nearer to CDG than ternary ones.

@@ -56,8 +56,8 @@ def main() -> None:
                 loss_at(task, batch, {name: sign * e * t for name, t in v.items()})
 
     slopes(task, batch, v, RADII)  # compiles the kernels
-    ways = {"passes": by_passes, "curves": lambda: slopes(task, batch, v, RADII)}
-    seconds = least_seconds(ways, 1 if options.quick else 5)
+    timed = {"passes": by_passes, "curves": lambda: slopes(task, batch, v, RADII)}
+    seconds = least_seconds(timed, 1 if options.quick else 5)
     ratio = seconds["passes"] / seconds["curves"]
     print(
         f"{len(RADII)} radii of a direction: {1e3 * seconds['curves']:.1f} ms by two exact curves, "

@@ -142,9 +142,7 @@ def test_the_next_batch_of_one_is_refused_in_words():
     task = case()
     one = OneBatch(task.model, task.loss, task.inputs, task.targets, 0)
     estimator = api.part("estimator", "fitted_weights", ["estimator.fitted_on=next"])
-    with pytest.raises(
-        ValueError, match=r"`FittedWeights\(fitted_on=next\)` must be same here: batch 2"
-    ):
+    with pytest.raises(ValueError, match=r"\(fitted_on=next\)` must be same here: batch 2"):
         estimator.direction(one, one.batch(1), 2)
 
 

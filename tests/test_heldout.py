@@ -19,6 +19,11 @@ def arrays(problem, direction, batch):
     return network, step, batch.inputs.double().numpy(), batch.targets.double().numpy()
 
 
+def curve_of(problem, direction, batch):
+    line = Line(problem.model, direction)
+    return line.loss(batch.inputs, batch.targets, problem.loss, 0.5, problem.seed)
+
+
 @pytest.mark.parametrize("estimator", ["ste", "sr_ste", "random"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_against_brute_force(estimator, seed):
@@ -26,7 +31,7 @@ def test_against_brute_force(estimator, seed):
     problem = this.problem()
     fresh = problem.heldout(500)
     direction = this.estimator.direction(problem, problem.batch(1), 1)
-    heldout = evaluate_heldout(Line(problem.model, direction), problem, fresh, 0.125, 0.5)
+    heldout = evaluate_heldout(curve_of(problem, direction, fresh), problem, fresh, 0.125)
     network, step, x, y = arrays(problem, direction, fresh)
     assert heldout.examples == 500
     assert heldout.pre_loss == pytest.approx(oracle.loss(network, x, y), rel=1e-12)
@@ -63,7 +68,7 @@ def test_a_study_measures_its_winner_there():
         problem, batch, this.estimator, 3, this.sampling, "s", heldout=fresh, baseline=this.baseline
     )
     direction = this.estimator.direction(problem, batch, 3)
-    expected = evaluate_heldout(Line(problem.model, direction), problem, fresh, study.best.lr, 0.5)
+    expected = evaluate_heldout(curve_of(problem, direction, fresh), problem, fresh, study.best.lr)
     assert study.heldout == expected
     network, step, x, y = arrays(problem, direction, batch)
     assert study.zero_loss == pytest.approx(np.mean(y**2), rel=1e-12) == zero_loss(problem, batch)

@@ -21,9 +21,8 @@ from srste.problem.pretraining import Pretraining
 from srste.problem.problem import Problem
 from srste.problem.task import Batch
 from srste.sampling import Sampling
-from srste.study.diagnosis import GradientDiagnostics
+from srste.study.diagnosis import Diagnosed, GradientDiagnostics
 from srste.study.evaluation import StochasticEvaluation
-from srste.study.study import Diagnosed
 
 _LABELS = frozenset({"name", "baseline", "control"})
 """Keys of a part's configuration that are no arguments: its name, the estimator that it is compared
@@ -46,8 +45,8 @@ class Job:
     """One job's configuration, resolved and checked: every part of it can be built.
 
     evaluation: of the loss with drawn units; None without one. baseline: the estimator that this one is
-    compared with; None if there is none. estimators: the
-    baseline, if there is one, and the estimator, each after its configuration.
+    compared with; None if there is none. estimators: the baseline, if there is one, and the estimator,
+    each after its configuration.
 
     Args:
         config: its values are checked already, see `srste.launch.job_values`.

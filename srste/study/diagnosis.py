@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -81,14 +81,12 @@ class GradientDiagnostics:
         compared = truth_for(task, batch, estimator, self.truth, self.radius)
         truth = compared.gradient(task, batch)
         estimates = self._estimates(task, batch, estimator, samples)
-        of_parts = self._estimates_of_parts(task, batch, estimator, samples)
+        of_parts, share = self._estimates_of_parts(task, batch, estimator, samples)
         ste = None
         with suppress(ValueError):  # a network without activations, or one that cuts off its gradient
             ste = _STE.direction(task, batch, 1)
-        examples = len(batch.inputs)
-        covered = len(of_parts) * (examples // max(1, len(of_parts))) / examples
         layers = [
-            _layer(layer, names, truth, estimates, of_parts, covered, ste, flipped.get(layer))
+            _layer(layer, names, truth, estimates, of_parts, share, ste, flipped.get(layer))
             for layer, names in by_layer(task.model).items()
         ]
         return Diagnosis(compared.words, layers, heldout_gauge)
@@ -103,11 +101,12 @@ class GradientDiagnostics:
 
     def _estimates_of_parts(
         self, task: Task, batch: Batch, estimator: Estimator, samples: int
-    ) -> list[list[Direction]]:
-        """Return estimates on parts of the batch alone, of each part two where anything is drawn."""
+    ) -> tuple[list[list[Direction]], float]:
+        """Return estimates on parts of the batch alone, of each part two where anything is drawn, and
+        which fraction of the batch a part is."""
         parts = min(PARTS, len(batch.inputs) // 2)
         if parts < 2:
-            return []
+            return [], 0.0
         size = len(batch.inputs) // parts
         every = []
         for part in range(parts):
@@ -119,7 +118,14 @@ class GradientDiagnostics:
                     for i in range(2 if estimator.stochastic else 1)
                 ]
             )
-        return every
+        return every, size / len(batch.inputs)
+
+
+class Diagnosed(NamedTuple):
+    """What a study's gradient is diagnosed by, and its estimator without a normalisation."""
+
+    diagnostics: GradientDiagnostics
+    estimator: Estimator
 
 
 def _layer(
@@ -128,7 +134,7 @@ def _layer(
     truth: Direction,
     estimates: Sequence[Direction],
     of_parts: list[list[Direction]],
-    covered: float,
+    share: float,
     ste: Direction | None,
     flipped: float | None,
 ) -> LayerGradient:
@@ -137,7 +143,7 @@ def _layer(
     quality = quality_of(layer, 1, vectors, exact)
     norms = torch.linalg.vector_norm(vectors, dim=1)
     angles = [angle_between(one, flat(ste, names)) for one in vectors] if ste else [None]
-    of_examples = _variance_of_examples(of_parts, names, covered)
+    of_examples = _variance_of_examples(of_parts, names, share)
     of_draws = float(vectors.var(0).sum()) if len(vectors) > 1 else 0.0
     # The squared length of the mean has the variances of the mean in it.
     signal = float((vectors.mean(0) ** 2).sum()) - of_draws / len(vectors) - (of_examples or 0.0)
@@ -169,20 +175,20 @@ def _finite(number: float | None) -> float | None:
 
 
 def _variance_of_examples(
-    of_parts: list[list[Direction]], names: Sequence[str], covered: float
+    of_parts: list[list[Direction]], names: Sequence[str], share: float
 ) -> float | None:
     """Return the total variance of the batch's gradient that comes of which examples it has: a one-way
     analysis of variance of the parts, whose draws are the variance within. None for too few examples.
 
-    Args: covered: the fraction of the batch's examples that are in the parts.
+    Args: share: the fraction of the batch that a part is.
     """
     if not of_parts:
         return None
     vectors = torch.stack([torch.stack([flat(one, names) for one in part]) for part in of_parts])
-    parts, repeats = vectors.shape[:2]
+    repeats = vectors.shape[1]
     between = float(vectors.mean(1).var(0).sum())
     within = float(vectors.var(1).mean(0).sum()) if repeats > 1 else 0.0
-    return max(between - within / repeats, 0.0) / parts * covered
+    return max(between - within / repeats, 0.0) * share
 
 
 def flip_ratios(

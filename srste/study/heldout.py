@@ -2,7 +2,7 @@
 
 import torch
 
-from srste.curve import Line
+from srste.curve import LossCurve
 from srste.problem.task import Batch, Task, buffers_kept
 from srste.study.results import Heldout
 
@@ -18,12 +18,11 @@ def zero_loss(task: Task, batch: Batch) -> float:
     return float(task.loss(outputs, targets))
 
 
-def evaluate_heldout(line: Line, task: Task, heldout: Batch, lr: float, lr_max: float) -> Heldout:
-    """Evaluate the step of size ``lr`` on ``heldout``, and the best step along the line there.
+def evaluate_heldout(curve: LossCurve, task: Task, heldout: Batch, lr: float) -> Heldout:
+    """Evaluate the step of size ``lr`` on ``heldout``, and the best step along the same line there.
 
-    Args: line: of the task's model. lr: of the best trial, in [0, lr_max].
+    Args: curve: the loss of these examples. lr: of the best trial, in [0, curve.lr_max].
     """
-    curve = line.loss(heldout.inputs, heldout.targets, task.loss, lr_max, task.seed)
     best_lr, best_loss, attained = curve.minimum() if curve.exact else (None, None, None)
     return Heldout(
         examples=len(heldout.inputs),

@@ -4,7 +4,6 @@ import logging
 import math
 from dataclasses import dataclass
 from html import escape
-from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -21,7 +20,7 @@ from srste.sampling import Sampling, Trials
 from srste.sampling.base import Losses
 from srste.study import checks
 from srste.study.certificate import Certificate, certificate
-from srste.study.diagnosis import GradientDiagnostics, flip_ratios
+from srste.study.diagnosis import Diagnosed, flip_ratios
 from srste.study.evaluation import StochasticEvaluation
 from srste.study.heldout import evaluate_heldout, zero_loss
 from srste.study.replay import Replay, replay
@@ -107,13 +106,6 @@ PROBED = 2e-4
 its loss tells directions apart better than the minimum does."""
 
 
-class Diagnosed(NamedTuple):
-    """What a study's gradient is diagnosed by, and its estimator without a normalisation."""
-
-    diagnostics: GradientDiagnostics
-    estimator: Estimator
-
-
 def run_study(
     task: Task,
     batch: Batch,
@@ -159,7 +151,7 @@ def run_study(
     losses: Losses = curve or (lambda lrs: np.full(np.shape(lrs), np.nan))
     trials = sampling.run(losses, curve.pre_loss if curve else _pre_loss(task, batch), seed)
     winner = trials.best()
-    exact = best = on_heldout = probe = None
+    exact = best = on_heldout = heldout_curve = probe = None
     if isinstance(curve, ExactCurve):
         exact = certificate(curve, None if winner is None else float(trials.post_loss[winner]))
     if curve is not None and winner is not None:
@@ -167,12 +159,15 @@ def run_study(
         small = PROBED * sampling.lr_max
         probe = Probe(small, float(curve(np.array([small]))[0]))
         if heldout:
-            on_heldout = evaluate_heldout(line, task, heldout, best.lr, sampling.lr_max)
+            heldout_curve = line.loss(
+                heldout.inputs, heldout.targets, task.loss, sampling.lr_max, task.seed
+            )
+            on_heldout = evaluate_heldout(heldout_curve, task, heldout, best.lr)
     drawn = evaluation.of(line, task, batch, sampling.lr_max) if evaluation and curve else None
     diagnosis = None
     if diagnosed is not None:
         flipped = flip_ratios(task.model, line, batch.inputs, best.lr, task.seed) if best else {}
-        gauge = _gauge(line, task, heldout, best.lr, sampling.lr_max) if best and heldout else None
+        gauge = heldout_curve.gauge(best.lr) if best and heldout_curve and heldout_curve.exact else None
         diagnosis = diagnosed.diagnostics.of(task, batch, diagnosed.estimator, samples, flipped, gauge)
     return Study(
         name=name,
@@ -225,12 +220,6 @@ def _angles(
     other = baseline.direction(task, batch, 1)
     check_direction(dict(task.model.named_parameters()), other)
     return {"": angle_of_all(direction, other)} | angles(direction, other)
-
-
-def _gauge(line: Line, task: Task, heldout: Batch, lr: float, lr_max: float) -> float | None:
-    """Return the step-size gauge of a learning rate on held-out examples."""
-    curve = line.loss(heldout.inputs, heldout.targets, task.loss, lr_max, task.seed)
-    return curve.gauge(lr) if curve.exact else None
 
 
 def _replayed(
