@@ -155,3 +155,16 @@ def test_a_loss_without_a_finite_value_leaves_a_direction(name):
     )  # fmt: skip
     direction = api.part("estimator", name).direction(infinite, infinite.batch(1), 2)
     assert all(g.isfinite().all() for g in direction.values())
+
+
+def test_a_best_step_of_no_length_leaves_a_direction():
+    """The loss is 0 before the step: no step is better than a shorter one, down to none."""
+    task = case()
+    model = task.model.float()
+    with torch.no_grad():
+        for p in model.parameters():  # sums of eighths are exact, and so is the loss of 0
+            p.copy_((8 * p).round() / 8)
+        targets = model(task.inputs.float())
+    solved = OneBatch(model, task.loss, task.inputs.float(), targets, 0)
+    direction = api.part("estimator", "fitted_weights").direction(solved, solved.batch(1), 3)
+    assert all(g.isfinite().all() and g.any() for g in direction.values())

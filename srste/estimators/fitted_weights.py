@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from torch import nn
 
 from srste.curve import Line
@@ -61,34 +62,33 @@ class FittedWeights(WeightedSamples):
         self._rounds = integer(self, "rounds", rounds)
 
     def _weighted(self, task: Task, batch: Batch, directions: Sequence[Direction]) -> Direction:
-        mean = weighted_sum([1 / len(directions)] * len(directions), directions)
-        if not is_finite(task.model, mean):
-            return mean  # the study says what is not finite
+        weights = np.full(len(directions), 1 / len(directions))
+        mixed = weighted_sum(weights.tolist(), directions)
+        if not is_finite(task.model, mixed):
+            return mixed  # the study says what is not finite
         to_fit = batch if self._fitted_on == "same" else _after(task, batch)
 
         def lowest(model: nn.Module, direction: Direction, most: float) -> Step | None:
             return lowest_step(model, direction, to_fit, task.loss, most, task.seed)[0]
 
-        first = lowest(task.model, mean, self._lr_max)
+        first = lowest(task.model, mixed, self._lr_max)
         if first is None:
-            return mean
+            return mixed
         length, loss = first
-        offset = {n: -length * g for n, g in mean.items()}
-        steps = [{n: -length * g for n, g in d.items()} for d in directions]
         for _ in range(self._rounds):
-            model = Line(task.model, {n: -t for n, t in offset.items()}).at(1.0)
+            model = Line(task.model, mixed).at(length)
             tried = []
-            for step in steps:
-                towards = {n: offset[n] - step[n] for n in step}  # a step goes against it
+            for place, direction in enumerate(directions):
+                towards = {n: length * (g - mixed[n]) for n, g in direction.items()}
                 if any(t.any() for t in towards.values()) and (least := lowest(model, towards, 1.0)):
-                    tried.append((least.loss, least.lr, towards))
-            if not tried:
+                    tried.append((least.loss, least.lr, place))
+            if not tried or not min(tried)[0] < loss:
                 break
-            lower, part, towards = min(tried, key=lambda one: one[0])
-            if not lower < loss:
-                break
-            offset, loss = {n: t - part * towards[n] for n, t in offset.items()}, lower
-        return {n: -t / length for n, t in offset.items()}
+            loss, part, place = min(tried)
+            weights *= 1 - part
+            weights[place] += part
+            mixed = weighted_sum(weights.tolist(), directions)
+        return mixed
 
 
 def _after(task: Task, batch: Batch) -> Batch:

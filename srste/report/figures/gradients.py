@@ -58,7 +58,7 @@ _TRUTHS = ("-", ":", "--", "-.")
 
 def depth_figure(rows: Sequence[GradientRow], label: str) -> Figure | None:
     """Draw by layer, at each estimator's largest number of samples, how long its gradient is, its signal
-    to noise, and which part of the signs its best step flips; None for a single layer."""
+    to noise, and which fraction of the signs its best step flips; None for a single layer."""
     layers = layers_of(rows)
     if len(layers) < 2:
         return None
